@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound that a user, a peer or a guest can run into, in one place. */
+#ifndef COMMON_LIMITS_H
+#define COMMON_LIMITS_H
+
+#include "common/bytes.h"
+
+#define BLOCK_BYTES         4096u /* what one bit of tracking stands for */
+#define BLOCK_SHIFT         12
+#define REGION_BYTES        MIB(16) /* what one intent stands for */
+#define REGION_BLOCKS       4096u   /* blocks in a region */
+#define REGION_SHIFT        24
+#define SECTOR_BYTES        512u /* a disk's size is a multiple */
+#define DISK_BYTES_MAX      TIB(64)
+#define DISKS_PER_VM_MAX    64
+#define VMS_MAX             4096
+#define POINTS_PER_VM_MAX   256 /* default; documented */
+#define HOT_REGIONS_DEFAULT 256 /* per disk */
+#define HOT_REGIONS_MAX     1024
+#define HOT_REGIONS_MIN     8
+
+#define VM_NAME_BYTES     64  /* with NUL; [A-Za-z0-9][A-Za-z0-9._-]* */
+#define DISK_ID_BYTES     32  /* likewise */
+#define LABEL_BYTES       256 /* with NUL; UTF-8 without controls */
+#define REQUEST_ID_BYTES  GUID_TEXT_BYTES
+#define TRACKING_ID_BYTES 64  /* rctX:<guid>:<8 hex digits>, NUL */
+#define REASON_BYTES      160 /* why an answer is not exact */
+#define PATH_BYTES        4096
+
+#define NBD_REQUEST_BYTES_MAX MIB(32)
+#define INFLIGHT_BYTES_MAX    MIB(96) /* per VM */
+#define NBD_CONNECTIONS_MAX   64      /* per VM */
+#define RPC_MESSAGE_BYTES_MAX MIB(1)
+#define RPC_CONNECTIONS_MAX   64
+
+#define STORE_STALL_MS  3000  /* then tracking gives way to the guest */
+#define SEAL_TIMEOUT_MS 30000 /* default; --timeout */
+#define WORKER_IDLE_MS  60000 /* a worker without exports ends */
+
+#endif

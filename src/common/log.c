@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char log_name[64] = "refpoint";
+static char debug_spec[128]; /* ",store,nbd," or "" */
+static bool priorities;
+
+void log_open(const char *name)
+{
+	(void)snprintf(log_name, sizeof(log_name), "%s", name);
+	priorities = getenv("JOURNAL_STREAM") != NULL;
+}
+
+void log_enable_debug(const char *spec)
+{
+	if (!spec || !*spec)
+		debug_spec[0] = '\0';
+	else
+		(void)snprintf(debug_spec, sizeof(debug_spec), ",%s,", spec);
+}
+
+bool log_debug_wanted(const char *module)
+{
+	char key[40];
+
+	if (!debug_spec[0])
+		return false;
+	if (strstr(debug_spec, ",all,"))
+		return true;
+	(void)snprintf(key, sizeof(key), ",%s,", module);
+	return strstr(debug_spec, key) != NULL;
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	int saved = errno;
+	char buf[1024];
+	size_t room = sizeof(buf) - 1;
+	int n = 0, m;
+	va_list ap;
+
+	if (priorities)
+		n = snprintf(buf, room, "<%d>", (int)level);
+	n += snprintf(buf + n, room - (size_t)n, "%s: %s", log_name,
+		      level == LOG_ERROR     ? "error: "
+		      : level == LOG_WARNING ? "warning: "
+					     : "");
+	va_start(ap, fmt);
+	m = vsnprintf(buf + n, room - (size_t)n, fmt, ap);
+	va_end(ap);
+	if (m > 0)
+		n += (size_t)m < room - (size_t)n ? m : (int)room - n - 1;
+	buf[n++] = '\n';
+	(void)!write(STDERR_FILENO, buf, (size_t)n);
+	errno = saved;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "common/bytes.h"
+#include "common/crc32c.h"
+#include "common/err.h"
+#include "common/guid.h"
+
+static void crc32c_matches_rfc3720(void **state)
+{
+	uint8_t buf[32];
+
+	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x8a9136aa);
+	memset(buf, 0xff, sizeof(buf));
+	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x62a8ab43);
+	for (unsigned i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)i;
+	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x46dd794e);
+	assert_int_equal(crc32c(crc32c(0, buf, 13), buf + 13, 19), 0x46dd794e);
+}
+
+static void guid_text_round_trips_and_bad_text_is_refused(void **state)
+{
+	struct guid a = guid_random(), b;
+	char text[GUID_TEXT_BYTES + 1];
+
+	guid_format(&a, text);
+	assert_int_equal(strlen(text), 36);
+	assert_int_equal(text[14], '4');
+	assert_true(guid_parse(text, &b));
+	assert_true(guid_equal(&a, &b));
+	text[36] = '0';
+	text[37] = '\0';
+	assert_false(guid_parse(text, &b));
+	assert_false(guid_parse("", &b));
+	assert_false(guid_parse("01234567-89ab-cdef-0123-456789abcde", &b));
+	assert_false(guid_parse("01234567-89ab-cdef-0123-456789abcdeg", &b));
+	assert_false(guid_parse("0123456789abcdef0123456789abcdef0123", &b));
+}
+
+static void errors_carry_one_code_and_one_sentence(void **state)
+{
+	struct err err = {0};
+
+	assert_int_equal(err_set(&err, -ENOSPC, "write '%s'", "pages"),
+			 -ENOSPC);
+	assert_string_equal(err.text, "write 'pages': No space left on device");
+	assert_int_equal(err_wrap(&err, "seal"), -ENOSPC);
+	assert_string_equal(err.text,
+			    "seal: write 'pages': No space left on device");
+	assert_int_equal(err_result(-ENOSPC), 2);
+	assert_int_equal(err_result(-RP_ESTATE), 5);
+	assert_int_equal(err_from_name("NoSuchPoint"), -RP_ENOPOINT);
+	assert_int_equal(err_from_name("nonsense"), -RP_EFAILED);
+	assert_string_equal(err_name(-EIO), "IoError");
+	assert_int_equal(err_errno(-RP_EWIRE), EPROTO);
+	assert_int_equal(err_set(NULL, -EIO, "nobody listens"), -EIO);
+}
+
+static void an_over_long_message_is_cut_not_overrun(void **state)
+{
+	struct err err = {0};
+	char big[2 * ERR_TEXT_BYTES];
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	err_set(&err, -RP_EPARAM, "%s", big);
+	assert_int_equal(strlen(err.text), ERR_TEXT_BYTES - 1);
+	err_wrap(&err, "%s", big);
+	assert_int_equal(strlen(err.text), ERR_TEXT_BYTES - 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(crc32c_matches_rfc3720),
+	    cmocka_unit_test(guid_text_round_trips_and_bad_text_is_refused),
+	    cmocka_unit_test(errors_carry_one_code_and_one_sentence),
+	    cmocka_unit_test(an_over_long_message_is_cut_not_overrun),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

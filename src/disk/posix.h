@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seam's blocking half on the system: openat(2) below one directory. */
+#ifndef DISK_POSIX_H
+#define DISK_POSIX_H
+
+#include "disk/disk.h"
+
+/* Takes DIRFD over, also on failure.  NAME is for messages. */
+int posix_fs_new(int dirfd, const char *name, struct fs **ret_fs,
+		 struct err *err);
+
+/* A file made of an open descriptor, which it takes over (a disk's image that
+ * somebody else opened).  Never fails but for memory. */
+int posix_file_new(int fd, const char *name, struct file **ret_file,
+		   struct err *err);
+
+/* The descriptor of a file of this implementation; still owned by it. */
+int posix_file_fd(const struct file *file);
+
+/* Is DIRFD on a tmpfs (where maps survive the process)?  1, 0, or negative. */
+int posix_is_tmpfs(int dirfd, struct err *err);
+
+/* May a store live here?  Refuses a tmpfs and network file systems (NFS, CIFS,
+ * 9p, FUSE) by statfs(2), naming what it found: -RP_EUNSUPPORTED. */
+int posix_check_store_fs(int dirfd, struct err *err);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One disk as a guest sees it: the one way in for every server (NBD now,
+ * vhost-user-blk later).  volume_submit() serialises overlapping writes,
+ * marks before it writes, counts the write into its epoch, and completes each
+ * request exactly once.
+ */
+#ifndef TRACK_VOLUME_H
+#define TRACK_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "disk/disk.h"
+
+struct volume;
+
+enum volume_op {
+	VOLUME_READ,
+	VOLUME_WRITE,
+	VOLUME_ZERO,    /* reads as zeros afterwards */
+	VOLUME_DISCARD, /* content afterwards undefined, but stable */
+	VOLUME_FLUSH,   /* all writes completed before this are durable after */
+};
+
+enum volume_flags {
+	VOLUME_FUA = 1u << 0,     /* durable before done() */
+	VOLUME_NO_HOLE = 1u << 1, /* VOLUME_ZERO: keep space allocated */
+};
+
+/* Embedded in the server's own request; the fields above the line are set by
+ * the server and not touched while the request is in flight. */
+struct volume_request {
+	enum volume_op op;
+	unsigned flags;
+	uint64_t offset; /* bytes, a multiple of 512 */
+	uint64_t length; /* bytes, likewise; 0 only for VOLUME_FLUSH */
+	void *data;      /* VOLUME_READ, VOLUME_WRITE: LENGTH bytes, aligned to
+			    4096; may not change while in flight */
+	/* Exactly once, on the queue's thread, never from volume_submit().
+	 * RESULT is 0 or -errno. */
+	void (*done)(struct volume_request *request, int result);
+	/* ------------------------------------------------------------------ */
+	struct volume *volume;
+	struct volume_request *next; /* in one list at a time */
+	struct volume_request *prev;
+	struct volume_request *held; /* overlapping ones waiting on us */
+	uint64_t position;           /* of the piece in work */
+	uint64_t piece;              /* its length */
+	uint64_t epoch;
+	uint32_t unready; /* regions still to activate */
+	uint32_t state;
+	int result;
+	struct io io;
+};
+
+/* OFFSET and LENGTH must have been checked against volume_bytes() by the
+ * server; asserted here. */
+void volume_submit(struct volume *volume, struct volume_request *request);
+
+const char *volume_id(const struct volume *volume); /* "root" */
+uint64_t volume_bytes(const struct volume *volume);
+bool volume_can_discard(const struct volume *volume);
+/* The image, for lseek(2)'s SEEK_HOLE; -1 where there is no descriptor. */
+int volume_fd(const struct volume *volume);
+
+#endif
