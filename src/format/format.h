@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every structure that the store and the live directory hold, as bytes.  Pure:
+ * no I/O, no clock, no allocation but where a blockset is made.  The normative
+ * text is docs/format/*.md; static asserts tie the two together.
+ *
+ * Integers are little-endian.  A checksum is CRC-32C over the structure with
+ * its own field as zero.  Reserved bytes are written as zero and must be zero.
+ * Decoders return 0, -RP_ECORRUPT or -RP_EVERSION and say in ERR which field
+ * is wrong; all-zero pages, slots and tombstones are "never written": -ENODATA
+ * (ERR untouched).
+ */
+#ifndef FORMAT_FORMAT_H
+#define FORMAT_FORMAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/blockset.h"
+#include "common/bytes.h"
+#include "common/err.h"
+#include "common/guid.h"
+#include "common/limits.h"
+
+/* ---- Pages: the durable copy of the open generation's bitmap ------------- */
+
+#define PAGE_BYTES	 4096u
+#define PAGE_HEAD_BYTES	 512u
+#define PAGE_REGIONS	 7u /* 7 regions of 512 bytes of bits: 112 MiB of disk */
+#define PAGE_FILES	 2u /* per disk: generations alternate between them */
+#define PAGE_SLOTS	 2u /* per page and file: writes alternate */
+
+struct page {
+	struct guid store;
+	uint64_t generation;
+	uint64_t sequence; /* of writes of this page in this file, from 1 */
+	uint32_t disk;	   /* ordinal */
+	uint32_t index;	   /* page I holds regions [7 I, 7 I + 7) */
+	uint64_t bits[PAGE_REGIONS][REGION_WORDS];
+};
+
+void page_encode(const struct page *page, uint8_t buf[PAGE_BYTES]);
+int page_decode(const uint8_t buf[PAGE_BYTES], struct page *ret_page,
+		struct err *err);
+/* Pages that a disk of BYTES needs, and where slot SLOT of page INDEX begins
+ * in a page file. */
+uint64_t page_count(uint64_t bytes);
+uint64_t page_offset(uint32_t index, unsigned slot);
+
+/* ---- Intents: which regions were hot ------------------------------------- */
+
+#define INTENT_SLOTS	   8u
+#define INTENT_SLOT_BYTES  262144u
+#define INTENT_HEAD_BYTES  128u
+#define INTENT_ENTRIES_MAX ((INTENT_SLOT_BYTES - INTENT_HEAD_BYTES) / 8u)
+
+struct intent {
+	uint32_t disk; /* ordinal, < 65536 */
+	uint64_t region; /* < 2^48 */
+};
+
+/* The head of one record; each record holds the whole hot set. */
+struct intent_head {
+	struct guid store;
+	struct guid live; /* the live id under which it was written */
+	uint64_t sequence; /* over all records, from 1 */
+	uint32_t entries;
+};
+
+/* Encodes into BUF (INTENT_SLOT_BYTES); returns the bytes to write, a multiple
+ * of 4096.  The checksum covers exactly head and entries. */
+uint32_t intents_encode(const struct intent_head *head,
+			const struct intent *intents, uint8_t *buf);
+/* ENTRIES: room for INTENT_ENTRIES_MAX. */
+int intents_decode(const uint8_t *buf, uint32_t bytes,
+		   struct intent_head *ret_head, struct intent *ret_intents,
+		   struct err *err);
+
+/* ---- The live file: header of a live bitmap on the tmpfs ----------------- */
+
+#define LIVE_HEAD_BYTES 4096u
+
+struct live_head {
+	struct guid store;
+	struct guid live;
+	uint64_t generation;
+	uint32_t disk;
+	uint64_t bytes; /* the disk's size */
+};
+
+/* Changing fields, beyond the checksummed part, used through the mapping. */
+struct live_state {
+	_Atomic uint64_t last_submission_ns; /* CLOCK_REALTIME, since the epoch */
+	_Atomic uint32_t latched; /* non-zero: tracking gave way */
+	char reason[REASON_BYTES]; /* written before `latched` */
+};
+#define LIVE_STATE_OFFSET 2048u
+
+void live_encode(const struct live_head *head, uint8_t buf[LIVE_HEAD_BYTES]);
+int live_decode(const uint8_t buf[LIVE_HEAD_BYTES], struct live_head *ret_head,
+		struct err *err);
+/* Bytes of the whole live file of a disk of BYTES: header and bits, whole
+ * regions. */
+uint64_t live_file_bytes(uint64_t bytes);
+
+/* ---- The tombstone: why tracking stopped --------------------------------- */
+
+#define TOMBSTONE_BYTES 4096u
+
+struct tombstone {
+	struct guid store;
+	struct guid live;
+	int64_t time_ns;
+	char reason[REASON_BYTES];
+};
+
+void tombstone_encode(const struct tombstone *tombstone,
+		      uint8_t buf[TOMBSTONE_BYTES]);
+int tombstone_decode(const uint8_t buf[TOMBSTONE_BYTES],
+		     struct tombstone *ret_tombstone, struct err *err);
+
+/* ---- A sealed generation: one immutable file ------------------------------ */
+/*
+ * Header, then one section per disk: for each region that is not empty a
+ * container, whichever of full, list of 16-bit block numbers, or 512-byte
+ * bitmap is smallest.
+ */
+struct sealed_head {
+	struct guid store;
+	uint64_t generation;
+	uint32_t serial; /* a merged generation's file has a new serial */
+	uint32_t disks;
+};
+
+struct sealed_disk {
+	uint32_t disk; /* ordinal */
+	struct blockset *set;
+};
+
+/* Encodes into one buffer, *RET_BUF, which the caller frees.  -ENOMEM. */
+int sealed_encode(const struct sealed_head *head,
+		  const struct sealed_disk *disks, uint8_t **ret_buf,
+		  uint64_t *ret_bytes, struct err *err);
+/* Decodes all of it: up to DISKS_PER_VM_MAX sets, each the caller's to free,
+ * also checking that disks come in ascending order and that no bit lies beyond
+ * its disk's end. */
+int sealed_decode(const uint8_t *buf, uint64_t bytes,
+		  struct sealed_head *ret_head, struct sealed_disk *ret_disks,
+		  struct err *err);
+
+#endif
