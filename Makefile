@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The short way to everything; meson and ninja do the work.
+#
+#   make           build into build/
+#   make check     run all tests; ends with "N passed, N failed, N skipped"
+#   make soak      the long form of the tests, for HOURS hours
+#   make install   install below DESTDIR
+#   make clean     remove build/, but not the downloaded kernel
+#
+# Whatever is missing is installed by tools/install-deps, which says so.
+
+BUILD := build
+HOURS ?= 4
+
+all: programs
+
+deps:
+	@tools/install-deps
+
+guest-deps:
+	@tools/install-deps --kernel
+
+$(BUILD)/build.ninja: | deps
+	@test -e $@ || meson setup $(MESON_ARGS) $(BUILD)
+
+programs: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+check: guest-deps programs
+	@tools/run-tests $(BUILD)
+
+soak: guest-deps programs
+	@tools/soak $(BUILD) $(HOURS)
+
+install: programs
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	@if test -d $(BUILD); then \
+		find $(BUILD) -mindepth 1 -maxdepth 1 ! -name guest \
+			-exec rm -rf {} +; \
+	fi
+
