@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/paths.h"
+
+static void names_are_short_and_plain(void **state)
+{
+	char longest[VM_NAME_BYTES + 1];
+
+	assert_true(name_is_valid("a", VM_NAME_BYTES));
+	assert_true(name_is_valid("0Web-1_a.b", VM_NAME_BYTES));
+	assert_false(name_is_valid("", VM_NAME_BYTES));
+	assert_false(name_is_valid(".", VM_NAME_BYTES));
+	assert_false(name_is_valid("..", VM_NAME_BYTES));
+	assert_false(name_is_valid("-a", VM_NAME_BYTES));
+	assert_false(name_is_valid("a/b", VM_NAME_BYTES));
+	assert_false(name_is_valid("a b", VM_NAME_BYTES));
+	assert_false(name_is_valid("\xc3\xa4", VM_NAME_BYTES));
+	memset(longest, 'x', sizeof(longest));
+	longest[VM_NAME_BYTES] = '\0';
+	assert_false(name_is_valid(longest, VM_NAME_BYTES));
+	longest[VM_NAME_BYTES - 1] = '\0';
+	assert_true(name_is_valid(longest, VM_NAME_BYTES));
+}
+
+static void paths_follow_the_root(void **state)
+{
+	struct paths p;
+	struct err err = {0};
+	char path[PATH_BYTES];
+	char big[ROOT_BYTES + 1];
+
+	assert_int_equal(paths_init(&p, NULL, &err), 0);
+	assert_false(p.rooted);
+	paths_store(&p, "vm1", path);
+	assert_string_equal(path, "/var/lib/refpoint/vms/vm1");
+	assert_int_equal(paths_init(&p, "/r", &err), 0);
+	assert_true(p.rooted);
+	paths_vm_run(&p, "vm1", "nbd.sock", path);
+	assert_string_equal(path, "/r/run/vm/vm1/nbd.sock");
+	paths_vm_run(&p, "vm1", "", path);
+	assert_string_equal(path, "/r/run/vm/vm1");
+	assert_int_equal(paths_init(&p, "rel", &err), 0);
+	assert_int_equal(p.lib[0], '/');
+	assert_int_equal(paths_init(&p, "", &err), -RP_EPARAM);
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	assert_int_equal(paths_init(&p, big, &err), -RP_EPARAM);
+}
+
+/* Where this test finds LIVE, to remove it. */
+static void live_place(const struct paths *p, char *ret, size_t bytes)
+{
+	char id[ROOT_ID_BYTES];
+
+	assert_int_equal(paths_root_id(p, id, NULL), 0);
+	(void)snprintf(ret, bytes, "/run/refpoint/%s", id);
+	if (access(ret, F_OK) < 0)
+		(void)snprintf(ret, bytes, "/dev/shm/refpoint-%u-%s",
+			       (unsigned)geteuid(), id);
+}
+
+static void live_bitmaps_go_to_a_directory_of_our_own_only(void **state)
+{
+	char root[] = "/tmp/test-paths-XXXXXX", live[128], sub[256], id[128];
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	struct paths p;
+	struct err err = {0};
+	struct stat st;
+	int fd = -1;
+
+	assert_non_null(mkdtemp(root));
+	assert_int_equal(paths_init(&p, root, &err), 0);
+	assert_int_equal(paths_live_open(&p, "v", uid, gid, true, &fd, &err),
+			 -ENOENT);
+	assert_int_equal(mkdir(p.lib, 0700), 0);
+	if (paths_live_open(&p, "v", uid, gid, true, &fd, &err) ==
+	    -RP_EUNSUPPORTED) {
+		(void)rmdir(p.lib);
+		(void)rmdir(root);
+		print_message("no tmpfs at /run or /dev/shm\n");
+		skip();
+	}
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	close(fd);
+	assert_int_equal(paths_live_open(&p, "v", uid, gid, false, &fd, &err),
+			 0);
+	close(fd);
+	fd = -1;
+	assert_int_equal(paths_live_open(&p, "w", uid, gid, false, &fd, &err),
+			 -ENOENT);
+
+	/* open to others, then a symbolic link: refused */
+	live_place(&p, live, sizeof(live));
+	(void)snprintf(sub, sizeof(sub), "%s/v", live);
+	(void)snprintf(id, sizeof(id), "%s.moved", live);
+	assert_int_equal(chmod(live, 0750), 0);
+	assert_int_equal(paths_live_open(&p, "v", uid, gid, true, &fd, &err),
+			 -RP_EDENIED);
+	assert_int_equal(chmod(live, 0700), 0);
+	assert_int_equal(rename(live, id), 0);
+	assert_int_equal(symlink(id, live), 0);
+	assert_int_equal(paths_live_open(&p, "v", uid, gid, true, &fd, &err),
+			 -RP_EDENIED);
+	assert_int_equal(fd, -1);
+	assert_int_equal(unlink(live), 0);
+	assert_int_equal(rename(id, live), 0);
+
+	assert_int_equal(rmdir(sub), 0);
+	assert_int_equal(rmdir(live), 0);
+	assert_int_equal(rmdir(p.lib), 0);
+	assert_int_equal(rmdir(root), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(names_are_short_and_plain),
+	    cmocka_unit_test(paths_follow_the_root),
+	    cmocka_unit_test(live_bitmaps_go_to_a_directory_of_our_own_only),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
