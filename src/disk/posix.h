@@ -17,6 +17,12 @@ int posix_file_new(int fd, const char *name, struct file **ret_file,
 /* The descriptor of a file of this implementation; still owned by it. */
 int posix_file_fd(const struct file *file);
 
+/* D4: the first error of a sync of this file, negative, or 0.  While it is not
+ * 0 every sync fails with it, here and on the ring, until the file is opened
+ * anew.  Any thread. */
+int posix_file_latched(const struct file *file);
+void posix_file_latch(struct file *file, int error);
+
 /* Is DIRFD on a tmpfs (where maps survive the process)?  1, 0, or negative. */
 int posix_is_tmpfs(int dirfd, struct err *err);
 
