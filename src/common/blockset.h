@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A set of 4 KiB blocks of one disk, sparse: a region (16 MiB, 4096 blocks)
- * that holds none costs one pointer.  And its two neighbours: the extents that
- * come out, and plain bitmaps (the live ones) that go in.
+ * that holds none, or all of its blocks, costs 16 bytes; one with some, 32 to
+ * 512 more.  And its two neighbours: the extents that come out, and plain
+ * bitmaps (the live ones) that go in.
  *
  * Bit i of a bitmap is bit i % 64 of its word i / 64.  Bits beyond the disk's
- * last block are never set.
+ * last block are never set: what is added there is left out.
  */
 #ifndef COMMON_BLOCKSET_H
 #define COMMON_BLOCKSET_H
@@ -41,8 +42,9 @@ int blockset_add_bitmap(struct blockset *set, const _Atomic uint64_t *bitmap);
 
 bool blockset_has(const struct blockset *set, uint64_t block);
 uint64_t blockset_count(const struct blockset *set); /* blocks in it */
-/* REGION_WORDS words, or NULL if the region is empty. */
-const uint64_t *blockset_region(const struct blockset *set, uint64_t region);
+/* All words of a region; false, and nothing written, if it is empty. */
+bool blockset_region(const struct blockset *set, uint64_t region,
+		     uint64_t ret_words[REGION_WORDS]);
 
 /* The first run of blocks in the set at or after FROM: [*ret_first, *ret_end),
  * maximal except that it does not begin before FROM.  False: none. */
