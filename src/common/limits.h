@@ -31,7 +31,8 @@
 #define INFLIGHT_BYTES_MAX    MIB(96) /* per VM */
 #define NBD_CONNECTIONS_MAX   64      /* per VM */
 #define RPC_MESSAGE_BYTES_MAX MIB(1)
-#define RPC_CONNECTIONS_MAX   64
+#define RPC_CONNECTIONS_MAX   64      /* per listening socket */
+#define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */
 
 #define STORE_STALL_MS  3000  /* then tracking gives way to the guest */
 #define SEAL_TIMEOUT_MS 30000 /* default; --timeout */

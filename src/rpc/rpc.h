@@ -69,7 +69,9 @@ pid_t rpc_call_pid(const struct rpc_call *call);
 bool rpc_call_more(const struct rpc_call *call); /* the caller takes several */
 /* Takes the INDEXth descriptor that came with the call; -1 if none. */
 int rpc_call_take_fd(struct rpc_call *call, unsigned index);
-/* Calls FN(arg) if the caller goes away before the answer is complete. */
+/* Calls FN(arg) if the caller goes away before the answer is complete: from
+ * the event loop (or rpc_server_free()), never while the method is at work.
+ * CALL must be answered all the same; FN may do it. */
 void rpc_call_on_hangup(struct rpc_call *call, void (*fn)(void *arg),
 			void *arg);
 
@@ -85,7 +87,10 @@ void rpc_reply_continues(struct rpc_call *call, json_t *parameters);
 void rpc_reply_text(struct rpc_call *call, const char *text, size_t bytes,
 		    bool continues);
 /* Bytes not yet taken by the caller's socket: a streaming producer pauses
- * while this is large and goes on when FN is called. */
+ * while this is large and goes on when FN is called: from the event loop, once
+ * nothing waits any more, after this was called and after each continued reply
+ * since (so FN may produce nothing, one reply or many).  A caller that leaves
+ * RPC_BACKLOG_BYTES_MAX unread is hung up on. */
 size_t rpc_call_backlog(const struct rpc_call *call);
 void rpc_call_on_drained(struct rpc_call *call, void (*fn)(void *arg),
 			 void *arg);
@@ -95,10 +100,12 @@ void rpc_fail(struct rpc_call *call, const struct err *err);
 
 struct rpc_client;
 
-/* Connects to the unix socket PATH, at most TIMEOUT_MS. -RP_EUNREACHABLE. */
+/* Connects to the unix socket PATH, at most TIMEOUT_MS (0: for ever).
+ * -RP_EUNREACHABLE; -RP_EDENIED if its mode does not let us. */
 int rpc_client_connect(const char *path, unsigned timeout_ms,
 		       struct rpc_client **ret_client, struct err *err);
-struct rpc_client *rpc_client_from_fd(int fd); /* takes FD over */
+struct rpc_client *rpc_client_from_fd(int fd); /* takes FD over; or NULL */
+/* Calls that are pending are dropped: their FN is not called. */
 struct rpc_client *rpc_client_free(struct rpc_client *client);
 int rpc_client_fd(const struct rpc_client *client);
 /* uid of the process at the other end (SO_PEERCRED). */
@@ -114,7 +121,8 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 	     struct err *err);
 
 /* The same with "more": FN is called for every reply, with whether more
- * follow; its non-zero result ends the call (the connection is then spent). */
+ * follow; its non-zero result ends the call (the connection is then spent, as
+ * after a timeout) and is returned.  TIMEOUT_MS is for each reply anew. */
 int rpc_call_more_replies(struct rpc_client *client, const char *method,
 			  json_t *parameters, unsigned timeout_ms,
 			  int (*fn)(void *arg, json_t *parameters,
@@ -135,6 +143,8 @@ int rpc_client_send(struct rpc_client *client, const char *method,
 		    json_t *parameters, bool more, const int *fds,
 		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
 		    struct err *err);
+/* Stops reading replies, so that the peer's backlog fills, and goes on. */
+void rpc_client_pause(struct rpc_client *client, bool paused);
 
 /* ---- Reading parameters -------------------------------------------------- */
 
@@ -151,7 +161,7 @@ struct rpc_field {
 	enum rpc_field_type type;
 	bool required;
 	size_t max; /* RPC_STRING: bytes with NUL; RPC_ARRAY: items; 0: 4096 */
-	void *target;  /* untouched if absent */
+	void *target;  /* untouched if absent, null, or on failure */
 	bool *present; /* may be NULL */
 };
 
