@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the helpers that judge refpoint: the recorder's log, the sets."""
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import blocks, process, writelog  # noqa: E402
+
+SECTOR = 512
+K = 1024
+
+
+def superblock(entries=0, magic=writelog.MAGIC, version=1, size=SECTOR):
+    return struct.pack('<QQQI', magic, version, entries, size).ljust(
+        SECTOR, b'\0')
+
+
+def entry(sector, count, flags=0, data=b''):
+    head = struct.pack('<QQQQ', sector, count, flags, 0)
+    return head.ljust(SECTOR, b'\0') + data
+
+
+class InScratch(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix='refpoint-harness.')
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def file(self, name, content=b''):
+        path = os.path.join(self.dir, name)
+        with open(path, 'wb') as f:
+            f.write(content)
+        return path
+
+
+class WriteLog(InScratch):
+    def test_entries_are_read_whatever_the_superblock_counts(self):
+        path = self.file('log', superblock(entries=0) +
+                         entry(8, 2, data=b'x' * 1024) +
+                         entry(0, 0, writelog.FLUSH) +
+                         entry(64, 128, writelog.DISCARD))
+        log = writelog.WriteLog(path)
+        self.assertEqual(log.refresh(), 3)
+        self.assertEqual([(e.offset, e.length) for e in log.between(0)],
+                         [(4096, 1024), (32768, 65536)])
+
+    def test_an_entry_that_is_not_whole_yet_is_read_later(self):
+        whole = superblock() + entry(0, 2, data=b'a' * 1024) + \
+            entry(2, 1, data=b'b' * 512)
+        log = writelog.WriteLog(self.file('log', whole[:-1]))
+        self.assertEqual(log.refresh(), 1)
+        self.file('log', whole)
+        self.assertEqual(log.refresh(), 2)
+        self.assertEqual(log.entries[1].offset, 1024)
+
+    def test_reading_stops_at_a_gap_of_zeros(self):
+        path = self.file('log', superblock() + entry(0, 1, data=b'a' * 512) +
+                         bytes(1024) + entry(9, 1, data=b'b' * 512))
+        self.assertEqual(writelog.WriteLog(path).refresh(), 1)
+
+    def test_an_empty_log_has_no_entries(self):
+        self.assertEqual(writelog.WriteLog(self.file('log')).refresh(), 0)
+
+    def test_other_files_are_refused(self):
+        for bad in (superblock(magic=1), superblock(version=2),
+                    superblock(size=100),
+                    superblock() + entry(0, 1, flags=16)):
+            with self.assertRaises(writelog.BadLog):
+                writelog.WriteLog(self.file('log', bad)).refresh()
+
+    def test_the_log_of_a_real_qemu_replays_to_its_image(self):
+        if not shutil.which('qemu-io'):
+            self.skipTest('no qemu-io')
+        size = 4 << 20
+        image, path = self.file('image', bytes(size)), self.file('log')
+        options = ('driver=blklogwrites,discard=unmap,'
+                   'file.driver=raw,file.discard=unmap,'
+                   f'file.file.driver=file,file.file.filename={image},'
+                   f'log.driver=file,log.filename={path}')
+        commands = ['write -P 1 0 64k', 'write -P 2 1M 512', 'write -z 8k 1M',
+                    'write -P 3 2M 100k', 'discard 2M 8k', 'write -z -u 3M 4k',
+                    'flush', 'write -f -P 4 3M 8k']
+        subprocess.run(['qemu-io', '--image-opts', options] +
+                       [x for c in commands for x in ('-c', c)], check=True,
+                       stdout=subprocess.DEVNULL)
+        log = writelog.WriteLog(path)
+        self.assertGreaterEqual(log.refresh(), len(commands))
+        copy = self.file('copy', bytes(size))
+        log.replay(copy)
+        self.assertEqual(blocks.differing(image, copy).addresses(), [])
+        touched = blocks.from_entries(size, log.between(0))
+        self.assertEqual(list(touched.extents()),
+                         [(0, (1 << 20) + 8 * K), (2 << 20, 100 * K),
+                          (3 << 20, 8 * K)])
+
+
+class Blocks(InScratch):
+    def test_a_byte_touches_its_whole_block(self):
+        b = blocks.Blocks(1 << 20)
+        b.add(4095, 2)
+        self.assertEqual(list(b.extents()), [(0, 8192)])
+
+    def test_what_lies_beyond_the_end_is_dropped(self):
+        b = blocks.Blocks(10000)
+        b.add(8192, 1 << 20)
+        b.add(1 << 30, 5)
+        self.assertEqual(b.addresses(), [8192])
+
+    def test_differences_are_those_of_a_naive_comparison(self):
+        seed = int(os.environ.get('SEED', random.randrange(1 << 31)))
+        print(f'SEED={seed}')
+        rng = random.Random(seed)
+        size = 3 * blocks.CHUNK + 512
+        a = bytearray(size)
+        for _ in range(20):
+            a[rng.randrange(size)] = 1
+        b = bytearray(a)
+        for _ in range(20):
+            b[rng.randrange(size)] ^= 1
+        pa, pb = self.file('a', a), self.file('b')
+        with open(pb, 'r+b') as f:
+            f.truncate(size)
+            for at in range(0, size, 4096):
+                if any(b[at:at + 4096]):
+                    f.seek(at)
+                    f.write(b[at:at + 4096])
+        naive = {at for at in range(0, size, 4096)
+                 if a[at:at + 4096] != b[at:at + 4096]}
+        self.assertEqual(
+            set(blocks.differing(pa, pb).addresses(limit=100)), naive)
+
+    def test_set_algebra(self):
+        a, b = blocks.Blocks(40960), blocks.Blocks(40960)
+        a.add(0, 8192)
+        b.add(4096, 8192)
+        self.assertEqual((a - b).addresses(), [0])
+        self.assertEqual((a & b).addresses(), [4096])
+        self.assertEqual(len(a | b), 3)
+
+    def test_one_changed_block_shows_on_the_map(self):
+        b = blocks.Blocks(1 << 30)
+        b.add(1 << 29, 1)
+        self.assertEqual(sum(c != ' ' for row in blocks.draw(b) for c in row),
+                         1)
+
+
+class Process(unittest.TestCase):
+    def test_waiting_in_vain_says_for_what(self):
+        with self.assertRaisesRegex(process.Timeout, 'for the moon'):
+            process.wait_until('the moon', lambda: False, timeout=0.05)
+
+    def test_a_failing_program_is_named_with_its_message(self):
+        with self.assertRaisesRegex(process.Failure, 'status 3: no way'):
+            process.run(['sh', '-c', 'echo no way >&2; exit 3'])
+
+
+if __name__ == '__main__':
+    unittest.main()
