@@ -158,9 +158,10 @@ void sim_image_peek(const struct sim *sim, const char *name, bool durable,
 void sim_image_poke(struct sim *sim, const char *name, const void *buf,
 		    uint64_t bytes, uint64_t offset);
 
-/* As disk/image.h has them for a file; works when dead.  Times move when a
- * write is submitted, and when it lands; after a cut they are any of those
- * since the last sync.  The nonce is durable at once. */
+/* As disk/image.h has them for a file; works when dead.  The times move when a
+ * write is submitted and, after a kill, by up to 52 ms when what was in flight
+ * lands; after a cut they may be those of the last sync.  The nonce is durable
+ * at once, and moves ctime. */
 void sim_image_stamp(const struct sim *sim, const char *name,
 		     struct image_stamp *ret_stamp);
 void sim_image_nonce_set(struct sim *sim, const char *name,
@@ -171,9 +172,9 @@ void sim_image_nonce_set(struct sim *sim, const char *name,
 /* A new queue; lives as long as the world.  Requests of all queues stand in
  * one list, in the order of submission, until the test completes them; they
  * take effect when they complete (S7).  Any may overlap, and complete in any
- * order.  Data is taken at submission.  A dead queue takes requests, without
- * effect, and completes them with -EIO when asked to; sim_reboot() forgets
- * them without a call to done(). */
+ * order.  Data is taken at submission.  A discard leaves zeros.  A dead queue
+ * takes requests, without effect, and completes them with -EIO when asked to;
+ * sim_reboot() forgets them without a call to done(). */
 struct ioq *sim_ioq_new(struct sim *sim);
 
 unsigned sim_ioq_pending(const struct sim *sim);
