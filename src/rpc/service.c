@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "rpc/call.h"
-
-#include "interface-text.h"
+#include "rpc/interface-text.h"
 
 #define EVERY_ROLE (~0u)
 #define INTERFACE  "org.refpoint"
