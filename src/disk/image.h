@@ -47,36 +47,47 @@ struct image_geometry {
 	uint32_t alignment; /* of offset, length and memory: 512 or, for
 			       buffered I/O, 1 is enough but 512 is said */
 	bool direct;        /* O_DIRECT is set on the descriptor */
-	bool can_discard;   /* discards leave zeros behind */
+	bool can_discard;   /* discards leave zeros behind; of a file it is
+			       assumed, and IO_DISCARD may still say
+			       -EOPNOTSUPP */
 };
 
-/* Opens PATH for writing with O_CLOEXEC, sets O_DIRECT where offsets and
+/* All failures that the user can mend are -RP_EPARAM.
+ *
+ * Opens PATH for writing with O_CLOEXEC, sets O_DIRECT where offsets and
  * memory aligned to 512 bytes allow it (statx(2), STATX_DIOALIGN; older
  * kernels: by trying a read), refuses what is no regular file or block device,
  * a size that is 0, no multiple of 512 or above DISK_BYTES_MAX, and, unless
  * FORCE_RAW, a file that begins like qcow2, qed, VHDX, VHD (footer too), VMDK,
- * VDI, Parallels or LUKS: every message names PATH and what to do. */
+ * VDI, Parallels or LUKS: every message names PATH and what to do.  Touches
+ * neither content nor times. */
 int image_open(const char *path, bool force_raw, int *ret_fd,
 	       struct image_geometry *ret_geometry, struct err *err);
 
-/* The same checks of size and kind, and the geometry, of an open descriptor. */
+/* The same checks of size and kind, and the geometry, of an open descriptor;
+ * reads /sys/dev/block/ for a block device. */
 int image_probe(int fd, const char *path, struct image_geometry *ret_geometry,
 		struct err *err);
 
+/* Reads /sys/dev/block/ and /proc for a block device. */
 int image_stamp_read(int fd, const char *path, struct image_stamp *ret_stamp,
 		     struct err *err);
 
 /* The nonce is an extended attribute, user.refpoint.nonce (of a block device
- * there is none: -EOPNOTSUPP, as on a file system without user xattrs). */
+ * there is none: -EOPNOTSUPP, as on a file system without user xattrs).
+ * Durable on return; changes the ctime. */
 int image_nonce_set(int fd, const struct guid *nonce, struct err *err);
 
 /* Takes flock(LOCK_EX) on FD, waiting up to WAIT_MS for a dead holder's I/O to
- * end; then, as QEMU does for a writer that shares with nobody but readers:
- * OFD locks on the bytes 100 + 1 (write) and 100 + 0 (consistent read), and
- * 200 + 1, 200 + 3 (not shared: write, resize), each checked against the other
- * side's bytes; on a block device O_EXCL-like exclusion by a second open is the
- * caller's business.  -RP_EINUSE names PATH and that another program uses it;
- * nothing is held then. */
+ * end; then, as QEMU does for one that has every permission and shares none,
+ * shared OFD locks on the bytes 100 to 103 (has: consistent read, write, write
+ * unchanged, resize) and 200 to 203 (does not share the same), and looks that
+ * nobody else holds any of the eight, for at most 200 ms.  So QEMU's programs
+ * and we refuse each other, readers too; not those told to look away
+ * (--force-share, file.locking=off).  -RP_EINUSE names PATH and that another
+ * program uses it; nothing is held then.  On a block device the locks are
+ * those of its node in the file system, and O_EXCL, which a second open of the
+ * caller's takes, keeps out mounts. */
 int image_lock(int fd, const char *path, unsigned wait_ms, struct err *err);
 void image_unlock(int fd);
 

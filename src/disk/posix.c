@@ -221,8 +221,10 @@ static int posix_map(struct file *file, void **ret_addr, uint64_t *ret_bytes,
 
 	if (!pf->map) {
 		rc = posix_is_tmpfs(pf->fd, err);
-		if (rc < 0)
+		if (rc < 0) {
+			(void)err_wrap(err, "map '%s'", file->name);
 			return rc;
+		}
 		if (rc == 0)
 			return err_set(err, -RP_EUNSUPPORTED,
 				       "map '%s': it is not on a tmpfs",
@@ -317,8 +319,9 @@ static int check_name(const struct fs *fs, const char *name, struct err *err)
 	return err_set(err, -EINVAL, "file name '%s' in %s", name, fs->name);
 }
 
-/* O_NONBLOCK keeps a FIFO of that name from holding us; a regular file does
- * not heed it. */
+/* O_NONBLOCK keeps a FIFO of that name from holding us.  It may not stay set:
+ * io_uring heeds it on regular files too, and says -EAGAIN where it would have
+ * waited for the disk. */
 static int posix_open(struct fs *fs, const char *name, unsigned flags,
 		      struct file **ret_file, struct err *err)
 {
@@ -338,7 +341,8 @@ static int posix_open(struct fs *fs, const char *name, unsigned flags,
 	while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return err_set(err, -errno, "open '%s' in %s", name, fs->name);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0) {
 		(void)close(fd);
 		return err_set(err, -RP_EUNSUPPORTED,
 			       "open '%s' in %s: not a regular file", name,

@@ -96,7 +96,10 @@ static void flags_decide_whether_a_file_is_made(void **state)
 	assert_string_equal(err.text,
 			    "open 'a' in the store: No such file or directory");
 	assert_null(file);
-	file_close(make("a"));
+	file = make("a");
+	assert_int_equal(fcntl(posix_file_fd(file), F_GETFL) & O_NONBLOCK, 0);
+	assert_int_equal(fcntl(posix_file_fd(file), F_GETFD), FD_CLOEXEC);
+	file_close(file);
 	assert_int_equal(fs_open(fs, "a",
 				 FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE,
 				 &file, &err),
