@@ -2,7 +2,7 @@
 /*
  * Every structure that the store and the live directory hold, as bytes.  Pure:
  * no I/O, no clock, no allocation but where a blockset is made.  The normative
- * text is docs/format/*.md; static asserts tie the two together.
+ * text is docs/format/; static asserts tie the two together.
  *
  * Integers are little-endian.  A checksum is CRC-32C over the structure with
  * its own field as zero.  Reserved bytes are written as zero and must be zero.
@@ -24,18 +24,18 @@
 
 /* ---- Pages: the durable copy of the open generation's bitmap ------------- */
 
-#define PAGE_BYTES	 4096u
-#define PAGE_HEAD_BYTES	 512u
-#define PAGE_REGIONS	 7u /* 7 regions of 512 bytes of bits: 112 MiB of disk */
-#define PAGE_FILES	 2u /* per disk: generations alternate between them */
-#define PAGE_SLOTS	 2u /* per page and file: writes alternate */
+#define PAGE_BYTES      4096u
+#define PAGE_HEAD_BYTES 512u
+#define PAGE_REGIONS    7u /* 7 regions of 512 bytes of bits: 112 MiB of disk */
+#define PAGE_FILES      2u /* per disk: generations alternate between them */
+#define PAGE_SLOTS      2u /* per page and file: writes alternate */
 
 struct page {
 	struct guid store;
 	uint64_t generation;
 	uint64_t sequence; /* of writes of this page in this file, from 1 */
-	uint32_t disk;	   /* ordinal */
-	uint32_t index;	   /* page I holds regions [7 I, 7 I + 7) */
+	uint32_t disk;     /* ordinal */
+	uint32_t index;    /* page I holds regions [7 I, 7 I + 7) */
 	uint64_t bits[PAGE_REGIONS][REGION_WORDS];
 };
 
@@ -49,20 +49,20 @@ uint64_t page_offset(uint32_t index, unsigned slot);
 
 /* ---- Intents: which regions were hot ------------------------------------- */
 
-#define INTENT_SLOTS	   8u
-#define INTENT_SLOT_BYTES  262144u
+#define INTENT_SLOTS       8u
+#define INTENT_SLOT_BYTES  528384u /* room for HOT_REGIONS_MAX on every disk */
 #define INTENT_HEAD_BYTES  128u
 #define INTENT_ENTRIES_MAX ((INTENT_SLOT_BYTES - INTENT_HEAD_BYTES) / 8u)
 
 struct intent {
-	uint32_t disk; /* ordinal, < 65536 */
+	uint32_t disk;   /* ordinal, < 65536 */
 	uint64_t region; /* < 2^48 */
 };
 
 /* The head of one record; each record holds the whole hot set. */
 struct intent_head {
 	struct guid store;
-	struct guid live; /* the live id under which it was written */
+	struct guid live;  /* the live id under which it was written */
 	uint64_t sequence; /* over all records, from 1 */
 	uint32_t entries;
 };
@@ -90,8 +90,9 @@ struct live_head {
 
 /* Changing fields, beyond the checksummed part, used through the mapping. */
 struct live_state {
-	_Atomic uint64_t last_submission_ns; /* CLOCK_REALTIME, since the epoch */
-	_Atomic uint32_t latched; /* non-zero: tracking gave way */
+	_Atomic uint64_t
+	    last_submission_ns;    /* CLOCK_REALTIME, since the epoch */
+	_Atomic uint32_t latched;  /* non-zero: tracking gave way */
 	char reason[REASON_BYTES]; /* written before `latched` */
 };
 #define LIVE_STATE_OFFSET 2048u
@@ -119,7 +120,8 @@ void tombstone_encode(const struct tombstone *tombstone,
 int tombstone_decode(const uint8_t buf[TOMBSTONE_BYTES],
 		     struct tombstone *ret_tombstone, struct err *err);
 
-/* ---- A sealed generation: one immutable file ------------------------------ */
+/* ---- A sealed generation: one immutable file ------------------------------
+ */
 /*
  * Header, then one section per disk: for each region that is not empty a
  * container, whichever of full, list of 16-bit block numbers, or 512-byte

@@ -5,7 +5,7 @@
  * one thread at a time.
  *
  *   name               what                               made by     size
- *   intents            8 slots of records                 definition  2 MiB
+ *   intents            8 slots of records                 definition  4 MiB
  *   pages.ORD.{0,1}    durable bitmap pages, 2 slots each definition  preallocated
  *   tombstone          why tracking stopped               definition  4 KiB
  *   gen-GEN-SERIAL     one sealed generation              seal, merge as needed
