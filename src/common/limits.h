@@ -28,8 +28,21 @@
 #define PATH_BYTES        4096
 
 #define NBD_REQUEST_BYTES_MAX MIB(32)
-#define INFLIGHT_BYTES_MAX    MIB(96) /* per VM */
-#define NBD_CONNECTIONS_MAX   64      /* per VM */
+#define INFLIGHT_BYTES_MAX    MIB(96)  /* per VM */
+#define NBD_CONNECTIONS_MAX   64       /* per VM */
+#define NBD_REQUESTS_MAX      256      /* in flight or unsent, per connection */
+#define NBD_FLOOR_BYTES       KIB(512) /* of the cap, each connection's own */
+#define NBD_RECEIVE_BYTES     KIB(256) /* buffer of a connection */
+#define NBD_OPTION_BYTES_MAX  KIB(64)  /* of one option's data */
+#define NBD_OPTION_SKIP_MAX   MIB(1)   /* a longer one ends the connection */
+#define NBD_OPTIONS_MAX       128      /* per connection */
+#define NBD_CONTEXTS_MAX      8        /* meta contexts, per connection */
+#define NBD_STATUS_BYTES      KIB(128) /* of one block status reply */
+#define NBD_SEEKS_MAX         512      /* lseek(2) calls for one such reply */
+#define NBD_NEGOTIATION_MS    30000    /* from accept to transmission */
+#define NBD_STALL_MS          3000     /* holding memory others wait for */
+#define NBD_STALL_BYTES       KIB(256) /* progress that excuses */
+#define NBD_GOODBYE_MS        2000     /* to take the last replies */
 #define RPC_MESSAGE_BYTES_MAX MIB(1)
 #define RPC_CONNECTIONS_MAX   64      /* per listening socket */
 #define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fake-volume.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "disk/disk.h"
+
+struct nbd_view {
+	char point[16];
+	struct volume *volume;
+};
+
+/* ---- the volume -------------------------------------------------------- */
+
+const char *volume_id(const struct volume *volume)
+{
+	return volume->id;
+}
+
+uint64_t volume_bytes(const struct volume *volume)
+{
+	return volume->bytes;
+}
+
+bool volume_can_discard(const struct volume *volume)
+{
+	return !volume->cannot_discard;
+}
+
+int volume_fd(const struct volume *volume)
+{
+	return volume->fd;
+}
+
+static void trace(struct fake_host *host, const char *what,
+		  const struct volume_request *request)
+{
+	if (host->trace)
+		host->trace(host, what, request);
+}
+
+static void io_done(struct io *io, int result)
+{
+	struct volume_request *request =
+	    container_of(io, struct volume_request, io);
+
+	request->volume->host->in_ioq--;
+	trace(request->volume->host, "done", request);
+	request->done(request, result);
+}
+
+static void submit_io(struct volume *volume, struct volume_request *request)
+{
+	static const enum io_op ops[] = {
+	    [VOLUME_READ] = IO_READ,  [VOLUME_WRITE] = IO_WRITE,
+	    [VOLUME_ZERO] = IO_ZERO,  [VOLUME_DISCARD] = IO_DISCARD,
+	    [VOLUME_FLUSH] = IO_SYNC,
+	};
+
+	request->io = (struct io){
+	    .op = ops[request->op],
+	    .flags = request->flags & VOLUME_NO_HOLE ? IO_NO_HOLE : 0,
+	    .file = volume->file,
+	    .offset = request->offset,
+	    .length = request->length,
+	    .buf = request->data,
+	    .done = io_done,
+	};
+	volume->host->in_ioq++;
+	ioq_submit(volume->host->ioq, &request->io);
+}
+
+static void check(const struct volume *volume,
+		  const struct volume_request *request)
+{
+	bool data = request->op == VOLUME_READ || request->op == VOLUME_WRITE;
+
+	assert(request->done);
+	assert(request->offset % SECTOR_BYTES == 0);
+	assert(request->length % SECTOR_BYTES == 0);
+	assert(request->offset <= volume->bytes);
+	assert(request->length <= volume->bytes - request->offset);
+	assert((request->length == 0) == (request->op == VOLUME_FLUSH));
+	assert(!data || (uintptr_t)request->data % 4096 == 0);
+	assert(!data || request->length <= NBD_REQUEST_BYTES_MAX);
+}
+
+void volume_submit(struct volume *volume, struct volume_request *request)
+{
+	struct fake_host *host = volume->host;
+
+	check(volume, request);
+	request->volume = volume;
+	trace(host, "submit", request);
+	if (volume->file && !host->held) {
+		submit_io(volume, request);
+		return;
+	}
+	request->next = NULL;
+	*host->last = request;
+	host->last = &request->next;
+	host->queued++;
+	if (host->wake)
+		host->wake(host);
+}
+
+static int carry_out(struct volume_request *request)
+{
+	struct volume *volume = request->volume;
+	struct fake_host *host = volume->host;
+	uint8_t *at = volume->memory + request->offset;
+	uint64_t end = request->offset + request->length;
+
+	if (host->fail_with && request->offset < host->fail_end &&
+	    end > host->fail_start)
+		return host->fail_with;
+	switch (request->op) {
+	case VOLUME_READ:
+		memcpy(request->data, at, request->length);
+		return 0;
+	case VOLUME_WRITE:
+		memcpy(at, request->data, request->length);
+		return 0;
+	case VOLUME_ZERO:
+	case VOLUME_DISCARD:
+		if (request->offset % 4096 == 0 && request->length % 4096 == 0)
+			(void)madvise(at, request->length, MADV_DONTNEED);
+		else
+			memset(at, 0, request->length);
+		return 0;
+	case VOLUME_FLUSH:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+unsigned fake_complete(struct fake_host *host, unsigned max)
+{
+	unsigned n = 0;
+
+	while (host->first && n < max && !host->held) {
+		struct volume_request *request = host->first;
+
+		host->first = request->next;
+		if (!host->first)
+			host->last = &host->first;
+		host->queued--;
+		n++;
+		if (request->volume->file) {
+			submit_io(request->volume, request);
+			continue;
+		}
+		request->result = carry_out(request);
+		trace(host, "done", request);
+		request->done(request, request->result);
+	}
+	return n;
+}
+
+/* ---- the host ---------------------------------------------------------- */
+
+static unsigned host_count(struct nbd_host *host)
+{
+	return container_of(host, struct fake_host, host)->count;
+}
+
+static struct volume *host_volume(struct nbd_host *host, unsigned index)
+{
+	struct fake_host *fake = container_of(host, struct fake_host, host);
+
+	assert(index < fake->count);
+	return &fake->volumes[index];
+}
+
+static const char *const points[] = {"thirds", "none", "gone", "broken"};
+
+static void host_points(struct nbd_host *host, struct volume *volume,
+			void (*fn)(void *arg, const char *point), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++)
+		fn(arg, points[i]);
+}
+
+static int host_view_open(struct nbd_host *host, struct volume *volume,
+			  const char *point, struct nbd_view **ret_view,
+			  struct err *err)
+{
+	struct fake_host *fake = container_of(host, struct fake_host, host);
+
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+		struct nbd_view *view;
+
+		if (strcmp(points[i], point) != 0)
+			continue;
+		if (strcmp(point, "broken") == 0)
+			return err_set(err, -RP_ESTATE,
+				       "what changed since is not known");
+		view = calloc(1, sizeof(*view));
+		if (!view)
+			return err_set(err, -ENOMEM, "view");
+		(void)snprintf(view->point, sizeof(view->point), "%s", point);
+		view->volume = volume;
+		fake->views++;
+		*ret_view = view;
+		return 0;
+	}
+	return err_set(err, -RP_ENOPOINT, "no such point");
+}
+
+static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
+			     uint64_t offset, uint64_t length,
+			     struct nbd_extent *extents, int max)
+{
+	struct fake_host *fake = container_of(host, struct fake_host, host);
+	uint64_t position = offset, end = offset + length;
+	int n = 0;
+
+	assert(max >= 1 && length > 0 && end <= view->volume->bytes);
+	if (strcmp(view->point, "gone") == 0 && fake->gone)
+		return -RP_ENOPOINT;
+	if (strcmp(view->point, "thirds") != 0) {
+		extents[0] = (struct nbd_extent){length, false};
+		return 1;
+	}
+	while (position < end && n < max) {
+		uint64_t unit = position / FAKE_DIRTY_BYTES;
+		bool dirty = unit % 3 == 0;
+		uint64_t next =
+		    (dirty ? unit + 1 : unit + 3 - unit % 3) * FAKE_DIRTY_BYTES;
+
+		next = MIN(next, end);
+		extents[n++] = (struct nbd_extent){next - position, dirty};
+		position = next;
+	}
+	return n;
+}
+
+static void host_view_close(struct nbd_host *host, struct nbd_view *view)
+{
+	container_of(host, struct fake_host, host)->views--;
+	free(view);
+}
+
+static void host_attached(struct nbd_host *host, struct volume *volume,
+			  bool attached)
+{
+	container_of(host, struct fake_host, host)->attached +=
+	    attached ? 1 : -1;
+}
+
+void fake_host_init(struct fake_host *host)
+{
+	*host = (struct fake_host){
+	    .host = {.count = host_count,
+		     .volume = host_volume,
+		     .points = host_points,
+		     .view_open = host_view_open,
+		     .view_extents = host_view_extents,
+		     .view_close = host_view_close,
+		     .attached = host_attached},
+	};
+	host->last = &host->first;
+}
+
+void fake_host_done(struct fake_host *host)
+{
+	assert(!host->first && !host->views && !host->attached);
+	for (unsigned i = 0; i < host->count; i++)
+		if (host->volumes[i].memory)
+			(void)munmap(host->volumes[i].memory,
+				     host->volumes[i].bytes);
+}
+
+struct volume *fake_add(struct fake_host *host, const char *id, uint64_t bytes)
+{
+	struct volume *volume = &host->volumes[host->count];
+
+	assert(host->count < FAKE_VOLUMES_MAX);
+	*volume = (struct volume){.bytes = bytes, .fd = -1, .host = host};
+	(void)snprintf(volume->id, sizeof(volume->id), "%s", id);
+	volume->memory =
+	    mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (volume->memory == MAP_FAILED)
+		return NULL;
+	host->count++;
+	return volume;
+}
