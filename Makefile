@@ -4,6 +4,7 @@
 #
 #   make           build into build/
 #   make check     run all tests; ends with "N passed, N failed, N skipped"
+#   make demo      the main job on a real Linux guest, in about two minutes
 #   make soak      the long form of the tests, for HOURS hours
 #   make install   install below DESTDIR
 #   make clean     remove build/, but not the downloaded kernel
@@ -29,6 +30,9 @@ programs: deps $(BUILD)/build.ninja
 
 check: guest-deps programs
 	@tools/run-tests $(BUILD)
+
+demo: guest-deps programs
+	@demo/demo
 
 soak: guest-deps programs
 	@tools/soak $(BUILD) $(HOURS)

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import blocks, process, writelog  # noqa: E402
+from harness import blocks, process, truth, writelog  # noqa: E402
 
 SECTOR = 512
 K = 1024
@@ -148,6 +148,63 @@ class Blocks(InScratch):
         b.add(1 << 29, 1)
         self.assertEqual(sum(c != ' ' for row in blocks.draw(b) for c in row),
                          1)
+
+
+class Truth(InScratch):
+    """A disk of 16 blocks: 1 changed, 2 written with what was there, 3 being
+    written while the later point was made."""
+    size = 16 * 4096
+
+    def setUp(self):
+        super().setUp()
+        first, second = bytearray(self.size), bytearray(self.size)
+        for block in (1, 3):
+            second[block * 4096] = 1
+        written = [entry(8 * b, 8, data=bytes(4096)) for b in (1, 2, 3)]
+        self.log = writelog.WriteLog(
+            self.file('log', superblock() + b''.join(written)))
+        self.log.refresh()
+        self.a = truth.At(0, 0, self.file('a', first))
+        self.b = truth.At(2, 3, self.file('b', second))
+
+    def problems(self, *reported, **changed):
+        extents = [{'offset': b * 4096, 'length': 4096} for b in reported]
+        answer = {'accuracy': 'exact', 'reason': '', 'extents': extents,
+                  'granularity_bytes': 4096,
+                  'changed_bytes': 4096 * len(extents), **changed}
+        return truth.compare('disk', self.size, self.log, self.a, self.b,
+                             answer)[0]
+
+    def test_right_answers_pass(self):
+        for right in ((1,), (1, 3), (1, 2), (1, 2, 3)):
+            self.assertEqual(self.problems(*right), [])
+
+    def test_a_miss_is_found_with_its_address(self):
+        self.assertIn('differs, but is not reported: block at byte 4096',
+                      self.problems(2)[0])
+
+    def test_a_block_that_nobody_wrote_is_found_with_its_address(self):
+        self.assertIn('nothing was written there: block at byte 20480',
+                      self.problems(1, 5)[0])
+
+    def test_an_answer_that_is_not_exact_is_found(self):
+        self.assertIn('widened instead of exact: power',
+                      self.problems(1, accuracy='widened', reason='power')[0])
+
+    def test_a_malformed_answer_is_found(self):
+        for wrong in ({'changed_bytes': 1}, {'granularity_bytes': 65536},
+                      {'extents': [{'offset': 4096, 'length': 0}]},
+                      {'extents': [{'offset': 4096, 'length': 4096}] * 2},
+                      {'extents': [{'offset': 4096, 'length': 100}]},
+                      {'extents': [{'offset': 0, 'length': 1 << 40}]}):
+            self.assertNotEqual(self.problems(1, **wrong), [], wrong)
+
+    def test_a_judge_who_contradicts_himself_is_found(self):
+        changed = bytearray(self.size)
+        changed[9 * 4096] = 1
+        self.b = truth.At(2, 3, self.file('b', changed))
+        self.assertIn('the recorder saw no write',
+                      ' '.join(self.problems(1)))
 
 
 class Process(unittest.TestCase):
