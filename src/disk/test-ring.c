@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "disk/image.h"
 #include "disk/posix.h"
 #include "disk/ring.h"
 #include "disk/test-dir.h"
@@ -237,6 +238,67 @@ static void a_short_transfer_is_resumed_and_the_end_is_an_error(void **state)
 	disk = saved;
 }
 
+/* Every request that a guest may send, on an image as it is opened. */
+static void check_image(const char *path)
+{
+	struct file *saved = disk;
+	struct image_geometry g;
+	int fd, rc;
+
+	assert_int_equal(image_open(path, true, &fd, &g, &err), 0);
+	assert_int_equal(g.bytes, DISK_BYTES);
+	print_message("%s: direct=%d can_discard=%d\n", path, g.direct,
+		      g.can_discard);
+	assert_int_equal(posix_file_new(fd, path, &disk, &err), 0);
+	memset(buf, 'x', DISK_BYTES);
+	assert_int_equal(one(IO_WRITE, buf, 0, DISK_BYTES, 0), 0);
+	memset(buf, 'y', 512);
+	assert_int_equal(one(IO_WRITE, buf, DISK_BYTES - 512, 512, 0), 0);
+	assert_int_equal(one(IO_ZERO, NULL, 512, 4096, 0), 0);
+	assert_int_equal(one(IO_ZERO, NULL, MIB(1), MIB(1) + 512, IO_NO_HOLE),
+			 0);
+	assert_int_equal(one(IO_SYNC, NULL, 0, 0, 0), 0);
+	rc = one(IO_DISCARD, NULL, MIB(3), 8192, 0);
+	assert_int_equal(rc, g.can_discard ? 0 : -EOPNOTSUPP);
+	assert_int_equal(one(IO_READ, buf, 0, DISK_BYTES, 0), 0);
+	assert_bytes(buf, 'x', 512);
+	assert_bytes(buf + 512, 0, 4096);
+	assert_bytes(buf + 4608, 'x', MIB(1) - 4608);
+	assert_bytes(buf + MIB(1), 0, MIB(1) + 512);
+	assert_bytes(buf + MIB(3), rc == 0 ? 0 : 'x', 8192);
+	assert_bytes(buf + DISK_BYTES - 512, 'y', 512);
+	assert_int_equal(one(IO_READ, buf, DISK_BYTES, 512, 0), -EIO);
+	file_close(disk);
+	disk = saved;
+}
+
+static void an_image_file_serves_single_sectors(void **state)
+{
+	char path[300];
+
+	(void)snprintf(path, sizeof(path), "%s/disk", dir.path);
+	check_image(path);
+}
+
+static void a_block_device_serves_single_sectors(void **state)
+{
+	char device[64], command[400];
+	FILE *f;
+	int got;
+
+	(void)snprintf(command, sizeof(command),
+		       "losetup --show -f %s/disk 2>/dev/null", dir.path);
+	f = geteuid() == 0 ? popen(command, "re") : NULL;
+	got = f ? fscanf(f, "%63s", device) : 0;
+	if (!f || pclose(f) != 0 || got != 1) {
+		print_message("skipped: no loop device to be had\n");
+		skip();
+	}
+	check_image(device);
+	(void)snprintf(command, sizeof(command), "losetup -d %s", device);
+	assert_int_equal(system(command), 0);
+}
+
 static void a_read_beyond_the_end_of_a_cut_image_is_an_error(void **state)
 {
 	assert_int_equal(disk->ops->truncate(disk, MIB(1), &err), 0);
@@ -456,6 +518,8 @@ int main(void)
 	    TEST(zeros_are_written_where_the_file_has_no_better_way),
 	    TEST(a_file_that_cannot_discard_says_so),
 	    TEST(a_short_transfer_is_resumed_and_the_end_is_an_error),
+	    TEST(an_image_file_serves_single_sectors),
+	    TEST(a_block_device_serves_single_sectors),
 	    TEST(a_read_beyond_the_end_of_a_cut_image_is_an_error),
 	    TEST(errors_and_empty_requests_complete_from_the_loop),
 	    TEST(a_failed_sync_of_the_image_is_latched),
