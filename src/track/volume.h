@@ -44,11 +44,11 @@ struct volume_request {
 	struct volume *volume;
 	struct volume_request *next; /* in one list at a time */
 	struct volume_request *prev;
-	struct volume_request *held; /* overlapping ones waiting on us */
-	uint64_t position;           /* of the piece in work */
-	uint64_t piece;              /* its length */
+	struct volume_request *waiting; /* next that waits for its region */
+	struct volume_request *held;    /* overlapping ones waiting on us */
+	uint64_t position;              /* of the piece in work */
+	uint64_t piece;                 /* its length */
 	uint64_t epoch;
-	uint32_t unready; /* regions still to activate */
 	uint32_t state;
 	int result;
 	struct io io;

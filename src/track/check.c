@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scrub, and growth: what is done to a store's files at leisure. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "track/internal.h"
+
+struct checking {
+	struct vm *vm;
+	void (*fn)(void *arg, const struct vm_finding *finding);
+	void *arg;
+	uint64_t bytes;
+	uint32_t disk;
+	unsigned which;
+};
+
+static void finding(struct checking *c, bool damaged, const char *where,
+		    const char *message)
+{
+	struct vm_finding f = {.damaged = damaged};
+
+	(void)snprintf(f.where, sizeof(f.where), "%s", where);
+	(void)snprintf(f.message, sizeof(f.message), "%s", message);
+	c->fn(c->arg, &f);
+}
+
+static void check_catalogue(struct checking *c)
+{
+	struct err err = {0};
+	uint64_t bytes = 0;
+
+	if (catalogue_verify(c->vm->catalogue, &bytes, &err) < 0)
+		finding(c, true, CATALOGUE_NAME, err.text);
+	c->bytes += bytes;
+}
+
+static void check_sealed(struct checking *c, const struct generation_row *row)
+{
+	struct sealed_disk disks[DISKS_PER_VM_MAX] = {0};
+	struct sealed_head head;
+	struct err err = {0};
+	char name[48];
+	int r = sealed_read(c->vm->env.store, &c->vm->system.store,
+			    row->generation, row->serial, &head, disks, &err);
+
+	sealed_name(row->generation, row->serial, name);
+	if (r < 0) {
+		finding(c, true, name, err.text);
+		return;
+	}
+	if (head.disks != c->vm->disk_count)
+		finding(c, true, name, "the number of disks is not right");
+	for (uint32_t i = 0; i < head.disks; i++) {
+		c->bytes += blockset_count(disks[i].set) * 2;
+		blockset_free(disks[i].set);
+	}
+}
+
+static int check_page(void *arg, const struct page_report *report)
+{
+	struct checking *c = arg;
+	char where[64];
+
+	c->bytes += PAGE_BYTES;
+	if (!report->torn || c->vm->attached || c->vm->system.live)
+		return 0;
+	(void)snprintf(where, sizeof(where), "pages.%u.%u page %u", c->disk,
+		       c->which, report->index);
+	finding(c, true, where, "a slot is damaged");
+	return 0;
+}
+
+static void check_pages(struct checking *c, uint32_t disk, unsigned which)
+{
+	struct vm *vm = c->vm;
+	struct pages_file *pages = NULL;
+	struct err err = {0};
+	char where[48];
+	int r;
+
+	c->disk = disk;
+	c->which = which;
+	(void)snprintf(where, sizeof(where), "pages.%u.%u", disk, which);
+	r = pages_open(vm->env.store, &vm->system.store, disk, which,
+		       vm->disks[disk].bytes, &pages, &err);
+	if (r == 0)
+		r = pages_scan(pages, vm->system.open_generation, check_page, c,
+			       &err);
+	if (r < 0)
+		finding(c, true, where, err.text);
+	pages_close(pages);
+}
+
+static void check_intents(struct checking *c)
+{
+	struct vm *vm = c->vm;
+	struct intents_file *intents = NULL;
+	struct err err = {0};
+	bool found = false;
+	int r = intents_open(vm->env.store, &vm->system.store,
+			     &vm->system.live_id, &intents, &found, &err);
+
+	if (r < 0)
+		finding(c, true, "intents", err.text);
+	else if (vm->system.live && !found)
+		finding(c, true, "intents", "no record of this life is valid");
+	c->bytes += (uint64_t)INTENT_SLOTS * INTENT_SLOT_BYTES;
+	intents_close(intents);
+}
+
+/* T3 on what is attached: in a cold region every set bit is in a page. */
+struct durable {
+	struct checking *c;
+	struct blockset *set;
+};
+
+static int collect_page(void *arg, const struct page_report *report)
+{
+	struct durable *d = arg;
+
+	for (uint64_t r = 0; report->present && r < PAGE_REGIONS; r++) {
+		uint64_t region = (uint64_t)report->index * PAGE_REGIONS + r;
+
+		if (region < blockset_regions(d->set) &&
+		    blockset_add_words(d->set, region, report->bits[r]) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void check_region(struct checking *c, struct volume *volume,
+			 const struct blockset *durable, uint64_t region)
+{
+	uint64_t words[REGION_WORDS] = {0};
+	char where[64];
+
+	if (volume->regions[region].state != REGION_COLD)
+		return;
+	(void)blockset_region(durable, region, words);
+	for (uint64_t w = 0; w < REGION_WORDS; w++) {
+		uint64_t live = 0;
+
+		for (unsigned s = 0; s < 2; s++)
+			if (volume->live_open[s])
+				live |= atomic_load(
+				    &volume->live[s]
+					 .bits[region * REGION_WORDS + w]);
+		if (!(live & ~words[w]))
+			continue;
+		(void)snprintf(where, sizeof(where), "disk %u region %llu",
+			       volume->ordinal, (unsigned long long)region);
+		finding(c, true, where,
+			"a block is marked that no durable page holds");
+		return;
+	}
+}
+
+static void check_cold(struct checking *c, struct volume *volume)
+{
+	struct durable d = {c, blockset_new(volume->bytes)};
+	struct vm *vm = c->vm;
+	int r = d.set ? 0 : -ENOMEM;
+
+	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
+		r = pages_scan(volume->pages[f], vm->system.open_generation,
+			       collect_page, &d, NULL);
+	if (r == 0) {
+		(void)pthread_rwlock_rdlock(&vm->maps);
+		(void)pthread_mutex_lock(&volume->lock);
+		for (uint64_t i = 0; i < volume->region_count; i++)
+			check_region(c, volume, d.set, i);
+		(void)pthread_mutex_unlock(&volume->lock);
+		(void)pthread_rwlock_unlock(&vm->maps);
+	}
+	blockset_free(d.set);
+}
+
+int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
+	     void *arg, uint64_t *ret_bytes_read, struct err *err)
+{
+	struct checking c = {.vm = vm, .fn = fn, .arg = arg};
+
+	(void)pthread_mutex_lock(&vm->control);
+	check_catalogue(&c);
+	for (uint32_t i = 0; i < vm->generation_count; i++)
+		if (vm->generations[i].sealed)
+			check_sealed(&c, &vm->generations[i]);
+	check_intents(&c);
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		for (unsigned f = 0; f < PAGE_FILES; f++)
+			check_pages(&c, i, f);
+		if (vm->attached)
+			check_cold(&c, &vm->volumes[i]);
+	}
+	(void)pthread_mutex_unlock(&vm->control);
+	*ret_bytes_read = c.bytes;
+	return 0;
+}
+
+/* ---- growth
+ * ---------------------------------------------------------------------- */
+
+static int put_disk(struct vm *vm, void *arg, struct err *err)
+{
+	return catalogue_put_disk(vm->catalogue, arg, err);
+}
+
+static int commit_disk(struct vm *vm, const struct disk_row *row,
+		       struct err *err)
+{
+	struct disk_row *copy = malloc(sizeof(*copy));
+	int r = copy ? 0 : err_set(err, -ENOMEM, "resize");
+
+	if (r == 0) {
+		*copy = *row;
+		r = vm_commit(vm, put_disk, copy, NULL, err);
+	}
+	if (r == 0) {
+		(void)pthread_mutex_lock(&vm->model);
+		vm->disks[copy->ordinal] = *copy;
+		vm->serial++;
+		(void)pthread_mutex_unlock(&vm->model);
+	}
+	free(copy);
+	return r;
+}
+
+static int grow_check(const struct vm *vm, uint32_t disk, uint64_t bytes,
+		      struct err *err)
+{
+	const struct disk_row *row = &vm->disks[disk];
+
+	if (vm->attached || vm->system.live)
+		return err_set(err, -RP_ESTATE,
+			       "a disk grows only while it is not served");
+	if (bytes <= row->bytes)
+		return err_set(err, -RP_EPARAM,
+			       "disk '%s' has %llu bytes and can only grow",
+			       row->id, (unsigned long long)row->bytes);
+	if (bytes % SECTOR_BYTES || bytes > DISK_BYTES_MAX)
+		return err_set(err, -RP_EPARAM,
+			       "a disk's size is a multiple of 512 up to 64 "
+			       "TiB");
+	return vm_usable(vm, err);
+}
+
+int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes, struct err *err)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&vm->control);
+	r = grow_check(vm, disk, bytes, err);
+	if (r == 0)
+		r = pages_create(vm->env.store, disk, bytes, err);
+	if (r == 0) {
+		struct disk_row *row = malloc(sizeof(*row));
+
+		if (!row) {
+			r = err_set(err, -ENOMEM, "resize");
+		} else {
+			*row = vm->disks[disk];
+			row->growing_to = bytes;
+			r = commit_disk(vm, row, err);
+		}
+		free(row);
+	}
+	(void)pthread_mutex_unlock(&vm->control);
+	return r;
+}
+
+int vm_grow_end(struct vm *vm, uint32_t disk, struct err *err)
+{
+	struct disk_row *row = malloc(sizeof(*row));
+	struct image_stamp stamp;
+	int r;
+
+	if (!row)
+		return err_set(err, -ENOMEM, "resize");
+	(void)pthread_mutex_lock(&vm->control);
+	*row = vm->disks[disk];
+	r = vm->env.stamp(vm->env.arg, disk, &stamp, err);
+	if (r == 0 && (row->growing_to == 0 || stamp.bytes < row->growing_to))
+		r = err_set(err, -RP_ESTATE,
+			    "the image of disk '%s' has not grown", row->id);
+	if (r == 0) {
+		row->bytes = stamp.bytes;
+		row->growing_to = 0;
+		row->stamp = stamp;
+		r = commit_disk(vm, row, err);
+	}
+	(void)pthread_mutex_unlock(&vm->control);
+	free(row);
+	return r;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this layer share.
+ *
+ * Numbered invariants of tracking; code and tests refer to them.
+ *
+ *  T1  Mark, then write: a write is submitted only when every block it touches
+ *      has its bit set in the live bitmap of the write's epoch.
+ *  T2  A bit is set only while its region is hot, under the volume's lock; a
+ *      region is hot only after an intent record that names it was synced.
+ *  T3  In a cold region every set bit is durable: it is in a synced page.  With
+ *      T2: a bit that is seen set may be trusted by anybody, without a lock.
+ *  T4  A region turns cold only if, between noting its mark counter and
+ *      finding it unchanged under the lock, its page was written and synced,
+ *      for each generation that is being marked.
+ *  T5  Recovery after a power cut reports: all pages with a generation not
+ *      older than the open one, from both page files, and every block of
+ *      every region named by the intent record in force.
+ *  T6  Both page files belong to one disk; the open generation and the one
+ *      that a running seal has begun never share a file.  Pages of a sealed
+ *      generation are dead: older than the open one (T5).
+ *  T7  After a seal that failed, what its generation marked is merged into the
+ *      open one, in memory at once (the live files stay until then), and in
+ *      the open one's own page file before anybody else may use the other.
+ *  T8  Generation numbers only grow and are never used twice, failed seals and
+ *      crashes included: they are taken from a range reserved by a commit.
+ *  T9  The live bitmaps' directory is emptied by a power cut and by nothing
+ *      else of ours before a commit says that they are not needed.
+ *  T10 A store that fails or hangs latches: the reason is made durable in a
+ *      tombstone (or the time for that runs out), then guests go on untracked.
+ *      The open generation is invalid from then on.
+ *
+ * Locks, in the order in which they may be taken:
+ *   control   one control call at a time
+ *   maps      which live bitmaps exist: read by the keeper while it writes
+ *             pages and by queries while they read live bits; written by a
+ *             seal while it changes them, for no longer than that takes
+ *   model     the catalogue's rows in memory
+ *   volume    a volume's regions
+ *   wake      the keeper's and undertakers' wake-ups
+ * None but control and maps is held across I/O.  The queues' threads take only
+ * maps (for reading), model, volume and wake, and none while it may be held
+ * across I/O for writing.
+ */
+#ifndef TRACK_INTERNAL_H
+#define TRACK_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "store/catalogue.h"
+#include "store/files.h"
+#include "track/epoch.h"
+#include "track/vm.h"
+
+enum region_state {
+	REGION_COLD,
+	REGION_WANTED, /* queued for activation */
+	REGION_HOT,
+};
+
+struct region {
+	uint8_t state;
+	_Atomic uint32_t used; /* the tick of the last write; relaxed */
+	uint32_t marks;        /* times that bits were set; wraps */
+};
+
+struct volume {
+	struct vm *vm;
+	uint32_t ordinal;
+	uint64_t bytes;
+	uint64_t blocks;
+	struct file *image; /* borrowed */
+	struct image_geometry geometry;
+
+	/* By parity of the epoch that marks there.  Both pages files are
+	 * always open; which one a slot's generation uses is slot_file. */
+	struct live_file live[2];
+	bool live_open[2];
+	struct pages_file *pages[2];
+
+	pthread_mutex_t lock;
+	struct region *regions;
+	uint64_t region_count;
+	uint32_t *hot; /* regions that are hot, in no order */
+	uint32_t hot_count;
+	uint32_t *wanted; /* regions to activate, oldest first */
+	uint32_t wanted_count;
+	struct volume_request *waiters; /* for activation, oldest first */
+	struct volume_request **waiters_end;
+	uint64_t waiting_since_ns; /* oldest waiter's; 0: none */
+
+	/* The queue's thread only. */
+	struct track_queue *queue;
+	struct volume_request *inflight; /* pieces begun and not over */
+};
+
+struct track_queue {
+	struct vm *vm;
+	struct epoch_queue epoch;
+	struct ioq *ioq;
+	void (*post)(void *arg, struct ring_task *task);
+	void *arg;
+	struct ring_task retry; /* posted when waiters may go on */
+	_Atomic bool retry_posted;
+	struct volume_request *held; /* completed, but not yet by E2 */
+	struct volume_request **held_end;
+	uint64_t requests; /* in flight */
+	uint64_t writes;   /* mutating pieces in flight */
+	struct track_queue *next;
+};
+
+/* What the two slots (parities) stand for. */
+struct slot {
+	bool marking; /* its bitmap is in use */
+	uint64_t generation;
+	uint32_t file; /* which pages file */
+};
+
+enum latch_state {
+	LATCH_OFF,
+	LATCH_WRITING,
+	LATCH_ON
+};
+
+struct vm {
+	struct vm_env env;
+	struct catalogue *catalogue;
+
+	pthread_mutex_t control;
+	pthread_rwlock_t maps;
+	pthread_mutex_t model;
+
+	/* model */
+	struct system_row system;
+	struct disk_row *disks; /* DISKS_PER_VM_MAX */
+	uint32_t disk_count;
+	struct generation_row *generations; /* ascending; the last is open */
+	uint32_t generation_count;
+	uint32_t generation_room;
+	struct point_row *points; /* oldest first */
+	uint32_t point_count;
+	uint32_t point_room;
+	uint64_t serial; /* of changes to points and generations */
+	struct vm_cut_times cut_times;
+
+	/* attached */
+	bool attached;
+	bool broken; /* the catalogue may say something else: reopen */
+	struct volume *volumes; /* disk_count */
+	struct track_queue *queues;
+	struct epoch epoch;
+	struct slot slots[2]; /* by parity; changed under maps */
+	struct intents_file *intents;
+	struct file *tombstone;
+	uint64_t
+	    generation_next; /* T8: reserved up to system.next_generation */
+	bool undone; /* T7: a failed seal's generation is merged in memory,
+			but pages of it still count */
+	uint64_t undone_generation;
+	_Atomic uint32_t
+	    tick;          /* milliseconds, for least recently used; wraps */
+	bool record_stale; /* the record in force names cold regions */
+
+	/* keeper and undertakers */
+	pthread_mutex_t wake;
+	pthread_cond_t woken;
+	bool keeper_wanted;
+	bool stopping;
+	unsigned threads;
+	pthread_t thread[3];
+	_Atomic bool latch_claimed;
+	_Atomic int latch;      /* enum latch_state */
+	_Atomic uint32_t tombs; /* undertakers that succeeded */
+	uint64_t latch_deadline_ns;
+	char latch_reason[REASON_BYTES]; /* written before `latch` */
+};
+
+/* keeper.c */
+void keeper_wake(struct vm *vm);
+bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err);
+int keeper_start(struct vm *vm, struct err *err);
+void keeper_stop(struct vm *vm);
+/* Writes, without syncing, the page with REGION for each marking slot. */
+int keeper_write_page(struct volume *volume, uint32_t index,
+		      bool wrote[PAGE_FILES], struct err *err);
+/* Makes wanted all regions of VOLUME that were written since SINCE (tick) and
+ * are cold, up to what fits. */
+void keeper_prelog(struct volume *volume, uint32_t since);
+
+/* latch.c */
+void latch_begin(struct vm *vm, const char *reason);
+/* The queue's thread: has the time for tombstones run out? */
+void latch_tick(struct vm *vm);
+void latch_bury(struct vm *vm, unsigned which); /* an undertaker's work */
+
+/* volume.c */
+void volume_release_waiters(struct volume *volume); /* volume lock held */
+void queue_retry(struct track_queue *queue);        /* any thread */
+void queue_released(void *arg);                     /* E2, queue's thread */
+
+/* vm.c */
+uint64_t track_monotonic_ns(void);
+struct generation_row *model_open_generation(struct vm *vm);
+int model_add_generation(struct vm *vm, const struct generation_row *row);
+int model_add_point(struct vm *vm, const struct point_row *row);
+void model_drop_generation(struct vm *vm, uint64_t generation);
+/* Commits what PUT writes; on an unknown result the store is broken: latches
+ * if attached, and refuses everything until reopened.  ARG goes to PUT. */
+int vm_commit(struct vm *vm,
+	      int (*put)(struct vm *vm, void *arg, struct err *err), void *arg,
+	      bool *ret_unknown, struct err *err);
+int vm_usable(const struct vm *vm, struct err *err);
+
+/* generations.c */
+int generations_compact(struct vm *vm, struct err *err);
+int generations_sweep(struct vm *vm, struct err *err);
+
+static inline _Atomic uint64_t *volume_bits(struct volume *volume, uint64_t e)
+{
+	return volume->live[e & 1].bits;
+}
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual system: its store opened, its disks attached and tracked, its
+ * points made, asked and destroyed.  What a worker is made of, and what the
+ * simulator's tests drive without one.
+ *
+ * Life: vm_define() once; vm_open(); then any number of times vm_attach() …
+ * vm_detach(); vm_close().  Points can be listed whenever the store is open;
+ * whatever needs the open generation (create, changes up to now) needs the
+ * disks attached.
+ *
+ * Threads.  Control calls (all vm_*() but those marked) are serialised inside;
+ * they block and belong on threads that may.  Guest I/O runs on the queues'
+ * own threads (track/volume.h).  The keeper, which activates and retires
+ * regions, has a thread of its own, or is driven by vm_keep() in tests.
+ */
+#ifndef TRACK_VM_H
+#define TRACK_VM_H
+
+#include "disk/disk.h"
+#include "disk/image.h"
+#include "disk/ring.h"
+#include "store/catalogue.h"
+#include "track/volume.h"
+
+struct vm;
+struct track_queue;
+
+/* The world that a vm lives in; copied by vm_open(). */
+struct vm_env {
+	struct fs *store;      /* the store's directory */
+	struct fs *memory;     /* its directory on a tmpfs */
+	struct file *fallback; /* tombstone outside the store, or NULL */
+	struct guid boot;
+	int64_t boot_time_ns; /* when this boot began, CLOCK_REALTIME */
+	struct guid machine;
+	bool threads; /* start a keeper and an undertaker */
+	void *arg;
+	int64_t (*now_ns)(void *arg); /* CLOCK_REALTIME; coarse is enough */
+	/* The image's stamp as it is now. */
+	int (*stamp)(void *arg, uint32_t disk, struct image_stamp *ret_stamp,
+		     struct err *err);
+	/* Sets the image's nonce; *RET_STAMP is read after that.  -EOPNOTSUPP
+	 * where the image cannot carry one. */
+	int (*mark)(void *arg, uint32_t disk, const struct guid *nonce,
+		    struct image_stamp *ret_stamp, struct err *err);
+	/* Tests without threads: makes something happen wherever a thread
+	 * would wait for another; NULL otherwise. */
+	void (*pump)(void *arg);
+};
+
+struct vm_disk_definition {
+	char id[DISK_ID_BYTES];
+	char path[PATH_BYTES];
+	uint64_t bytes;
+};
+
+struct vm_definition {
+	struct guid uuid;
+	bool force_raw;
+	bool owned;           /* --owner refpoint */
+	uint32_t hot_regions; /* 0: HOT_REGIONS_DEFAULT */
+	uint32_t points_max;  /* 0: POINTS_PER_VM_MAX */
+	uint32_t count;
+	const struct vm_disk_definition *disks;
+};
+
+/* Makes the store of a new virtual system in ENV->store.  Durable on success;
+ * on failure what is left is no definition (vm_open() says -ENOENT), and may
+ * be removed or defined over. */
+int vm_define(const struct vm_env *env, const struct vm_definition *definition,
+	      struct err *err);
+
+/* -ENOENT: no definition there.  -RP_EFOREIGN: of another host.
+ * -RP_ECORRUPT, -RP_EVERSION. */
+int vm_open(const struct vm_env *env, struct vm **ret_vm, struct err *err);
+struct vm *vm_close(struct vm *vm); /* detached; accepts NULL */
+
+const struct system_row *vm_system(const struct vm *vm);
+uint32_t vm_disk_count(const struct vm *vm);
+const struct disk_row *vm_disk(const struct vm *vm, uint32_t disk);
+/* The ordinal of the disk called ID, or -RP_ENODISK. */
+int vm_disk_find(const struct vm *vm, const char *id, struct err *err);
+
+/* ---- attached
+ * ---------------------------------------------------------------- */
+
+enum vm_attach_flags {
+	/* The guest will write: the image gets a new nonce. */
+	VM_ATTACH_WRITE = 1u << 0,
+};
+
+/*
+ * Takes the disks' images (one file each, by ordinal, borrowed until
+ * vm_detach) and brings tracking up, recovering whatever the last end left:
+ * clean, a kill (the live bitmaps are there), or a power cut (they are not).
+ * Writes by others, as far as they can be told, make the open generation
+ * invalid; that is success, and told by vm_accuracy().
+ * The caller holds the images' locks.  On failure the store is as it was.
+ */
+int vm_attach(struct vm *vm, struct file *const *images,
+	      const struct image_geometry *geometry, unsigned flags,
+	      struct err *err);
+
+/* No request may be in flight.  Makes all of it durable and the end clean.  If
+ * that fails the vm is detached all the same, as if by a kill, and the code
+ * says why. */
+int vm_detach(struct vm *vm, struct err *err);
+bool vm_attached(const struct vm *vm);
+
+/* What serves the guest: one queue per thread that will call volume_submit()
+ * for the volumes bound to it.  POST runs a task on that thread. Only while
+ * attached; freed by vm_detach(). */
+struct track_queue *
+vm_queue_new(struct vm *vm, struct ioq *ioq,
+	     void (*post)(void *arg, struct ring_task *task), void *arg);
+/* The volume of a disk, all of whose requests come through QUEUE. */
+struct volume *vm_volume(struct vm *vm, uint32_t disk,
+			 struct track_queue *queue);
+/* Call every VM_TICK_MS on the queue's thread: stall watch, time stamps. */
+#define VM_TICK_MS 250
+void vm_tick(struct track_queue *queue);
+/* Requests in flight on the queue (its own thread). */
+uint64_t vm_queue_inflight(const struct track_queue *queue);
+
+/* One cycle of the keeper, for tests; true if there was something to do. */
+bool vm_keep(struct vm *vm, bool retire_all);
+
+/* ---- points
+ * ------------------------------------------------------------------- */
+
+struct vm_point_request {
+	enum point_type type;
+	enum consistency consistency;
+	char label[LABEL_BYTES];
+	char request_id[REQUEST_ID_BYTES]; /* "" if none */
+	uint32_t timeout_ms;               /* 0: SEAL_TIMEOUT_MS */
+};
+
+/* Makes a point over all disks.  A repeated request id gives the point it
+ * made.  -RP_ESTATE, -RP_ELATCHED, -RP_ELIMIT, -RP_ETIMEOUT, -RP_ENOROOM,
+ * -RP_EIOFAIL: no point, nothing changed. */
+int vm_point_create(struct vm *vm, const struct vm_point_request *request,
+		    struct point_row *ret_point, struct err *err);
+/* -RP_ENOPOINT. */
+int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
+int vm_point_find(struct vm *vm, const struct guid *id,
+		  struct point_row *ret_point, struct err *err);
+/* Any thread.  Calls FN for each point, oldest first, on a copy. */
+int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
+	      void *arg);
+unsigned vm_point_count(struct vm *vm);
+
+/* ---- queries
+ * -------------------------------------------------------------------- */
+
+struct vm_changes {
+	struct accuracy_row accuracy;
+	struct blockset *set; /* the caller's; all of the disk if invalid */
+	uint64_t bytes;       /* the disk's size */
+};
+
+/* Any thread.  What changed on DISK since point SINCE, up to point UNTIL or,
+ * if NULL, up to now: every write completed before the call is covered.
+ * -RP_ENOPOINT; -RP_EPARAM if UNTIL is older than SINCE; -RP_ESTATE if UNTIL is
+ * NULL and the disks are not attached. */
+int vm_changes(struct vm *vm, uint32_t disk, const struct guid *since,
+	       const struct guid *until, struct vm_changes *ret_changes,
+	       struct err *err);
+/* A number that changes when an earlier answer "until now" may not be reused
+ * with the live bits alone: a point was made or destroyed. */
+uint64_t vm_changes_serial(struct vm *vm);
+
+struct vm_disk_status {
+	struct accuracy_row accuracy; /* of the open generation */
+	uint32_t hot_regions;
+	uint32_t hot_regions_max;
+	uint64_t worst_widening_bytes;
+	uint64_t tracking_bytes; /* durable tracking data */
+	uint64_t changed_bytes;  /* of the open generation; 0 if not attached */
+};
+/* Any thread. */
+int vm_disk_status(struct vm *vm, uint32_t disk,
+		   struct vm_disk_status *ret_status, struct err *err);
+/* Any thread.  True, and why, if tracking gave way to the guest. */
+bool vm_latched(struct vm *vm, char reason[REASON_BYTES]);
+
+/* Longest that a queue's guest was held at a cut, and the last one. */
+struct vm_cut_times {
+	uint64_t last_ns;
+	uint64_t max_ns;
+};
+void vm_cut_times(struct vm *vm, struct vm_cut_times *ret_times);
+
+/* ---- upkeep
+ * ---------------------------------------------------------------------- */
+
+struct vm_finding {
+	bool damaged; /* else a warning */
+	char where[96];
+	char message[ERR_TEXT_BYTES];
+};
+/* Reads all tracking data and verifies every checksum and invariant; calls FN
+ * for each finding.  0 even if there are some. */
+int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
+	     void *arg, uint64_t *ret_bytes_read, struct err *err);
+
+/*
+ * Growth of a disk, detached, in two steps around the image's own growth:
+ * vm_grow_begin() makes room for the tracking of BYTES and notes the intent;
+ * the caller grows the image; vm_grow_end() makes it true.  A crash between
+ * them is finished, or forgotten, by the next vm_attach().
+ * -RP_EPARAM: not larger, no multiple of 512, or beyond DISK_BYTES_MAX.
+ */
+int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes,
+		  struct err *err);
+int vm_grow_end(struct vm *vm, uint32_t disk, struct err *err);
+
+#endif
