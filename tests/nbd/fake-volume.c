@@ -108,6 +108,18 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 		host->wake(host);
 }
 
+/* Whole pages are given back, so that much of it costs little. */
+static void zero(uint8_t *at, uint64_t bytes)
+{
+	uint64_t head = MIN(-(uintptr_t)at % 4096, bytes);
+	uint64_t pages = (bytes - head) & ~UINT64_C(4095);
+
+	memset(at, 0, head);
+	if (pages)
+		(void)madvise(at + head, pages, MADV_DONTNEED);
+	memset(at + head + pages, 0, bytes - head - pages);
+}
+
 static int carry_out(struct volume_request *request)
 {
 	struct volume *volume = request->volume;
@@ -127,10 +139,7 @@ static int carry_out(struct volume_request *request)
 		return 0;
 	case VOLUME_ZERO:
 	case VOLUME_DISCARD:
-		if (request->offset % 4096 == 0 && request->length % 4096 == 0)
-			(void)madvise(at, request->length, MADV_DONTNEED);
-		else
-			memset(at, 0, request->length);
+		zero(at, request->length);
 		return 0;
 	case VOLUME_FLUSH:
 		return 0;
