@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/bytes.h"
+
+static int parse_digits(const char *text, uint64_t *ret, const char **ret_end)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -RP_EPARAM;
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	*ret_end = end;
+	return errno || *ret > INT64_MAX ? -RP_EPARAM : 0;
+}
+
+int parse_size(const char *text, uint64_t *ret_bytes, struct err *err)
+{
+	static const char suffixes[] = "KMGT";
+	const char *end = text, *suffix;
+	unsigned shift = 0;
+	uint64_t n = 0;
+	int r = parse_digits(text, &n, &end);
+
+	if (r == 0 && *end) {
+		suffix = strchr(suffixes, toupper((unsigned char)*end));
+		if (suffix) {
+			shift = 10 * (unsigned)(suffix - suffixes + 1);
+			end += strcmp(end + 1, "iB") == 0 ? 3 : 1;
+		}
+	}
+	if (r < 0 || *end || n > (uint64_t)INT64_MAX >> shift)
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is not a size; write bytes, or a number "
+			       "with K, M, G or T",
+			       text);
+	*ret_bytes = n << shift;
+	return 0;
+}
+
+int parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
+		 uint64_t *ret_number, struct err *err)
+{
+	const char *end;
+	uint64_t n;
+
+	if (parse_digits(text, &n, &end) < 0 || *end || n < min || n > max)
+		return err_set(err, -RP_EPARAM,
+			       "%s is a number from %llu to %llu, not '%s'",
+			       what, (unsigned long long)min,
+			       (unsigned long long)max, text);
+	*ret_number = n;
+	return 0;
+}
+
+int check_vm_name(const char *vm, struct err *err)
+{
+	if (name_is_valid(vm, VM_NAME_BYTES))
+		return 0;
+	return err_set(err, -RP_EPARAM,
+		       "'%.80s' is not a name for a VM; it has letters, digits "
+		       "and . _ -, begins with a letter or digit, and is "
+		       "shorter than %d characters",
+		       vm, VM_NAME_BYTES);
+}

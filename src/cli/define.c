@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* define, undefine */
+#include "cli/cli.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/text.h"
+#include "common/cleanup.h"
+#include "common/guid.h"
+
+enum {
+	OPT_DISK,
+	OPT_UUID,
+	OPT_FORMAT,
+	OPT_OWNER
+};
+
+struct disks {
+	json_t *list;
+	int fds[DISKS_PER_VM_MAX];
+	unsigned n;
+};
+
+static void disks_done(struct disks *disks)
+{
+	json_decref(disks->list);
+	while (disks->n > 0)
+		(void)close(disks->fds[--disks->n]);
+}
+
+/* Symbolic links stay: /dev/disk/by-id/... is the name that lasts. */
+static char *absolute_path(const char *path)
+{
+	_cleanup_free_ char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	char *full = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	if (!cwd || asprintf(&full, "%s/%s", cwd, path) < 0)
+		return NULL;
+	return full;
+}
+
+/* Opening for writing is what proves the caller's right to the image. */
+static int open_image(const char *path, int *ret_fd, struct err *err)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return err_set(err, -errno, "open '%s'", path);
+	if (fstat(fd, &st) < 0 ||
+	    (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
+		(void)close(fd);
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is neither a file nor a block device",
+			       path);
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static int add_disk(struct disks *disks, const char *text, struct err *err)
+{
+	const char *equals = strchr(text, '=');
+	_cleanup_free_ char *path = NULL;
+	char id[DISK_ID_BYTES] = "";
+	int r;
+
+	if (equals && (size_t)(equals - text) < sizeof(id))
+		memcpy(id, text, (size_t)(equals - text));
+	if (!name_is_valid(id, sizeof(id)) || !equals[1])
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is not ID=PATH; ID has up to %d letters, "
+			       "digits and . _ -, and begins with a letter or "
+			       "digit",
+			       text, DISK_ID_BYTES - 1);
+	path = absolute_path(equals + 1);
+	if (!path)
+		return err_set(err, -errno, "current directory");
+	if (strlen(path) >= PATH_BYTES)
+		return err_set(err, -ENAMETOOLONG, "disk '%s'", id);
+	r = open_image(path, &disks->fds[disks->n], err);
+	if (r < 0)
+		return err_wrap(err, "disk '%s'", id);
+	disks->n++;
+	if (json_array_append_new(disks->list, json_pack("{s:s, s:s}", "id", id,
+							 "path", path)) < 0)
+		return err_set(err, -RP_EPARAM, "'%s' is not UTF-8", path);
+	return 0;
+}
+
+static int check_options(const struct cli_args *args, struct err *err)
+{
+	struct guid uuid;
+
+	if (args->n_repeated == 0)
+		return err_set(err, -RP_EPARAM,
+			       "define: name at least one disk with --disk "
+			       "ID=PATH");
+	if (args->option[OPT_UUID] &&
+	    !guid_parse(args->option[OPT_UUID], &uuid))
+		return err_set(err, -RP_EPARAM, "'%s' is not a UUID",
+			       args->option[OPT_UUID]);
+	if (args->option[OPT_FORMAT] &&
+	    strcmp(args->option[OPT_FORMAT], "raw") != 0)
+		return err_set(err, -RP_EUNSUPPORTED,
+			       "images of format '%s' are not supported, raw "
+			       "ones are",
+			       args->option[OPT_FORMAT]);
+	if (args->option[OPT_OWNER] &&
+	    strcmp(args->option[OPT_OWNER], "refpoint") != 0)
+		return err_set(err, -RP_EPARAM,
+			       "--owner can only be 'refpoint', not '%s'",
+			       args->option[OPT_OWNER]);
+	return 0;
+}
+
+static int call_define(struct cli *cli, const struct cli_args *args,
+		       const struct disks *disks, json_t **ret_reply,
+		       struct err *err)
+{
+	json_t *parameters =
+	    json_pack("{s:s, s:s*, s:O, s:b, s:s*}", "vm", args->positional[0],
+		      "uuid", args->option[OPT_UUID], "disks", disks->list,
+		      "force_raw", args->option[OPT_FORMAT] != NULL, "owner",
+		      args->option[OPT_OWNER]);
+
+	return cli_call(cli, "Define", parameters, disks->fds, disks->n,
+			WAIT_WORK, ret_reply, err);
+}
+
+static int run_define(struct cli *cli, const struct cli_args *args,
+		      struct err *err)
+{
+	_cleanup_(disks_done) struct disks disks = {.list = json_array()};
+	json_t *reply = NULL;
+	int r = check_options(args, err);
+
+	for (unsigned i = 0; r == 0 && i < args->n_repeated; i++)
+		r = add_disk(&disks, args->repeated[i], err);
+	if (r == 0)
+		r = call_define(cli, args, &disks, &reply, err);
+	if (r < 0)
+		return r;
+	if (cli->json)
+		print_json(reply);
+	else
+		(void)printf("%s\n", json_text(reply, "uuid"));
+	json_decref(reply);
+	return 0;
+}
+
+const struct command command_define = {
+    .name = "define",
+    .summary = "make a VM known, with its disks",
+    .positionals = {"VM"},
+    .options = {[OPT_DISK] = {"disk", "ID=PATH",
+			      "a disk and its image; once for each", true},
+		[OPT_UUID] = {"uuid", "UUID", "default: a new one", false},
+		[OPT_FORMAT] = {"format", "raw",
+				"the images are raw, whatever they begin with",
+				false},
+		[OPT_OWNER] = {"owner", "refpoint",
+			       "vouch that nobody else writes to the disks",
+			       false}},
+    .details = "Prints the VM's UUID.  Images are raw files or block devices; "
+	       "you need the right\nto write to them.\n",
+    .run = run_define,
+};
+
+static int run_undefine(struct cli *cli, const struct cli_args *args,
+			struct err *err)
+{
+	int r = cli_call(cli, "Undefine",
+			 json_pack("{s:s}", "vm", args->positional[0]), NULL, 0,
+			 WAIT_WORK, NULL, err);
+
+	if (r == 0 && cli->json)
+		(void)puts("{}");
+	return r;
+}
+
+const struct command command_undefine = {
+    .name = "undefine",
+    .summary = "forget a VM with its points; its images stay",
+    .positionals = {"VM"},
+    .run = run_undefine,
+};
