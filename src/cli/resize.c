@@ -69,6 +69,6 @@ const struct command command_resize = {
     .positionals = {"VM", "DISK", "SIZE"},
     .details =
 	"SIZE is in bytes or with K, M, G or T.  Connections are dropped "
-	"and come back; then\nQEMU has to be told, as is printed.\n",
+	"and come\nback; then QEMU has to be told, as is printed.\n",
     .run = run_resize,
 };
