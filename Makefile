@@ -5,6 +5,7 @@
 #   make           build into build/
 #   make check     run all tests; ends with "N passed, N failed, N skipped"
 #   make demo      the main job on a real Linux guest, in about two minutes
+#   make bench     measure it and its peers; a table and JSON, in a quarter hour
 #   make soak      the long form of the tests, for HOURS hours
 #   make install   install below DESTDIR
 #   make clean     remove build/, but not the downloaded kernel
@@ -33,6 +34,9 @@ check: guest-deps programs
 
 demo: guest-deps programs
 	@demo/demo
+
+bench: deps programs
+	@bench/bench --json $(BUILD)/bench.json
 
 soak: guest-deps programs
 	@tools/soak $(BUILD) $(HOURS)

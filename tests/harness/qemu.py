@@ -121,7 +121,7 @@ class Qmp:
         line, self._buffer = self._buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """Runs a command and returns what it returns."""
         request = {'execute': name}
         if arguments:

@@ -10,7 +10,10 @@ import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(TOP, 'tests'), os.path.join(TOP, 'bench')]
+import stats  # noqa: E402
 from harness import blocks, process, truth, writelog  # noqa: E402
 
 SECTOR = 512
@@ -215,6 +218,21 @@ class Process(unittest.TestCase):
     def test_a_failing_program_is_named_with_its_message(self):
         with self.assertRaisesRegex(process.Failure, 'status 3: no way'):
             process.run(['sh', '-c', 'echo no way >&2; exit 3'])
+
+
+class Stats(unittest.TestCase):
+    def test_equal_ratios_are_bounded_by_themselves(self):
+        self.assertEqual(stats.lower_bound([1.0] * 21), 1.0)
+
+    def test_the_bound_is_below_the_median_and_within_the_values(self):
+        values = [0.8 + 0.02 * i for i in range(21)]
+        bound = stats.lower_bound(values)
+        self.assertTrue(0.8 < bound < 1.0, bound)
+
+    def test_noise_alone_does_not_meet_a_target(self):
+        self.assertTrue(stats.verdict([1.0] * 21, 1.0))
+        self.assertFalse(stats.verdict([0.99] * 21, 1.0))
+        self.assertFalse(stats.verdict([0.5] * 10 + [1.5] * 11, 1.0))
 
 
 if __name__ == '__main__':
