@@ -22,7 +22,7 @@
 #include "common/guid.h"
 #include "common/limits.h"
 
-/* ---- Pages: the durable copy of the open generation's bitmap ------------- */
+/* ---- Pages: the durable copy of the open generation's bitmap -------- */
 
 #define PAGE_BYTES      4096u
 #define PAGE_HEAD_BYTES 512u
@@ -47,7 +47,7 @@ int page_decode(const uint8_t buf[PAGE_BYTES], struct page *ret_page,
 uint64_t page_count(uint64_t bytes);
 uint64_t page_offset(uint32_t index, unsigned slot);
 
-/* ---- Intents: which regions were hot ------------------------------------- */
+/* ---- Intents: which regions were hot -------------------------------- */
 
 #define INTENT_SLOTS       8u
 #define INTENT_SLOT_BYTES  528384u /* room for HOT_REGIONS_MAX on every disk */
@@ -76,7 +76,7 @@ int intents_decode(const uint8_t *buf, uint32_t bytes,
 		   struct intent_head *ret_head, struct intent *ret_intents,
 		   struct err *err);
 
-/* ---- The live file: header of a live bitmap on the tmpfs ----------------- */
+/* ---- The live file: header of a live bitmap on the tmpfs ------------ */
 
 #define LIVE_HEAD_BYTES 4096u
 
@@ -104,7 +104,7 @@ int live_decode(const uint8_t buf[LIVE_HEAD_BYTES], struct live_head *ret_head,
  * regions. */
 uint64_t live_file_bytes(uint64_t bytes);
 
-/* ---- The tombstone: why tracking stopped --------------------------------- */
+/* ---- The tombstone: why tracking stopped ---------------------------- */
 
 #define TOMBSTONE_BYTES 4096u
 
@@ -120,8 +120,7 @@ void tombstone_encode(const struct tombstone *tombstone,
 int tombstone_decode(const uint8_t buf[TOMBSTONE_BYTES],
 		     struct tombstone *ret_tombstone, struct err *err);
 
-/* ---- A sealed generation: one immutable file ------------------------------
- */
+/* ---- A sealed generation: one immutable file ------------------------ */
 /*
  * Header, then one section per disk: for each region that is not empty a
  * container, whichever of full, list of 16-bit block numbers, or 512-byte

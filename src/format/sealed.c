@@ -101,8 +101,7 @@ static uint64_t payload_bytes(enum kind kind, uint32_t count)
 	return REGION_WORDS * sizeof(le64);
 }
 
-/* ---- encoding -------------------------------------------------------------
- */
+/* ---- encoding ------------------------------------------------------- */
 
 struct buffer {
 	uint8_t *bytes;
@@ -244,8 +243,7 @@ int sealed_encode(const struct sealed_head *head,
 	return 0;
 }
 
-/* ---- decoding -------------------------------------------------------------
- */
+/* ---- decoding ------------------------------------------------------- */
 
 /* What is left of the file. */
 struct cursor {

@@ -17,8 +17,7 @@
 static const struct guid store = {{0x11, 0x12, 0x13, 0x14}};
 static const struct guid live = {{0x21, 0x22, 0x23, 0x24}};
 
-/* ---- one good example of each ---------------------------------------------
- */
+/* ---- one good example of each --------------------------------------- */
 
 enum {
 	EXAMPLE_ROOM = INTENT_SLOT_BYTES
@@ -173,8 +172,7 @@ static const struct structure *const structures[] = {&page, &intents,
 						     &live_file,
 						     &tombstone_file, &sealed};
 
-/* ---- the artefacts ---------------------------------------------------------
- */
+/* ---- the artefacts -------------------------------------------------- */
 
 #define BYTES(...)                                                             \
 	(const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__})
@@ -413,8 +411,7 @@ static void all_zero_is_never_written(void **state)
 	}
 }
 
-/* ---- what was written is what is read --------------------------------------
- */
+/* ---- what was written is what is read ------------------------------- */
 
 static void pages_round_trip(void **state)
 {

@@ -6,10 +6,10 @@
  *
  *   name               what                               made by     size
  *   intents            8 slots of records                 definition  4 MiB
- *   pages.ORD.{0,1}    durable bitmap pages, 2 slots each definition  preallocated
- *   tombstone          why tracking stopped               definition  4 KiB
- *   gen-GEN-SERIAL     one sealed generation              seal, merge as needed
- *   live-ORD-GEN       (on the tmpfs) live bitmap         serve, seal
+ *   pages.ORD.{0,1}    durable bitmap pages, 2 slots each definition
+ * preallocated tombstone          why tracking stopped               definition
+ * 4 KiB gen-GEN-SERIAL     one sealed generation              seal, merge as
+ * needed live-ORD-GEN       (on the tmpfs) live bitmap         serve, seal
  *
  * GEN is 16 hex digits, SERIAL 8, ORD decimal.  All preallocated files are
  * written with zeros when made, so that later writes allocate nothing.
@@ -20,15 +20,16 @@
 #include "disk/disk.h"
 #include "format/format.h"
 
-/* ---- intents -------------------------------------------------------------- */
+/* ---- intents -------------------------------------------------------- */
 
 struct intents_file;
 
 int intents_create(struct fs *fs, struct err *err); /* synced, not sync_dir */
 /* Reads all slots.  *RET_FOUND: is there a valid record of LIVE (the newest
- * one is then in force and will not be overwritten by the next write)?
+ * one is then in force and will not be overwritten by the next write)?  What
+ * is in force is durable, even if a killed process had not synced it yet.
  * A slot that is neither valid nor never written is a torn write: at most one
- * may be torn; more is -RP_ECORRUPT. */
+ * may be torn, and only one that was next to be written; else -RP_ECORRUPT. */
 int intents_open(struct fs *fs, const struct guid *store,
 		 const struct guid *live, struct intents_file **ret_file,
 		 bool *ret_found, struct err *err);
@@ -47,53 +48,58 @@ void intents_commit(struct intents_file *file);
 struct file *intents_sync_file(struct intents_file *file);
 struct intents_file *intents_close(struct intents_file *file);
 
-/* ---- pages ---------------------------------------------------------------- */
+/* ---- pages ---------------------------------------------------------- */
 
 struct pages_file;
 
-/* Makes pages.ORD.0 and .1 for a disk of BYTES, or grows them to it. */
+/* Makes pages.ORD.0 and .1 for a disk of BYTES, or grows them to it.  Synced,
+ * not sync_dir. */
 int pages_create(struct fs *fs, uint32_t disk, uint64_t bytes, struct err *err);
 /* WHICH: 0 or 1.  Does not read. */
 int pages_open(struct fs *fs, const struct guid *store, uint32_t disk,
 	       unsigned which, uint64_t bytes, struct pages_file **ret_file,
 	       struct err *err);
 /* Writes the page with these bits as GENERATION into the slot that does not
- * hold its newest valid content (reads both slots the first time that a page
+ * hold its newest durable content (reads both slots the first time that a page
  * is written), without syncing.  BITS: PAGE_REGIONS * REGION_WORDS words, read
  * with relaxed atomic loads; the part beyond the disk's last region is zero. */
 int pages_write(struct pages_file *file, uint32_t index, uint64_t generation,
 		const _Atomic uint64_t *bits, uint64_t words, struct err *err);
-struct file *pages_sync_file(struct pages_file *file);
+/* What was written before is now durable.  All syncs of the file go through
+ * here: they decide which slot the next write may take.  After one that failed
+ * no write and no sync succeeds any more. */
+int pages_sync(struct pages_file *file, struct err *err);
 
 /* What one page of this file says of generations >= FROM. */
 struct page_report {
 	uint32_t index;
-	bool torn;	/* a slot is neither valid nor never written */
-	bool present;	/* some valid slot has a generation >= FROM */
+	bool torn;    /* a slot is neither valid nor never written */
+	bool present; /* some valid slot has a generation >= FROM */
 	uint64_t bits[PAGE_REGIONS][REGION_WORDS]; /* their union */
 };
 /* Reads the whole file in large pieces and calls FN for each page that is
- * present or torn; stops at its first non-zero result.  A valid page of
- * another store, disk or index is -RP_ECORRUPT. */
+ * present or torn; stops at its first non-zero result.  -RP_ECORRUPT: a valid
+ * page of another store, disk or index, or with blocks beyond the disk's end;
+ * both slots of a page torn, which no crash does. */
 int pages_scan(struct pages_file *file, uint64_t from,
 	       int (*fn)(void *arg, const struct page_report *report),
 	       void *arg, struct err *err);
 struct pages_file *pages_close(struct pages_file *file);
 
-/* ---- tombstone ------------------------------------------------------------- */
+/* ---- tombstone ------------------------------------------------------ */
 
-int tombstone_create(struct fs *fs, struct err *err);
-/* Durable when it returns 0. */
+int tombstone_create(struct fs *fs, struct err *err); /* synced, not sync_dir */
+/* Durable when it returns 0.  A crash leaves the old one or the new one. */
 int tombstone_write(struct file *file, const struct tombstone *tombstone,
 		    struct err *err);
-/* -ENODATA: none, or of another store or live id. */
+/* -ENODATA: none, or of another store or live id (ERR untouched). */
 int tombstone_read(struct file *file, const struct guid *store,
 		   const struct guid *live, struct tombstone *ret_tombstone,
 		   struct err *err);
 /* Overwrites it with zeros; durable when it returns 0. */
 int tombstone_clear(struct file *file, struct err *err);
 
-/* ---- sealed generations ----------------------------------------------------- */
+/* ---- sealed generations --------------------------------------------- */
 
 void sealed_name(uint64_t generation, uint32_t serial, char name[48]);
 /* Writes and syncs the file and its directory.  On failure nothing is left
@@ -107,14 +113,15 @@ int sealed_read(struct fs *fs, const struct guid *store, uint64_t generation,
 		struct sealed_disk ret_disks[DISKS_PER_VM_MAX],
 		struct err *err);
 
-/* ---- live bitmaps ------------------------------------------------------------ */
+/* ---- live bitmaps
+ * ------------------------------------------------------------ */
 
 struct live_file {
 	struct file *file;
 	struct live_head head;
-	struct live_state *state;     /* in the mapping */
-	_Atomic uint64_t *bits;	      /* in the mapping */
-	uint64_t words;		      /* whole regions */
+	struct live_state *state; /* in the mapping */
+	_Atomic uint64_t *bits;   /* in the mapping */
+	uint64_t words;           /* whole regions */
 	char name[48];
 };
 
@@ -124,7 +131,8 @@ struct live_file {
 int live_create(struct fs *memory, const struct live_head *head,
 		struct live_file *ret_live, struct err *err);
 /* Opens the live file of DISK and GENERATION; -ENOENT if there is none;
- * -RP_ECORRUPT if its header is not ours or not of STORE and LIVE. */
+ * -RP_ECORRUPT if its header is not ours or not of STORE and LIVE, or its size
+ * not what the header says. */
 int live_open(struct fs *memory, const struct guid *store,
 	      const struct guid *live, uint32_t disk, uint64_t generation,
 	      struct live_file *ret_live, struct err *err);
