@@ -4,12 +4,12 @@
  * All functions block and go through the disk seam; an object may be used by
  * one thread at a time.
  *
- *   name               what                               made by     size
- *   intents            8 slots of records                 definition  4 MiB
- *   pages.ORD.{0,1}    durable bitmap pages, 2 slots each definition
- * preallocated tombstone          why tracking stopped               definition
- * 4 KiB gen-GEN-SERIAL     one sealed generation              seal, merge as
- * needed live-ORD-GEN       (on the tmpfs) live bitmap         serve, seal
+ *   name             what                             made by      size
+ *   intents          8 slots of records               definition   4 MiB
+ *   pages.ORD.{0,1}  durable bitmap pages, 2 slots    definition   fixed
+ *   tombstone        why tracking stopped             definition   4 KiB
+ *   gen-GEN-SERIAL   one sealed generation            seal, merge  as needed
+ *   live-ORD-GEN     live bitmap, on the tmpfs        serve, seal  fixed
  *
  * GEN is 16 hex digits, SERIAL 8, ORD decimal.  All preallocated files are
  * written with zeros when made, so that later writes allocate nothing.
@@ -113,8 +113,7 @@ int sealed_read(struct fs *fs, const struct guid *store, uint64_t generation,
 		struct sealed_disk ret_disks[DISKS_PER_VM_MAX],
 		struct err *err);
 
-/* ---- live bitmaps
- * ------------------------------------------------------------ */
+/* ---- live bitmaps --------------------------------------------------- */
 
 struct live_file {
 	struct file *file;
