@@ -405,6 +405,8 @@ static void a_copy_has_all_but_the_program(void **state)
 	}
 	assert_true(landed);
 	assert_int_equal(((uint8_t *)addr)[9], 'M');
+	((uint8_t *)addr)[9] = 'N'; /* the original is still mapped */
+	assert_int_equal(byte_at(live, 9), 'N');
 	assert_int_equal(image_byte(sim, false, 0), 0);
 	file_close(live);
 	file_close(disk);
