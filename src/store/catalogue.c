@@ -37,7 +37,7 @@ static const char schema[] =
     " force_raw INTEGER NOT NULL, owned INTEGER NOT NULL,"
     " hot_regions INTEGER NOT NULL, points_max INTEGER NOT NULL,"
     " live INTEGER NOT NULL, live_id BLOB NOT NULL, boot BLOB NOT NULL,"
-    " open_generation INTEGER NOT NULL, open_file INTEGER NOT NULL,"
+    " widened BLOB NOT NULL, open_generation INTEGER NOT NULL, open_file INTEGER NOT NULL,"
     " next_generation INTEGER NOT NULL, next_point INTEGER NOT NULL,"
     " crc INTEGER NOT NULL);"
     "CREATE TABLE disk (ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
@@ -210,7 +210,7 @@ int catalogue_put_system(struct catalogue *c, const struct system_row *row,
 
 	binder_open(&b, c,
 		    "INSERT OR REPLACE INTO system VALUES"
-		    " (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+		    " (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
 	bind_guid(&b, &row->store);
 	bind_guid(&b, &row->uuid);
 	bind_guid(&b, &row->machine);
@@ -221,6 +221,7 @@ int catalogue_put_system(struct catalogue *c, const struct system_row *row,
 	bind_int(&b, row->live);
 	bind_guid(&b, &row->live_id);
 	bind_guid(&b, &row->boot);
+	bind_guid(&b, &row->widened);
 	bind_int(&b, row->open_generation);
 	bind_int(&b, row->open_file);
 	bind_int(&b, row->next_generation);
@@ -498,6 +499,7 @@ static int each_system(struct column *col, void *arg, struct err *err)
 	row.live = read_int(col, 1);
 	read_guid(col, &row.live_id);
 	read_guid(col, &row.boot);
+	read_guid(col, &row.widened);
 	row.open_generation = read_int(col, INT64_MAX);
 	row.open_file = (uint32_t)read_int(col, 1);
 	row.next_generation = read_int(col, INT64_MAX);

@@ -55,6 +55,8 @@ struct system_row {
 	bool live; /* a live id is in force: not cleanly ended */
 	struct guid live_id;
 	struct guid boot; /* boot id when it went live */
+	struct guid widened; /* live id whose hot regions are accounted for in
+				the open generation's accuracy */
 	uint64_t open_generation;
 	uint32_t open_file;       /* which pages file holds it: 0 or 1 */
 	uint64_t next_generation; /* numbers below it may have been used */

@@ -13,7 +13,7 @@
  *   A1  a worse judgement is committed, so that nothing below can lose it
  *   A2  new live files are made under a new live id, filled from pages and hot
  *       regions
- *   A3  the pages of all bits that are not in the open generation's own page
+ *   A3  what that widens by is committed, then the pages of all bits that are not in the open generation's own page
  *       file are written there and synced: every bit is durable, all is cold
  *   A4  an empty intent record of the new live id is made durable, beside the
  *       one in force
@@ -53,8 +53,7 @@ enum page_need {
 	PAGE_NEEDS_WRITE
 };
 
-/* ---- volumes
- * -------------------------------------------------------------------- */
+/* ---- volumes ---------------------------------------------------------- */
 
 static void volume_done(struct volume *volume)
 {
@@ -114,8 +113,7 @@ static int volumes_new(struct attaching *a, struct file *const *images,
 	return r;
 }
 
-/* ---- judging
- * ----------------------------------------------------------------------- */
+/* ---- judging ---------------------------------------------------------- */
 
 static void invalidate(struct attaching *a, uint32_t disk, const char *reason)
 {
@@ -233,9 +231,7 @@ static int commit_judgement(struct attaching *a, struct err *err)
 	return r;
 }
 
-/* ---- sizes
- * ----------------------------------------------------------------------------
- */
+/* ---- sizes ------------------------------------------------------------ */
 
 /* A resize that was cut short is taken as finished if the image has grown; any
  * other size is adopted, and judged invalid. */
@@ -247,9 +243,7 @@ static void adopt_sizes(struct attaching *a)
 	}
 }
 
-/* ---- the pages
- * ---------------------------------------------------------------------------
- */
+/* ---- the pages -------------------------------------------------------- */
 
 struct page_load {
 	struct attaching *a;
@@ -274,11 +268,15 @@ static int load_page(void *arg, const struct page_report *report)
 	uint64_t first = (uint64_t)report->index * PAGE_REGIONS;
 	_Atomic uint64_t *bits = volume->live[1].bits;
 
-	/* A page is only ever being written for a region that is still hot: a
-	 * torn one without is damage. */
-	if (report->torn && (load->a->end != JUDGE_CUT ||
-			     !region_was_hot(load->a, volume->ordinal, first,
-					     first + PAGE_REGIONS)))
+	/* A page is only being written while one of its regions is hot, or to
+	 * bring home what the other file holds of it (scanned before): a torn
+	 * one without either is damage. */
+	if (report->torn &&
+	    (load->a->end != JUDGE_CUT ||
+	     !(load->a->pages[volume->ordinal][report->index] ==
+		       PAGE_NEEDS_WRITE ||
+	       region_was_hot(load->a, volume->ordinal, first,
+			      first + PAGE_REGIONS))))
 		return -RP_ECORRUPT;
 	if (!report->present)
 		return 0;
@@ -350,8 +348,10 @@ static int load_pages(struct attaching *a, uint32_t disk, struct err *err)
 	struct volume *volume = &vm->volumes[disk];
 	int r = 0;
 
-	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++) {
-		struct page_load load = {a, volume, f == vm->system.open_file};
+	for (unsigned n = 0; r == 0 && n < PAGE_FILES; n++) {
+		unsigned f = n == 0 ? vm->system.open_file ^ 1
+				    : vm->system.open_file;
+		struct page_load load = {a, volume, n == 1};
 
 		r = pages_scan(volume->pages[f], vm->system.open_generation,
 			       load_page, &load, err);
@@ -389,6 +389,8 @@ static void widen(struct attaching *a, uint32_t disk)
 			      bit);
 		}
 	}
+	if (guid_equal(&a->vm->system.widened, &a->vm->system.live_id))
+		return; /* by a recovery that was cut short itself */
 	row->widened_bytes += blocks * BLOCK_BYTES;
 	if (blocks)
 		accuracy_worsen(row, ACCURACY_WIDENED,
@@ -410,13 +412,11 @@ static int flush_pages(struct attaching *a, uint32_t disk, struct err *err)
 			r = keeper_write_page(volume, (uint32_t)p, wrote, err);
 	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 		if (wrote[f])
-			r = file_sync(pages_sync_file(volume->pages[f]), err);
+			r = pages_sync(volume->pages[f], err);
 	return r;
 }
 
-/* ---- the intents
- * ------------------------------------------------------------------------------
- */
+/* ---- the intents ------------------------------------------------------ */
 
 static int load_intents(struct attaching *a, struct err *err)
 {
@@ -455,8 +455,7 @@ static int load_intents(struct attaching *a, struct err *err)
 	return 0;
 }
 
-/* ---- adopting live files (a kill)
- * ----------------------------------------------------------------- */
+/* ---- adopting live files (a kill) ------------------------------------- */
 
 struct undone {
 	struct attaching *a;
@@ -552,8 +551,7 @@ static int adopt(struct attaching *a, struct err *err)
 	return r;
 }
 
-/* ---- fresh live files (clean, or a cut)
- * ---------------------------------------------------------------- */
+/* ---- fresh live files (clean, or a cut) ------------------------------- */
 
 static int fresh_live(struct attaching *a, uint32_t disk, struct err *err)
 {
@@ -575,31 +573,67 @@ static int fresh_live(struct attaching *a, uint32_t disk, struct err *err)
 	return r;
 }
 
+/* A1 again, now with what the hot regions add, before any page holds it: a
+ * second cut must not take widened blocks for written ones. */
+static int put_widened(struct vm *vm, void *arg, struct err *err)
+{
+	struct attaching *a = arg;
+	struct system_row system = vm->system;
+	int r;
+
+	system.widened = vm->system.live_id;
+	r = catalogue_put_system(vm->catalogue, &system, err);
+	return r ? r : catalogue_put_generation(vm->catalogue, &a->open, err);
+}
+
+static int commit_widened(struct attaching *a, struct err *err)
+{
+	int r;
+
+	if (a->end != JUDGE_CUT || a->intent_count == 0 ||
+	    guid_equal(&a->vm->system.widened, &a->vm->system.live_id))
+		return 0;
+	r = vm_commit(a->vm, put_widened, a, NULL, err);
+	if (r == 0)
+		a->system.widened = a->vm->system.live_id;
+	return r;
+}
+
+static int fresh_disk(struct attaching *a, uint32_t disk, struct err *err)
+{
+	struct vm *vm = a->vm;
+	int r = 0;
+
+	if (vm->volumes[disk].bytes != vm->disks[disk].bytes)
+		r = pages_create(vm->env.store, disk, vm->volumes[disk].bytes,
+				 err);
+	if (r == 0)
+		r = open_pages(a, disk, err);
+	if (r == -ENOENT || r == -RP_ECORRUPT) {
+		invalidate(a, disk, "tracking pages are damaged");
+		r = remake_pages(a, disk, err);
+	}
+	if (r == 0)
+		r = fresh_live(a, disk, err);
+	if (r == 0)
+		r = load_pages(a, disk, err);
+	if (r == 0 && a->end == JUDGE_CUT)
+		widen(a, disk);
+	return r;
+}
+
 static int fresh(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
 	int r = 0;
 
 	a->system.live_id = guid_random();
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++) {
-		if (vm->volumes[i].bytes != vm->disks[i].bytes)
-			r = pages_create(vm->env.store, i, vm->volumes[i].bytes,
-					 err);
-		if (r == 0)
-			r = open_pages(a, i, err);
-		if (r == -ENOENT || r == -RP_ECORRUPT) {
-			invalidate(a, i, "tracking pages are damaged");
-			r = remake_pages(a, i, err);
-		}
-		if (r == 0)
-			r = fresh_live(a, i, err);
-		if (r == 0)
-			r = load_pages(a, i, err);
-		if (r == 0 && a->end == JUDGE_CUT)
-			widen(a, i);
-		if (r == 0)
-			r = flush_pages(a, i, err);
-	}
+	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
+		r = fresh_disk(a, i, err);
+	if (r == 0)
+		r = commit_widened(a, err);
+	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
+		r = flush_pages(a, i, err);
 	if (r < 0)
 		return r;
 	intents_rebind(vm->intents, &a->system.live_id);
@@ -611,9 +645,7 @@ static int fresh(struct attaching *a, struct err *err)
 	return r;
 }
 
-/* ---- the commit
- * -----------------------------------------------------------------------------------------
- */
+/* ---- the commit ------------------------------------------------------- */
 
 static void plan_rows(struct attaching *a)
 {
@@ -680,9 +712,7 @@ static int mark_images(struct attaching *a, struct err *err)
 	return 0;
 }
 
-/* ---- A6
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- A6 --------------------------------------------------------------- */
 
 struct live_name {
 	struct vm *vm;
@@ -714,9 +744,7 @@ static void remove_live(struct vm *vm, bool all)
 			break;
 }
 
-/* ---- attach
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- attach ----------------------------------------------------------- */
 
 static int read_stamps(struct attaching *a, struct err *err)
 {
@@ -859,6 +887,7 @@ static int attach_locked(struct vm *vm, struct file *const *images,
 	vm->epoch.pump = vm->env.pump;
 	vm->epoch.pump_arg = vm->env.arg;
 	vm->record_stale = vm->undone = false;
+	atomic_store(&vm->sync_failed, false);
 	atomic_store(&vm->latch, LATCH_OFF);
 	atomic_store(&vm->latch_claimed, false);
 	atomic_store(&vm->tombs, 0);
@@ -934,9 +963,7 @@ struct volume *vm_volume(struct vm *vm, uint32_t disk,
 	return &vm->volumes[disk];
 }
 
-/* ---- detach
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- detach ----------------------------------------------------------- */
 
 /* Everything that is hot turns cold, in the durable sense; bits that an undone
  * seal left in the other file come home. */
@@ -954,8 +981,7 @@ static int make_all_durable(struct vm *vm, struct err *err)
 					      wrote, err);
 		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 			if (wrote[f])
-				r = file_sync(pages_sync_file(volume->pages[f]),
-					      err);
+				r = pages_sync(volume->pages[f], err);
 	}
 	return r;
 }

@@ -198,8 +198,7 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 	return 0;
 }
 
-/* ---- growth
- * ---------------------------------------------------------------------- */
+/* ---- growth ----------------------------------------------------------- */
 
 static int put_disk(struct vm *vm, void *arg, struct err *err)
 {

@@ -15,8 +15,7 @@
 #include "common/log.h"
 #include "track/internal.h"
 
-/* ---- sweeping
- * ------------------------------------------------------------------ */
+/* ---- sweeping --------------------------------------------------------- */
 
 static bool generation_named(const struct vm *vm, const char *name)
 {
@@ -64,8 +63,7 @@ int generations_sweep(struct vm *vm, struct err *err)
 	return r;
 }
 
-/* ---- merging
- * --------------------------------------------------------------------- */
+/* ---- merging ---------------------------------------------------------- */
 
 /* Index of a sealed generation that can go: 1 no point is older, 2 no point
  * stands between it and the sealed one after it. */
@@ -207,8 +205,7 @@ int generations_compact(struct vm *vm, struct err *err)
 	return r;
 }
 
-/* ---- destroying a point
- * --------------------------------------------------------------- */
+/* ---- destroying a point ----------------------------------------------- */
 
 static int put_destroy(struct vm *vm, void *arg, struct err *err)
 {

@@ -151,6 +151,9 @@ struct vm {
 	struct track_queue *queues;
 	struct epoch epoch;
 	struct slot slots[2]; /* by parity; changed under maps */
+	/* D4: what an image holds after a power cut is not known any more; no
+	 * point can be made before it was opened anew. */
+	_Atomic bool sync_failed;
 	struct intents_file *intents;
 	struct file *tombstone;
 	uint64_t

@@ -41,8 +41,7 @@ struct disk_cycle {
 	struct retiree retirees[RETIRE_PER_CYCLE];
 };
 
-/* ---- step 1
- * ---------------------------------------------------------------------- */
+/* ---- step 1 ----------------------------------------------------------- */
 
 /* The hot region used longest ago that is not among CYCLE's yet. */
 static bool oldest_hot(struct volume *volume, const struct disk_cycle *cycle,
@@ -120,8 +119,7 @@ static void plan_disk(struct volume *volume, struct disk_cycle *cycle, bool all)
 	(void)pthread_mutex_unlock(&volume->lock);
 }
 
-/* ---- step 2
- * ------------------------------------------------------------------------ */
+/* ---- step 2 ----------------------------------------------------------- */
 
 int keeper_write_page(struct volume *volume, uint32_t index,
 		      bool wrote[PAGE_FILES], struct err *err)
@@ -163,8 +161,7 @@ static int write_pages(struct volume *volume, struct disk_cycle *cycle,
 	return 0;
 }
 
-/* ---- steps 3 and 4
- * --------------------------------------------------------------------- */
+/* ---- steps 3 and 4 ---------------------------------------------------- */
 
 static int write_record(struct vm *vm, const struct disk_cycle *cycles,
 			struct err *err)
@@ -201,15 +198,11 @@ static int sync_all(struct vm *vm, const struct disk_cycle *cycles,
 	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
 		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 			if (cycles[i].wrote[f])
-				r = file_sync(pages_sync_file(
-						  vm->volumes[i].pages[f]),
-					      err);
+				r = pages_sync(vm->volumes[i].pages[f], err);
 	return r;
 }
 
-/* ---- step 5
- * --------------------------------------------------------------------------------
- */
+/* ---- step 5 ----------------------------------------------------------- */
 
 static void drop_hot(struct volume *volume, uint32_t region)
 {
@@ -332,9 +325,7 @@ void keeper_prelog(struct volume *volume, uint32_t since)
 	(void)pthread_mutex_unlock(&volume->lock);
 }
 
-/* ---- the thread
- * --------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------- */
 
 void keeper_wake(struct vm *vm)
 {

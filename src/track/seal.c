@@ -66,9 +66,7 @@ static int check_time(const struct seal *seal, const char *what,
 						 : SEAL_TIMEOUT_MS);
 }
 
-/* ---- S1
- * ---------------------------------------------------------------------------
- */
+/* ---- S1 --------------------------------------------------------------- */
 
 /* T7: writes, as G's own pages, every page in which the undone generation
  * marked; then nothing depends on the other page file any more. */
@@ -95,8 +93,7 @@ static int bring_home(struct vm *vm, struct err *err)
 		}
 		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 			if (wrote[f])
-				r = file_sync(pages_sync_file(volume->pages[f]),
-					      err);
+				r = pages_sync(volume->pages[f], err);
 	}
 	if (r == 0)
 		vm->undone = false;
@@ -170,8 +167,10 @@ static int sync_images(struct seal *seal, struct err *err)
 
 	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++) {
 		r = file_sync(vm->volumes[i].image, err);
-		if (r < 0)
+		if (r < 0) {
+			atomic_store(&vm->sync_failed, true);
 			err_wrap(err, "disk '%s'", vm->disks[i].id);
+		}
 	}
 	return r;
 }
@@ -199,9 +198,7 @@ static int prepare(struct seal *seal, struct err *err)
 	return 0;
 }
 
-/* ---- S5
- * --------------------------------------------------------------------------------
- */
+/* ---- S5 --------------------------------------------------------------- */
 
 static int write_sealed(struct seal *seal, struct err *err)
 {
@@ -234,9 +231,7 @@ static int write_sealed(struct seal *seal, struct err *err)
 	return r;
 }
 
-/* ---- S6
- * ---------------------------------------------------------------------------------
- */
+/* ---- S6 --------------------------------------------------------------- */
 
 static void plan_point(struct seal *seal)
 {
@@ -325,9 +320,7 @@ static void publish(struct seal *seal)
 	(void)pthread_mutex_unlock(&vm->model);
 }
 
-/* ---- undoing
- * -----------------------------------------------------------------------------
- */
+/* ---- undoing ---------------------------------------------------------- */
 
 static void undo(struct seal *seal)
 {
@@ -355,9 +348,7 @@ static void undo(struct seal *seal)
 	vm->undone_generation = seal->opened.generation;
 }
 
-/* ---- the whole
- * -----------------------------------------------------------------------------
- */
+/* ---- the whole -------------------------------------------------------- */
 
 static int cut_and_commit(struct seal *seal, struct err *err)
 {
@@ -422,9 +413,7 @@ static int seal_run(struct seal *seal, struct err *err)
 	return r ? r : cut_and_commit(seal, err);
 }
 
-/* ---- the contract
- * ------------------------------------------------------------------------------
- */
+/* ---- the contract ----------------------------------------------------- */
 
 static bool find_request(struct vm *vm, const char *request_id,
 			 struct point_row *ret_point)
@@ -456,6 +445,12 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 			       "tracking gave way to the guest (%s); stop and "
 			       "serve the virtual system again",
 			       vm->latch_reason);
+	if (atomic_load(&vm->sync_failed))
+		return err_set(err, -RP_EIOFAIL,
+			       "a disk's image could not be synced, so what it "
+			       "holds after a power cut is not known; check the "
+			       "image's storage, then stop and serve the "
+			       "virtual system again");
 	if (vm->point_count >= vm->system.points_max)
 		return err_set(err, -RP_ELIMIT,
 			       "there are %u points already, which is the "

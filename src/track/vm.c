@@ -127,8 +127,7 @@ static int model_verify(const struct vm *vm, struct err *err)
 	return 0;
 }
 
-/* ---- define
- * -------------------------------------------------------------------- */
+/* ---- define ----------------------------------------------------------- */
 
 static int definition_check(const struct vm_definition *d, struct err *err)
 {
@@ -255,8 +254,7 @@ int vm_define(const struct vm_env *env, const struct vm_definition *definition,
 	return r;
 }
 
-/* ---- open and close
- * ----------------------------------------------------------------- */
+/* ---- open and close --------------------------------------------------- */
 
 static int vm_load(struct vm *vm, struct err *err)
 {
@@ -371,8 +369,7 @@ int vm_commit(struct vm *vm,
 	return r;
 }
 
-/* ---- small questions
- * --------------------------------------------------------------------- */
+/* ---- small questions -------------------------------------------------- */
 
 const struct system_row *vm_system(const struct vm *vm)
 {

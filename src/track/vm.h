@@ -82,8 +82,7 @@ const struct disk_row *vm_disk(const struct vm *vm, uint32_t disk);
 /* The ordinal of the disk called ID, or -RP_ENODISK. */
 int vm_disk_find(const struct vm *vm, const char *id, struct err *err);
 
-/* ---- attached
- * ---------------------------------------------------------------- */
+/* ---- attached --------------------------------------------------------- */
 
 enum vm_attach_flags {
 	/* The guest will write: the image gets a new nonce. */
@@ -126,8 +125,7 @@ uint64_t vm_queue_inflight(const struct track_queue *queue);
 /* One cycle of the keeper, for tests; true if there was something to do. */
 bool vm_keep(struct vm *vm, bool retire_all);
 
-/* ---- points
- * ------------------------------------------------------------------- */
+/* ---- points ----------------------------------------------------------- */
 
 struct vm_point_request {
 	enum point_type type;
@@ -151,8 +149,7 @@ int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
 	      void *arg);
 unsigned vm_point_count(struct vm *vm);
 
-/* ---- queries
- * -------------------------------------------------------------------- */
+/* ---- queries ---------------------------------------------------------- */
 
 struct vm_changes {
 	struct accuracy_row accuracy;
@@ -192,8 +189,7 @@ struct vm_cut_times {
 };
 void vm_cut_times(struct vm *vm, struct vm_cut_times *ret_times);
 
-/* ---- upkeep
- * ---------------------------------------------------------------------- */
+/* ---- upkeep ----------------------------------------------------------- */
 
 struct vm_finding {
 	bool damaged; /* else a warning */

@@ -100,8 +100,7 @@ static void held_resume(struct volume_request *held)
 	}
 }
 
-/* ---- completion
- * --------------------------------------------------------------- */
+/* ---- completion ------------------------------------------------------- */
 
 static void request_finish(struct volume_request *request)
 {
@@ -140,6 +139,8 @@ static void sync_done(struct io *io, int result)
 	struct volume_request *request =
 	    container_of(io, struct volume_request, io);
 
+	if (result < 0)
+		atomic_store(&request->volume->vm->sync_failed, true);
 	if (request->result == 0)
 		request->result = result;
 	request_finish(request);
@@ -185,8 +186,7 @@ static void piece_done(struct io *io, int result)
 	held_resume(held);
 }
 
-/* ---- submission
- * ----------------------------------------------------------------- */
+/* ---- submission ------------------------------------------------------- */
 
 static void piece_submit(struct volume_request *request)
 {
@@ -390,8 +390,7 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	}
 }
 
-/* ---- waiters
- * ------------------------------------------------------------------------ */
+/* ---- waiters ---------------------------------------------------------- */
 
 static struct volume_request *take_waiters(struct volume *volume)
 {
@@ -443,8 +442,7 @@ uint64_t vm_queue_inflight(const struct track_queue *queue)
 	return queue->requests;
 }
 
-/* ---- the queue's tick
- * ------------------------------------------------------------------ */
+/* ---- the queue's tick ------------------------------------------------- */
 
 static void stall_check(struct volume *volume)
 {

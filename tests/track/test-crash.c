@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deaths, enumerated: a scenario is run once; before each of its operations on
+ * the seam the world is cloned, and each clone dies there, several times over:
+ * by a kill, and by power cuts in every mode and with several seeds, and a
+ * second time during the recovery.  After recovery every promise is held to the
+ * truth (world.h).
+ *
+ *   test-crash [SCENARIO [FIRST-OP]]   SEED=, SEEDS=, STRIDE= (1: at every
+ *   operation with every seed; n: at every n-th, shifted from seed to seed)
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "track/internal.h"
+#include "world.h"
+
+struct scenario {
+	const char *name;
+	uint32_t hot_regions;
+	unsigned guest_rate;
+	void (*run)(struct world *w);
+};
+
+static uint64_t kills, cuts, seconds, order_checks;
+
+static bool ok(struct world *w, int r, const struct err *err)
+{
+	if (r < 0 && !sim_dead(w->sim)) {
+		fprintf(stderr, "seed %llu: %s\n", (unsigned long long)w->seed,
+			err->text);
+		abort();
+	}
+	return r >= 0;
+}
+
+static void steps(struct world *w, unsigned n)
+{
+	while (n-- > 0 && !sim_dead(w->sim))
+		world_step(w);
+}
+
+/* Points under load, destroyed and made, over a clean stop. */
+static void run_points(struct world *w)
+{
+	struct err err = {0};
+
+	for (unsigned life = 0; life < 2; life++) {
+		if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+			return;
+		for (unsigned i = 0; i < 3; i++) {
+			steps(w, 25);
+			if (!ok(w, world_point(w, &err), &err))
+				return;
+		}
+		steps(w, 20);
+		if (!ok(w, world_destroy(w, &err), &err))
+			return;
+		steps(w, 10);
+		if (!ok(w, world_detach(w, &err), &err))
+			return;
+		world_stop(w);
+	}
+}
+
+/* A seal fails half way (no room for the sealed generation), another succeeds;
+ * between them regions are retired into both page files. */
+static void run_undo(struct world *w)
+{
+	struct err err = {0};
+
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	steps(w, 20);
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		steps(w, 20);
+		sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, true, "gen-*");
+		(void)world_point(w, &err);
+		sim_fail_none(w->sim);
+		if (sim_dead(w->sim))
+			return;
+		steps(w, 30);
+	}
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	steps(w, 20);
+	if (!ok(w, world_detach(w, &err), &err))
+		return;
+	world_stop(w);
+}
+
+/* An image cannot be synced: no point until it was opened anew. */
+static void run_sync_fails(struct world *w)
+{
+	struct err err = {0};
+
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	steps(w, 20);
+	sim_fail(w->sim, SIM_SYNC, 3, EIO, false, "image*");
+	if (world_point(w, &err) == 0)
+		abort();
+	sim_fail_none(w->sim);
+	steps(w, 10);
+	if (!sim_dead(w->sim) && (world_point(w, &err) != -RP_EIOFAIL))
+		abort();
+	world_settle(w);
+	if (sim_dead(w->sim))
+		return;
+	/* Opening anew drops what the page cache had kept in vain. */
+	sim_kill(w->sim);
+	world_stop(w);
+	sim_reboot(w->sim);
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	steps(w, 20);
+	if (!ok(w, world_detach(w, &err), &err))
+		return;
+	world_stop(w);
+}
+
+/* The store fails while the guest writes: tracking gives way, says so, and
+ * starts anew. */
+static void run_latch(struct world *w)
+{
+	struct err err = {0};
+	char reason[REASON_BYTES];
+
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	steps(w, 20);
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	steps(w, 10);
+	w->expect_invalid = true;
+	sim_fail(w->sim, SIM_SYNC, 1 + (unsigned)sim_random(w->sim, 3), EIO,
+		 false, "intents");
+	for (unsigned i = 0; i < 400 && !vm_latched(w->vm, reason); i++)
+		steps(w, 1);
+	if (sim_dead(w->sim))
+		return;
+	if (!vm_latched(w->vm, reason) ||
+	    world_point(w, &err) != -RP_ELATCHED)
+		abort();
+	sim_fail_none(w->sim);
+	steps(w, 30);
+	if (!ok(w, world_detach(w, &err), &err))
+		return;
+	world_stop(w);
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	steps(w, 20);
+	if (!ok(w, world_detach(w, &err), &err))
+		return;
+	world_stop(w);
+}
+
+static const struct scenario scenarios[] = {
+    {"points", 3, 30, run_points},
+    {"points-one-hot-region", 1, 30, run_points},
+    {"undo", 2, 40, run_undo},
+    {"sync-fails", 3, 30, run_sync_fails},
+    {"latch", 3, 30, run_latch},
+};
+
+/* ---- dying everywhere ------------------------------------------------- */
+
+struct death {
+	const struct scenario *scenario;
+	uint64_t seed;
+	uint64_t at; /* operation */
+	enum sim_death kind;
+	enum sim_cut cut;
+	uint64_t second; /* operation of the recovery; 0: none */
+};
+
+/* Runs it up to the death; false if it ended before. */
+static bool run_once(const struct death *d)
+{
+	struct world *w = world_new(d->seed, d->scenario->hot_regions);
+	struct err err = {0};
+	bool died;
+
+	w->check_order = d->at % 8 == 0 && d->kind == SIM_KILL;
+	w->guest_rate = d->scenario->guest_rate;
+	if (world_define(w, &err) < 0)
+		abort();
+	sim_die_at(w->sim, sim_ops(w->sim) + d->at, d->kind, d->cut);
+	d->scenario->run(w);
+	died = sim_dead(w->sim);
+	if (died) {
+		world_stop(w);
+		if (d->kind == SIM_KILL)
+			sim_land(w->sim);
+		sim_reboot(w->sim);
+		sim_fail_none(w->sim);
+		if (d->second) {
+			w->guest_rate = 0;
+			sim_die_at(w->sim, d->second, d->kind, d->cut);
+			if (world_start(w, VM_ATTACH_WRITE, &err) < 0 &&
+			    !sim_dead(w->sim)) {
+				fprintf(stderr, "recovery: %s\n", err.text);
+				abort();
+			}
+			if (sim_dead(w->sim)) {
+				seconds++;
+				world_stop(w);
+				sim_reboot(w->sim);
+			} else {
+				sim_kill(w->sim);
+				world_stop(w);
+				sim_reboot(w->sim);
+			}
+		}
+		sim_fail_none(w->sim);
+		world_recover(w);
+		world_settle(w);
+		if (world_detach(w, &err) < 0) {
+			fprintf(stderr, "detach: %s\n", err.text);
+			abort();
+		}
+	}
+	order_checks += w->order_checks;
+	world_stop(w);
+	world_free(w);
+	return died;
+}
+
+static void describe(const struct death *d)
+{
+	/* Kept for the message of an abort. */
+	fprintf(stderr, "\r%s op %llu %s/%d second %llu seed %llu   ",
+		d->scenario->name, (unsigned long long)d->at,
+		d->kind == SIM_KILL ? "kill" : "cut", d->cut,
+		(unsigned long long)d->second, (unsigned long long)d->seed);
+}
+
+static void sweep(const struct scenario *scenario, uint64_t seed,
+		  uint64_t first, unsigned seeds, uint64_t stride)
+{
+	bool verbose = getenv("VERBOSE") != NULL;
+
+	for (unsigned s = 0; s < seeds; s++)
+		for (uint64_t at = first + s % stride;; at += stride) {
+			struct death d = {.scenario = scenario,
+					  .seed = seed + s,
+					  .at = at};
+			bool died = true;
+
+			d.cut = (enum sim_cut)((at + s) % SIM_CUTS);
+			d.kind = (at + s) % 3 == 0 ? SIM_KILL : SIM_CUT;
+			d.second =
+			    (at + s) % 4 == 0 ? 1 + (at + s) / 4 % 40 : 0;
+			if (verbose)
+				describe(&d);
+			died = run_once(&d);
+			if (!died)
+				break;
+			if (d.kind == SIM_KILL)
+				kills++;
+			else
+				cuts++;
+		}
+}
+
+int main(int argc, char **argv)
+{
+	const char *seed_text = getenv("SEED"), *seeds = getenv("SEEDS");
+	const char *stride = getenv("STRIDE");
+	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
+
+	printf("SEED=%llu\n", (unsigned long long)seed);
+	fflush(stdout);
+	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
+		if (argc < 2 || strcmp(argv[1], scenarios[i].name) == 0)
+			sweep(&scenarios[i], seed,
+			      argc > 2 ? strtoull(argv[2], NULL, 10) : 1,
+			      seeds ? (unsigned)atoi(seeds) : 8,
+			      stride ? strtoull(stride, NULL, 10) : 16);
+	printf("%llu kills, %llu power cuts, %llu deaths during recovery, "
+	       "%llu writes checked for order\n",
+	       (unsigned long long)kills, (unsigned long long)cuts,
+	       (unsigned long long)seconds, (unsigned long long)order_checks);
+	return 0;
+}

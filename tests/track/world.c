@@ -1,0 +1,786 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/files.h"
+#include "track/internal.h"
+
+#define FAIL(...)                                                              \
+	do {                                                                   \
+		fprintf(stderr, "seed %llu: ", (unsigned long long)w->seed);   \
+		fprintf(stderr, __VA_ARGS__);                                  \
+		fprintf(stderr, "\n");                                         \
+		abort();                                                       \
+	} while (0)
+
+static const char *const image_names[WORLD_DISKS] = {"image0", "image1"};
+static const uint64_t image_bytes[WORLD_DISKS] = {MIB(160), MIB(40) + 512};
+
+/* ---- the environment -------------------------------------------------- */
+
+static int64_t now_ns(void *arg)
+{
+	return sim_now_ns(((struct world *)arg)->sim);
+}
+
+static int stamp(void *arg, uint32_t disk, struct image_stamp *ret_stamp,
+		 struct err *err)
+{
+	sim_image_stamp(((struct world *)arg)->sim, image_names[disk],
+			ret_stamp);
+	return 0;
+}
+
+static int mark(void *arg, uint32_t disk, const struct guid *nonce,
+		struct image_stamp *ret_stamp, struct err *err)
+{
+	struct world *w = arg;
+
+	if (sim_dead(w->sim))
+		return err_set(err, -RP_EDEAD, "mark");
+	sim_image_nonce_set(w->sim, image_names[disk], nonce);
+	return stamp(arg, disk, ret_stamp, err);
+}
+
+static void post(void *arg, struct ring_task *task)
+{
+	struct world *w = arg;
+
+	task->next = NULL;
+	*w->tasks_end = task;
+	w->tasks_end = &task->next;
+}
+
+void world_run_tasks(struct world *w)
+{
+	while (w->tasks) {
+		struct ring_task *task = w->tasks;
+
+		w->tasks = task->next;
+		if (!w->tasks)
+			w->tasks_end = &w->tasks;
+		task->run(task);
+	}
+}
+
+/* Wherever a thread would wait. */
+static void pump(void *arg)
+{
+	struct world *w = arg;
+
+	world_run_tasks(w);
+	if (sim_ioq_pending(w->sim))
+		sim_ioq_complete_random(w->sim);
+	if (!w->in_keeper) {
+		w->in_keeper = true;
+		(void)vm_keep(w->vm, false);
+		w->in_keeper = false;
+	}
+	world_run_tasks(w);
+}
+
+/* ---- the order checker ------------------------------------------------ */
+
+/* The newest valid record of this life among the durable slots. */
+static uint32_t durable_intents(struct world *w, struct fs *fs,
+				struct intent *ret_intents)
+{
+	static uint8_t slot[INTENT_SLOT_BYTES];
+	struct intent *intents =
+		malloc(INTENT_ENTRIES_MAX * sizeof(*intents));
+	const struct system_row *system = vm_system(w->vm);
+	struct intent_head head;
+	uint64_t newest = 0;
+	uint32_t n = 0;
+	struct file *file;
+
+	if (!intents || fs_open(fs, "intents", FILE_READ, &file, NULL) < 0)
+		FAIL("no durable intents");
+	for (unsigned i = 0; i < INTENT_SLOTS; i++) {
+		if (file_read(file, slot, sizeof(slot),
+			      (uint64_t)i * sizeof(slot), NULL) !=
+			    sizeof(slot) ||
+		    intents_decode(slot, sizeof(slot), &head, intents, NULL) <
+			    0 ||
+		    !guid_equal(&head.live, &system->live_id) ||
+		    head.sequence <= newest)
+			continue;
+		newest = head.sequence;
+		n = head.entries;
+		memcpy(ret_intents, intents, n * sizeof(*intents));
+	}
+	file_close(file);
+	free(intents);
+	if (!newest)
+		FAIL("no durable intents while a guest writes");
+	return n;
+}
+
+/* The blocks of a durable page file, without the store's own file code. */
+static void claim_pages(struct world *w, struct fs *fs, uint32_t disk,
+			unsigned which)
+{
+	uint64_t open = vm_system(w->vm)->open_generation;
+	uint8_t buf[PAGE_BYTES];
+	struct page page;
+	char name[48];
+	struct file *file;
+
+	snprintf(name, sizeof(name), "pages.%u.%u", disk, which);
+	if (fs_open(fs, name, FILE_READ, &file, NULL) < 0)
+		FAIL("no durable %s", name);
+	for (uint64_t at = 0;
+	     file_read(file, buf, sizeof(buf), at, NULL) == sizeof(buf);
+	     at += sizeof(buf)) {
+		if (page_decode(buf, &page, NULL) < 0 ||
+		    page.generation < open)
+			continue;
+		for (uint64_t r = 0; r < PAGE_REGIONS; r++) {
+			uint64_t region =
+				(uint64_t)page.index * PAGE_REGIONS + r;
+
+			if (region < blockset_regions(w->claims[disk]))
+				(void)blockset_add_words(w->claims[disk],
+							 region, page.bits[r]);
+		}
+	}
+	file_close(file);
+}
+
+/* What recovery would report as changed if the power went now and all that is
+ * not synced were lost. */
+static void claims_update(struct world *w)
+{
+	struct fs *fs = sim_durable_fs(w->sim, w->store);
+	static struct intent list[INTENT_ENTRIES_MAX];
+	uint32_t n = durable_intents(w, fs, list);
+
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		blockset_free(w->claims[i]);
+		w->claims[i] = blockset_new(w->bytes[i]);
+		for (unsigned f = 0; f < PAGE_FILES; f++)
+			claim_pages(w, fs, i, f);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct blockset *set = w->claims[list[i].disk];
+		uint64_t first = list[i].region * REGION_BLOCKS;
+
+		(void)blockset_add(set, first,
+				   MIN(REGION_BLOCKS,
+				       blockset_blocks(set) - first));
+	}
+	fs->ops->free(fs);
+	w->claims_ops = sim_ops(w->sim);
+}
+
+static void check_order(struct world *w, uint32_t disk, uint64_t offset,
+			uint64_t length)
+{
+	char reason[REASON_BYTES];
+
+	if (!w->check_order || sim_dead(w->sim) || vm_latched(w->vm, reason))
+		return;
+	if (!w->claims[0] || w->claims_ops != sim_ops(w->sim) - 1)
+		claims_update(w);
+	w->claims_ops = sim_ops(w->sim);
+	w->order_checks++;
+	for (uint64_t b = offset / BLOCK_BYTES;
+	     b < div_round_up(offset + length, BLOCK_BYTES); b++)
+		if (!blockset_has(w->claims[disk], b))
+			FAIL("block %llu of disk %u is written before its mark "
+			     "is durable",
+			     (unsigned long long)b, disk);
+}
+
+/* ---- the guest -------------------------------------------------------- */
+
+static void remember(struct world *w, uint32_t disk, uint64_t sector,
+		     uint32_t id, uint64_t epoch)
+{
+	struct history *h = &w->histories[disk][sector];
+
+	if (h->count == h->room) {
+		h->room = h->room ? h->room * 2 : 2;
+		h->ids = realloc(h->ids, h->room * sizeof(*h->ids));
+		h->epochs = realloc(h->epochs, h->room * sizeof(*h->epochs));
+		if (!h->ids || !h->epochs)
+			abort();
+	}
+	h->ids[h->count] = id;
+	h->epochs[h->count++] = epoch;
+}
+
+static void on_image_write(void *arg, const struct io *io)
+{
+	struct world *w = arg;
+	struct volume_request *r = container_of(io, struct volume_request, io);
+	struct world_request *wr =
+	    container_of(r, struct world_request, request);
+	uint32_t disk = r->volume->ordinal;
+	uint64_t epoch = w->epoch_base + r->epoch;
+
+	check_order(w, disk, io->offset, io->length);
+	if (epoch > w->epoch_top)
+		w->epoch_top = epoch;
+	for (uint64_t s = io->offset / 512; s < (io->offset + io->length) / 512;
+	     s++)
+		remember(w, disk, s, io->op == IO_WRITE ? wr->id : 0, epoch);
+}
+
+static void request_done(struct volume_request *request, int result)
+{
+	struct world_request *wr =
+	    container_of(request, struct world_request, request);
+
+	wr->busy = false;
+}
+
+static struct world_request *idle_request(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		if (!w->requests[i].busy)
+			return &w->requests[i];
+	return NULL;
+}
+
+static void fill(struct world_request *wr, uint64_t bytes)
+{
+	for (uint64_t s = 0; s < bytes / 512; s++) {
+		memset(wr->data + s * 512, (int)(wr->id * 37), 512);
+		memcpy(wr->data + s * 512, &wr->id, sizeof(wr->id));
+	}
+}
+
+/* Mostly near a few places, so that writes overlap and regions are reused. */
+static uint64_t random_place(struct world *w, uint64_t bytes)
+{
+	uint64_t sectors = bytes / 512;
+
+	if (sim_random(w->sim, 4) == 0)
+		return sim_random(w->sim, sectors) * 512;
+	return (sim_random(w->sim, 10) * (sectors / 10) +
+		sim_random(w->sim, 64)) *
+	       512;
+}
+
+bool world_write(struct world *w)
+{
+	struct world_request *wr = idle_request(w);
+	struct volume_request *r;
+	uint32_t disk = (uint32_t)sim_random(w->sim, WORLD_DISKS);
+	uint64_t most = KIB(16);
+
+	if (!wr || !w->vm || !vm_attached(w->vm) || !w->queue)
+		return false;
+	r = &wr->request;
+	memset(r, 0, sizeof(*r));
+	wr->busy = true;
+	wr->id = ++w->next_id;
+	r->done = request_done;
+	r->op = VOLUME_WRITE;
+	switch (sim_random(w->sim, 12)) {
+	case 0:
+		r->op = VOLUME_ZERO;
+		most = MIB(20);
+		break;
+	case 1:
+		r->op = VOLUME_DISCARD;
+		most = MIB(20);
+		break;
+	case 2:
+		r->op = VOLUME_FLUSH;
+		break;
+	}
+	if (r->op != VOLUME_FLUSH) {
+		r->offset = random_place(w, w->bytes[disk]);
+		r->length = (1 + sim_random(w->sim, most / 512)) * 512;
+		if (most > KIB(16) && sim_random(w->sim, 3))
+			r->length = KIB(4);
+		r->length = MIN(r->length, w->bytes[disk] - r->offset);
+		r->flags = sim_random(w->sim, 8) == 0 ? VOLUME_FUA : 0;
+	}
+	if (r->op == VOLUME_WRITE) {
+		r->data = wr->data;
+		fill(wr, r->length);
+	}
+	volume_submit(vm_volume(w->vm, disk, w->queue), r);
+	return true;
+}
+
+static void keep(struct world *w)
+{
+	if (w->in_keeper)
+		return;
+	w->in_keeper = true;
+	(void)vm_keep(w->vm, sim_random(w->sim, 6) == 0);
+	w->in_keeper = false;
+}
+
+void world_step(struct world *w)
+{
+	switch (sim_random(w->sim, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		(void)world_write(w);
+		break;
+	case 3:
+	case 4:
+	case 5:
+		if (sim_ioq_pending(w->sim))
+			sim_ioq_complete_random(w->sim);
+		break;
+	case 6:
+		keep(w);
+		break;
+	case 7:
+		vm_tick(w->queue);
+		break;
+	}
+	world_run_tasks(w);
+}
+
+static bool busy(const struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		if (w->requests[i].busy)
+			return true;
+	return false;
+}
+
+void world_settle(struct world *w)
+{
+	for (unsigned n = 0; busy(w) && !sim_dead(w->sim); n++) {
+		world_run_tasks(w);
+		sim_ioq_complete_all(w->sim);
+		keep(w);
+		if (n > 10000)
+			FAIL("requests in flight do not end");
+	}
+	world_run_tasks(w);
+}
+
+static void on_op(void *arg, const struct sim_event *event)
+{
+	struct world *w = arg;
+
+	if (!w->vm || !w->queue || sim_dead(w->sim))
+		return;
+	if (sim_random(w->sim, 100) < w->guest_rate)
+		world_step(w);
+}
+
+/* ---- life ------------------------------------------------------------- */
+
+struct world *world_new(uint64_t seed, uint32_t hot_regions)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		abort();
+	w->seed = seed;
+	w->sim = sim_new(seed);
+	w->tasks_end = &w->tasks;
+	w->check_order = true;
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		w->bytes[i] = image_bytes[i];
+		sim_image_new(w->sim, image_names[i], w->bytes[i]);
+		w->geometry[i] = (struct image_geometry){.bytes = w->bytes[i],
+							 .alignment = 512,
+							 .can_discard = true};
+		w->histories[i] =
+		    calloc(w->bytes[i] / 512, sizeof(struct history));
+	}
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
+		w->requests[i].world = w;
+		w->requests[i].data = aligned_alloc(4096, KIB(16));
+	}
+	w->points[0].stamp = hot_regions; /* until world_define() */
+	return w;
+}
+
+struct world *world_free(struct world *w)
+{
+	world_stop(w);
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		for (uint64_t s = 0; s < w->bytes[i] / 512; s++) {
+			free(w->histories[i][s].ids);
+			free(w->histories[i][s].epochs);
+		}
+		free(w->histories[i]);
+		blockset_free(w->claims[i]);
+	}
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		free(w->requests[i].data);
+	sim_free(w->sim);
+	free(w);
+	return NULL;
+}
+
+static void open_handles(struct world *w)
+{
+	struct err err = {0};
+
+	w->store = sim_fs(w->sim, "store", false);
+	w->memory = sim_fs(w->sim, "memory", true);
+	w->outside = sim_fs(w->sim, "outside", false);
+	w->fallback = NULL;
+	if (fs_open(w->outside, "tombstone", FILE_WRITE, &w->fallback, &err) <
+	    0) {
+		(void)tombstone_create(w->outside, &err);
+		(void)w->outside->ops->sync_dir(w->outside, &err);
+		(void)fs_open(w->outside, "tombstone", FILE_WRITE, &w->fallback,
+			      &err);
+	}
+	for (uint32_t i = 0; i < WORLD_DISKS; i++)
+		w->images[i] = sim_image_open(w->sim, image_names[i]);
+	w->ioq = sim_ioq_new(w->sim);
+}
+
+static struct vm_env environment(struct world *w)
+{
+	return (struct vm_env){
+	    .store = w->store,
+	    .memory = w->memory,
+	    .fallback = w->fallback,
+	    .boot = sim_boot_id(w->sim),
+	    .boot_time_ns = sim_boot_time_ns(w->sim),
+	    .machine = {{7}},
+	    .arg = w,
+	    .now_ns = now_ns,
+	    .stamp = stamp,
+	    .mark = mark,
+	    .pump = pump,
+	};
+}
+
+int world_define(struct world *w, struct err *err)
+{
+	struct vm_disk_definition disks[WORLD_DISKS] = {0};
+	struct vm_definition definition = {
+	    .uuid = {{1, 2, 3}},
+	    .hot_regions = (uint32_t)w->points[0].stamp,
+	    .count = WORLD_DISKS,
+	    .disks = disks,
+	};
+	struct vm_env env;
+	int r;
+
+	open_handles(w);
+	env = environment(w);
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		snprintf(disks[i].id, sizeof(disks[i].id), "disk%u", i);
+		snprintf(disks[i].path, sizeof(disks[i].path), "/img/%u", i);
+		disks[i].bytes = w->bytes[i];
+	}
+	r = vm_define(&env, &definition, err);
+	world_stop(w);
+	return r;
+}
+
+/* What a failed sync or a power cut took away is not what was written last:
+ * from here on the truth is what the images hold. */
+static void relearn(struct world *w)
+{
+	uint8_t sector[512];
+	uint32_t now;
+
+	for (uint32_t d = 0; d < WORLD_DISKS; d++)
+		for (uint64_t s = 0; s < w->bytes[d] / 512; s++) {
+			struct history *h = &w->histories[d][s];
+
+			if (!h->count)
+				continue;
+			sim_image_peek(w->sim, image_names[d], false, sector,
+				       sizeof(sector), s * 512);
+			memcpy(&now, sector, sizeof(now));
+			if (now != h->ids[h->count - 1])
+				remember(w, d, s, now, w->epoch_top);
+		}
+}
+
+int world_start(struct world *w, unsigned flags, struct err *err)
+{
+	struct vm_env env;
+	int r;
+
+	open_handles(w);
+	env = environment(w);
+	r = vm_open(&env, &w->vm, err);
+	if (r == 0)
+		r = vm_attach(w->vm, w->images, w->geometry, flags, err);
+	if (r < 0)
+		return r;
+	w->epoch_base = w->epoch_top;
+	relearn(w);
+	w->queue = vm_queue_new(w->vm, w->ioq, post, w);
+	for (uint32_t i = 0; i < WORLD_DISKS; i++)
+		(void)vm_volume(w->vm, i, w->queue);
+	sim_on_image_write(w->sim, on_image_write, w);
+	sim_on_op(w->sim, on_op, w);
+	return 0;
+}
+
+int world_detach(struct world *w, struct err *err)
+{
+	int r;
+
+	world_settle(w);
+	w->queue = NULL;
+	r = vm_detach(w->vm, err);
+	return r;
+}
+
+void world_stop(struct world *w)
+{
+	struct err err = {0};
+
+	sim_on_op(w->sim, NULL, NULL);
+	sim_on_image_write(w->sim, NULL, NULL);
+	w->queue = NULL;
+	if (w->vm) {
+		if (vm_attached(w->vm)) {
+			if (!sim_dead(w->sim))
+				FAIL("stopped alive");
+			(void)vm_detach(w->vm, &err);
+		}
+		w->vm = vm_close(w->vm);
+	}
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		file_close(w->images[i]);
+		w->images[i] = NULL;
+	}
+	file_close(w->fallback);
+	w->fallback = NULL;
+	if (w->store) {
+		w->store->ops->free(w->store);
+		w->memory->ops->free(w->memory);
+		w->outside->ops->free(w->outside);
+	}
+	w->store = w->memory = w->outside = NULL;
+	w->tasks = NULL;
+	w->tasks_end = &w->tasks;
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		w->requests[i].busy = false;
+}
+
+/* ---- control ---------------------------------------------------------- */
+
+static int find_new(void *arg, const struct point_row *row)
+{
+	struct world *w = arg;
+
+	for (unsigned i = 0; i < w->point_count; i++)
+		if (guid_equal(&w->points[i].id, &row->id))
+			return 0;
+	w->points[w->point_count++] = (struct world_point){.id = row->id};
+	return 1;
+}
+
+int world_point(struct world *w, struct err *err)
+{
+	struct vm_point_request request = {.type = POINT_RCT,
+					   .consistency = CONSISTENCY_CRASH,
+					   .timeout_ms = 600000};
+	struct point_row row;
+	uint64_t before = w->epoch_base + atomic_load(&w->vm->epoch.current);
+	int r;
+
+	if (w->point_count + 2 >= WORLD_POINTS_MAX)
+		return 0;
+	/* The cut, if one is made, puts all epochs up to `before` before. */
+	w->points[w->point_count] = (struct world_point){.stamp = before};
+	r = vm_point_create(w->vm, &request, &row, err);
+	if (r == 0) {
+		w->points[w->point_count].id = row.id;
+		w->points[w->point_count++].acked = true;
+	} else if (sim_dead(w->sim)) {
+		/* It may or may not be there; if so, it has this stamp.  Its
+		 * id is learnt after recovery. */
+		w->point_count++;
+	}
+	if (w->epoch_base + atomic_load(&w->vm->epoch.current) > w->epoch_top)
+		w->epoch_top =
+		    w->epoch_base + atomic_load(&w->vm->epoch.current);
+	return r;
+}
+
+int world_destroy(struct world *w, struct err *err)
+{
+	unsigned n = 0, pick, i;
+	int r;
+
+	for (i = 0; i < w->point_count; i++)
+		n += w->points[i].acked && !w->points[i].destroyed;
+	if (n == 0)
+		return 0;
+	pick = (unsigned)sim_random(w->sim, n);
+	for (i = 0; i < w->point_count; i++)
+		if (w->points[i].acked && !w->points[i].destroyed &&
+		    pick-- == 0)
+			break;
+	r = vm_point_destroy(w->vm, &w->points[i].id, err);
+	if (r == 0)
+		w->points[i].destroyed = true;
+	else if (sim_dead(w->sim))
+		w->points[i].acked = false; /* there or not */
+	return r;
+}
+
+/* ---- the judgement ---------------------------------------------------- */
+
+/* The number that the sector held when epoch STAMP had ended. */
+static uint32_t id_at(const struct history *h, uint64_t stamp)
+{
+	uint32_t id = 0;
+
+	for (uint32_t i = 0; i < h->count && h->epochs[i] <= stamp; i++)
+		id = h->ids[i];
+	return id;
+}
+
+static bool written_between(const struct history *h, uint64_t after,
+			    uint64_t upto)
+{
+	for (uint32_t i = 0; i < h->count; i++)
+		if (h->epochs[i] > after && h->epochs[i] <= upto)
+			return true;
+	return false;
+}
+
+static void check_disk(struct world *w, const struct world_point *p,
+		       const struct world_point *q, uint32_t disk)
+{
+	struct vm_changes changes;
+	struct err err = {0};
+	uint64_t blocks = div_round_up(w->bytes[disk], BLOCK_BYTES), over = 0;
+	uint64_t upto = q ? q->stamp : UINT64_MAX;
+	uint8_t block[BLOCK_BYTES];
+
+	if (vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes, &err) <
+	    0)
+		FAIL("changes: %s", err.text);
+	for (uint64_t b = 0; b < blocks; b++) {
+		uint64_t n = MIN(BLOCK_BYTES, w->bytes[disk] - b * BLOCK_BYTES);
+		bool reported = blockset_has(changes.set, b);
+		bool written = false;
+
+		for (uint64_t s = 0; s < n / 512 && !written; s++)
+			written =
+			    written_between(&w->histories[disk][b * 8 + s],
+					    p->stamp, upto);
+		over += reported && !written;
+		if (reported || (!written && q))
+			continue;
+		if (q && written)
+			FAIL("P1: block %llu of disk %u was written between "
+			     "two points and is not reported",
+			     (unsigned long long)b, disk);
+		sim_image_peek(w->sim, image_names[disk], false, block, n,
+			       b * BLOCK_BYTES);
+		for (uint64_t s = 0; s < n / 512; s++) {
+			const struct history *h =
+			    &w->histories[disk][b * 8 + s];
+			uint32_t now;
+
+			memcpy(&now, block + s * 512, sizeof(now));
+			if (now != id_at(h, p->stamp))
+				FAIL("P1: block %llu of disk %u sector %llu "
+				     "holds write %u, held %u at the point, "
+				     "and is not reported",
+				     (unsigned long long)b, disk,
+				     (unsigned long long)s, now,
+				     id_at(h, p->stamp));
+		}
+	}
+	if (changes.accuracy.accuracy == ACCURACY_INVALID && !w->expect_invalid)
+		FAIL("invalid without a cause: %s", changes.accuracy.reason);
+	if (changes.accuracy.accuracy <= ACCURACY_WIDENED &&
+	    over * BLOCK_BYTES > changes.accuracy.widened_bytes)
+		FAIL("P2: %llu blocks of disk %u are reported that nobody "
+		     "wrote; widened by %llu bytes, %s",
+		     (unsigned long long)over, disk,
+		     (unsigned long long)changes.accuracy.widened_bytes,
+		     accuracy_name(changes.accuracy.accuracy));
+	blockset_free(changes.set);
+}
+
+static bool exists(struct world *w, const struct guid *id)
+{
+	struct point_row row;
+
+	return vm_point_find(w->vm, id, &row, NULL) == 0;
+}
+
+/* P3, and gives the points whose fate was open their fate. */
+static void check_points(struct world *w)
+{
+	unsigned known = w->point_count;
+
+	for (unsigned i = 0; i < known; i++) {
+		struct world_point *p = &w->points[i];
+
+		if (p->destroyed && exists(w, &p->id))
+			FAIL("P3: a destroyed point is back");
+		if (p->destroyed)
+			continue;
+		if (p->acked && !exists(w, &p->id))
+			FAIL("P3: a point is gone");
+		if (p->acked)
+			continue;
+		if (!guid_is_zero(&p->id)) { /* a destroy was cut short */
+			p->acked = exists(w, &p->id);
+			p->destroyed = !p->acked;
+			continue;
+		}
+		/* A create was cut short: the one unknown point is it. */
+		if (vm_points(w->vm, find_new, w) == 1) {
+			p->id = w->points[--w->point_count].id;
+			p->acked = true;
+		} else {
+			p->destroyed = true;
+			p->id = guid_random();
+		}
+	}
+	if (vm_points(w->vm, find_new, w) != 0)
+		FAIL("P3: there is a point that nobody made");
+}
+
+static void on_finding(void *arg, const struct vm_finding *finding)
+{
+	struct world *w = arg;
+
+	FAIL("check: %s: %s", finding->where, finding->message);
+}
+
+void world_check(struct world *w)
+{
+	uint64_t bytes;
+
+	check_points(w);
+	for (unsigned i = 0; i < w->point_count; i++) {
+		if (w->points[i].destroyed)
+			continue;
+		for (uint32_t d = 0; d < WORLD_DISKS; d++)
+			check_disk(w, &w->points[i], NULL, d);
+		for (unsigned k = i + 1; k < w->point_count; k++)
+			for (uint32_t d = 0;
+			     !w->points[k].destroyed && d < WORLD_DISKS; d++)
+				check_disk(w, &w->points[i], &w->points[k], d);
+	}
+	if (vm_check(w->vm, on_finding, w, &bytes, NULL) < 0)
+		FAIL("check failed");
+}
+
+void world_recover(struct world *w)
+{
+	struct err err = {0};
+
+	if (world_start(w, VM_ATTACH_WRITE, &err) < 0)
+		FAIL("recovery: %s", err.text);
+	w->guest_rate = 0;
+	world_check(w);
+}

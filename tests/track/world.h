@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual system on the simulator, its guest, and the truth about it.
+ *
+ * Every sector that the guest writes holds the number of the write (0: zeros),
+ * so that what an image holds after any disaster tells which writes survived.
+ * The truth is kept at submission: for each sector the numbers of the writes
+ * that were handed to the disk, with their epochs; overlapping writes are
+ * serialised, so this is also their order on the disk.
+ *
+ *   P1  world_check(): for every point, each sector whose content differs from
+ *       what it was at the point lies in a block reported as changed
+ *   P2  each block reported had a write submitted after the point, but for
+ *       widened_bytes; unless the answer says assumed or invalid
+ *   P3  a point that was reported exists; a point that exists covers all disks
+ *   order  at each submission: the block is claimed by what is durable now
+ */
+#ifndef TESTS_TRACK_WORLD_H
+#define TESTS_TRACK_WORLD_H
+
+#include "sim/sim.h"
+#include "track/vm.h"
+
+#define WORLD_DISKS      2
+#define WORLD_POINTS_MAX 32
+#define WORLD_REQUESTS   24
+
+struct history {
+	uint32_t *ids; /* of the writes, in order */
+	uint64_t *epochs;
+	uint32_t count, room;
+};
+
+struct world_point {
+	struct guid id;
+	bool acked;
+	bool destroyed;
+	uint64_t stamp; /* global epoch: writes at or below it are before */
+};
+
+struct world_request {
+	struct volume_request request;
+	struct world *world;
+	uint8_t *data;
+	uint32_t id;
+	bool busy;
+};
+
+struct world {
+	struct sim *sim;
+	struct fs *store;
+	struct fs *memory;
+	struct fs *outside;
+	struct file *fallback;
+	struct vm *vm;
+	struct file *images[WORLD_DISKS];
+	struct image_geometry geometry[WORLD_DISKS];
+	struct track_queue *queue;
+	struct ioq *ioq;
+	struct ring_task *tasks; /* posted, oldest first */
+	struct ring_task **tasks_end;
+	struct world_request requests[WORLD_REQUESTS];
+	uint32_t next_id;
+	uint64_t bytes[WORLD_DISKS];
+	struct history *histories[WORLD_DISKS]; /* per sector */
+	uint8_t *sector_written[WORLD_DISKS];
+	struct world_point points[WORLD_POINTS_MAX];
+	unsigned point_count;
+	uint64_t epoch_base; /* epochs of earlier attachments end here */
+	uint64_t epoch_top;
+	unsigned guest_rate; /* per cent of hooks in which the guest acts */
+	bool in_keeper;
+	bool check_order;
+	bool expect_invalid; /* a latch or a foreign write happened */
+	uint64_t order_checks;
+	uint64_t seed;
+	struct blockset *claims[WORLD_DISKS];
+	uint64_t claims_ops;
+};
+
+struct world *world_new(uint64_t seed, uint32_t hot_regions);
+struct world *world_free(struct world *w);
+
+int world_define(struct world *w, struct err *err);
+int world_start(struct world *w, unsigned flags, struct err *err);
+void world_stop(struct world *w); /* handles only, as a dead process */
+int world_detach(struct world *w, struct err *err);
+
+/* One guest write (or zero, or discard) at random; false: no room. */
+bool world_write(struct world *w);
+void world_run_tasks(struct world *w);
+void world_step(struct world *w);   /* something random, but no control call */
+void world_settle(struct world *w); /* until nothing is in flight */
+int world_point(struct world *w, struct err *err);
+int world_destroy(struct world *w, struct err *err);
+
+/* After sim_kill() or sim_power_cut(), or none: opens, attaches, and holds
+ * every promise to the truth.  Detached and closed again.  ASSERTs. */
+void world_recover(struct world *w);
+void world_check(struct world *w);
+
+#endif
