@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/methods.h"
+
+#include "daemon/vm.h"
+
+#define ADMIN RPC_ROLE_ADMIN
+#define USERS (RPC_ROLE_ADMIN | RPC_ROLE_OPERATOR | RPC_ROLE_GATEWAY)
+
+static bool has_no_parameters(struct rpc_call *call, json_t *parameters)
+{
+	const struct rpc_field none[] = {{0}};
+	struct err err = {0};
+
+	if (rpc_read_fields(parameters, none, &err) == 0)
+		return true;
+	rpc_fail(call, &err);
+	return false;
+}
+
+static void get_info(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	if (has_no_parameters(call, parameters))
+		rpc_reply(call, json_pack("{s:s, s:s, s:s, s:i}", "vendor",
+					  "refpoint", "product", "refpointd",
+					  "version", VERSION, "interface",
+					  INTERFACE_VERSION));
+}
+
+static json_t *list_entry(const struct vm *vm)
+{
+	char uuid[GUID_TEXT_BYTES];
+
+	guid_format(&vm->entry.uuid, uuid);
+	return json_pack("{s:s, s:s, s:s, s:i, s:i}", "vm", vm->name, "uuid",
+			 uuid, "state", vm_state(vm), "disks",
+			 (int)vm->entry.n_disks, "points",
+			 (int)vm->entry.points);
+}
+
+static void list(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	struct daemon *daemon = arg;
+	json_t *vms;
+
+	if (!has_no_parameters(call, parameters))
+		return;
+	vms = json_array();
+	for (const struct vm *vm = daemon->vms; vm; vm = vm->next)
+		if (!vm->defining)
+			(void)json_array_append_new(vms, list_entry(vm));
+	rpc_reply(call, json_pack("{s:o}", "vms", vms));
+}
+
+/* Who is not named here may not; test-methods.c walks all of it. */
+const struct rpc_method methods_table[] = {
+    {"org.refpoint.GetInfo", USERS, get_info},
+    {"org.refpoint.List", USERS, list},
+    {"org.refpoint.Status", USERS, proxy_method},
+    {"org.refpoint.Points", USERS, proxy_method},
+    {"org.refpoint.Changes", USERS, proxy_method},
+    {"org.refpoint.Check", USERS, proxy_method},
+    {"org.refpoint.Create", USERS, proxy_method},
+    {"org.refpoint.Destroy", USERS, proxy_method},
+    {"org.refpoint.Define", ADMIN, define_method},
+    {"org.refpoint.Undefine", ADMIN, undefine_method},
+    {"org.refpoint.Serve", ADMIN, proxy_method},
+    {"org.refpoint.Unserve", ADMIN, proxy_method},
+    {"org.refpoint.Resize", ADMIN, proxy_method},
+    {"org.refpoint.daemon.Start", RPC_ROLE_WORKER, callback_start},
+    {"org.refpoint.daemon.Mark", RPC_ROLE_WORKER, callback_mark},
+    {0},
+};

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Methods that a worker answers: what each needs beside its parameters, how
+ * long its caller waits, and what its success means to refpointd.
+ *
+ * A call that changes something has no limit on the worker's side: until the
+ * worker answers or ends its outcome is open, and the next change must wait.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "daemon/methods.h"
+#include "daemon/request.h"
+
+#define BACKLOG_BYTES (256u << 10) /* beyond it the worker has to wait */
+#define TRIES_MAX     5
+#define TRY_AGAIN_MS  20
+#define POINTS_MS     2000
+
+enum needs {
+	NEEDS_NOTHING,
+	NEEDS_IMAGES_IF_IDLE, /* nobody serves them */
+	NEEDS_IMAGES,         /* and the listener and the tombstone */
+	NEEDS_ONE_IMAGE,      /* of the parameter `disk` */
+};
+
+struct route {
+	const char *method;
+	bool changes;
+	enum needs needs;
+	uint64_t ms; /* that the caller, or else the worker, gets */
+	/* After the worker's success; may change what is answered by ending
+	 * the request itself and returning true. */
+	bool (*succeeded)(struct request *request, json_t *parameters,
+			  const char *text, size_t bytes);
+};
+
+static bool create_or_destroy_done(struct request *request, json_t *parameters,
+				   const char *text, size_t bytes);
+
+static bool status_done(struct request *request, json_t *parameters,
+			const char *text, size_t bytes)
+{
+	json_t *status = json_object_get(parameters, "status");
+	struct vm *vm = request->vm;
+	const char *reason =
+	    json_string_value(json_object_get(status, "reason"));
+
+	vm_note_status(vm, status);
+	if (!json_is_object(status))
+		return false;
+	(void)json_object_set_new(status, "state", json_string(vm_state(vm)));
+	if (vm->entry.serve && vm->failure.code && !(reason && *reason))
+		(void)json_object_set_new(status, "reason",
+					  json_string(vm->failure.text));
+	request_reply(request, json_incref(parameters));
+	return true;
+}
+
+static bool serve_done(struct request *request, json_t *parameters,
+		       const char *text, size_t bytes)
+{
+	struct vm *vm = request->vm;
+
+	vm->entry.serve = true;
+	vm->serving = true;
+	vm->failure = (struct err){0};
+	vm_note_status(vm, json_object_get(parameters, "status"));
+	(void)vm_save(vm, NULL);
+	vm_look_in(vm, LOOK_MAX_MS);
+	return false;
+}
+
+static void forget_serving(struct vm *vm)
+{
+	vm->entry.serve = vm->serving = false;
+	vm->failure = (struct err){0};
+	vm->retry = sd_event_source_disable_unref(vm->retry);
+	vm->retry_ms = 0;
+	vm->backoff = 0;
+	memset(vm->deaths, 0, sizeof(vm->deaths));
+	if (vm->worker == WORKER_BACKOFF) {
+		vm->worker = WORKER_NONE;
+		vm->timer = sd_event_source_disable_unref(vm->timer);
+	}
+	vm_close_listener(vm);
+	(void)vm_save(vm, NULL);
+}
+
+static bool unserve_done(struct request *request, json_t *parameters,
+			 const char *text, size_t bytes)
+{
+	vm_note_status(request->vm, json_object_get(parameters, "status"));
+	forget_serving(request->vm);
+	return false;
+}
+
+static bool resize_done(struct request *request, json_t *parameters,
+			const char *text, size_t bytes)
+{
+	vm_note_status(request->vm, json_object_get(parameters, "status"));
+	(void)vm_save(request->vm, NULL);
+	return false;
+}
+
+static const struct route routes[] = {
+    {"Status", false, NEEDS_NOTHING, 10000, status_done},
+    {"Points", false, NEEDS_NOTHING, 10000, NULL},
+    {"Changes", false, NEEDS_NOTHING, 60000, NULL},
+    {"Check", false, NEEDS_NOTHING, 3600000, NULL},
+    {"Create", true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS,
+     create_or_destroy_done},
+    {"Destroy", true, NEEDS_NOTHING, 60000, create_or_destroy_done},
+    {"Serve", true, NEEDS_IMAGES, SERVE_TIMEOUT_MS, serve_done},
+    {"Unserve", true, NEEDS_NOTHING, 60000, unserve_done},
+    {"Resize", true, NEEDS_ONE_IMAGE, 120000, resize_done},
+};
+
+static const struct route *route_of(const struct request *request)
+{
+	const struct route *route = routes;
+
+	while (strcmp(route->method, request->method) != 0)
+		route++;
+	return route;
+}
+
+/* ---- Points after a change -------------------------------------------------
+ */
+
+struct answer {
+	size_t bytes;
+	char text[];
+};
+
+static void on_points(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct request *request = arg;
+	struct answer *answer = request->data;
+
+	request->link = NULL;
+	if (!err->code)
+		vm_note_status(request->vm,
+			       json_object_get(parameters, "status"));
+	(void)vm_save(request->vm, NULL);
+	request_reply_text(request, answer->text, answer->bytes);
+	free(answer);
+}
+
+/* `List` shall say how many points there are: ask before the answer is given.
+ */
+static bool create_or_destroy_done(struct request *request, json_t *parameters,
+				   const char *text, size_t bytes)
+{
+	struct answer *answer = malloc(sizeof(*answer) + bytes + 1);
+
+	if (!answer)
+		return false;
+	answer->bytes = bytes;
+	memcpy(answer->text, text, bytes);
+	answer->text[bytes] = '\0';
+	request->data = answer;
+	if (link_call(request->daemon, request->vm_name, "Status",
+		      json_object(), false, NULL, 0, POINTS_MS, on_points,
+		      request, &request->link, NULL) == 0)
+		return true;
+	free(answer);
+	return false;
+}
+
+/* ---- The worker's answer ---------------------------------------------------
+ */
+
+static void ask(struct request *request);
+
+static int on_try_again(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct request *request = arg;
+
+	request->limit = sd_event_source_disable_unref(request->limit);
+	ask(request);
+	return 0;
+}
+
+/* The worker ended between two calls, as an idle one may: a query is asked
+ * again, once its end has been noticed. */
+static bool try_again(struct request *request, const struct err *err)
+{
+	if (err->code != -RP_EUNREACHABLE || request->job || request->gone ||
+	    request->tries++ >= TRIES_MAX)
+		return false;
+	daemon_timer(request->daemon, &request->limit, TRY_AGAIN_MS,
+		     on_try_again, request);
+	return true;
+}
+
+static void on_drained(void *arg)
+{
+	struct request *request = arg;
+
+	if (request->link)
+		link_pause(request->link, false);
+}
+
+static void pass_on(struct request *request, const char *text, size_t bytes)
+{
+	request->tries = TRIES_MAX; /* what was passed on cannot be undone */
+	rpc_reply_text(request->call, text, bytes, true);
+	if (rpc_call_backlog(request->call) <= BACKLOG_BYTES)
+		return;
+	link_pause(request->link, true);
+	rpc_call_on_drained(request->call, on_drained, request);
+}
+
+static void on_status(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct request *request = arg;
+
+	request->link = NULL;
+	if (err->code)
+		request_fail(request, err);
+	else
+		request_reply_text(request, text, bytes);
+}
+
+/* Unserve of one that was to be served and never was: it shall not be. */
+static bool was_not_served(struct request *request)
+{
+	struct vm *vm = request->vm;
+
+	if (strcmp(request->method, "Unserve") != 0 || vm->serving)
+		return false;
+	forget_serving(vm);
+	return link_call(request->daemon, vm->name, "Status", json_object(),
+			 false, NULL, 0, POINTS_MS, on_status, request,
+			 &request->link, NULL) == 0;
+}
+
+static void on_answer(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct request *request = arg;
+	const struct route *route = route_of(request);
+
+	if (continues) {
+		pass_on(request, text, bytes);
+		return;
+	}
+	request->link = NULL;
+	if (err->code == -RP_ESTATE && was_not_served(request))
+		return;
+	if (err->code) {
+		if (!try_again(request, err))
+			request_fail(request, err);
+		return;
+	}
+	if (route->succeeded &&
+	    route->succeeded(request, parameters, text, bytes))
+		return;
+	request_reply_text(request, text, bytes);
+}
+
+/* ---- The question ----------------------------------------------------------
+ */
+
+static void send(struct request *request, json_t *parameters, const int *fds,
+		 unsigned n_fds)
+{
+	const struct route *route = route_of(request);
+	struct err err = {0};
+
+	if (link_call(request->daemon, request->vm_name, request->method,
+		      parameters, request->more, fds, n_fds,
+		      route->changes ? 0 : route->ms, on_answer, request,
+		      &request->link, &err) < 0 &&
+	    !try_again(request, &err))
+		request_fail(request, &err);
+}
+
+static void on_images(void *arg, struct images *images, const struct err *why)
+{
+	struct request *request = arg;
+	const struct route *route = route_of(request);
+	struct vm *vm = request->vm;
+	json_t *parameters = json_copy(request->parameters), *list;
+	int fds[DISKS_PER_VM_MAX + 2];
+	unsigned n = images->n;
+	struct err err = *why;
+	const char *disk = NULL;
+
+	if (!err.code && vm->gone)
+		err_set(&err, -RP_ENOVM, "there is no VM '%s'", vm->name);
+	if (route->needs == NEEDS_ONE_IMAGE)
+		disk = json_string_value(json_object_get(parameters, "disk"));
+	if (!err.code && route->needs == NEEDS_IMAGES)
+		(void)serve_descriptors(vm, images, fds, &n, &err);
+	else
+		memcpy(fds, images->fds, images->n * sizeof(int));
+	if (err.code) {
+		json_decref(parameters);
+		request_fail(request, &err);
+		return;
+	}
+	images_note(images, &vm->entry, disk);
+	list = images_json(images, &vm->entry, disk);
+	if (disk) {
+		(void)json_object_set(parameters, "image",
+				      json_array_get(list, 0));
+		json_decref(list);
+	} else {
+		(void)json_object_set_new(parameters, "images", list);
+	}
+	send(request, parameters, fds, n);
+	if (n > images->n)
+		(void)close(fds[n - 1]); /* the tombstone */
+}
+
+static void ask_with_images(struct request *request, const char *disk)
+{
+	struct err err = {0};
+
+	if (images_open(request->daemon, &request->vm->entry, disk, on_images,
+			request, &err) < 0)
+		request_fail(request, &err);
+}
+
+static void on_ready(void *arg, const struct err *err)
+{
+	struct request *request = arg;
+	const struct route *route = route_of(request);
+	const char *disk =
+	    json_string_value(json_object_get(request->parameters, "disk"));
+	struct err why = *err;
+
+	if (!why.code && request->gone && !request->job)
+		err_set(&why, -RP_ECANCELLED, "the caller went away");
+	if (!why.code && route->needs == NEEDS_ONE_IMAGE && !disk)
+		err_set(&why, -RP_EPARAM, "'disk' must be given");
+	if (why.code)
+		request_fail(request, &why);
+	else if (route->needs == NEEDS_IMAGES ||
+		 (route->needs == NEEDS_IMAGES_IF_IDLE &&
+		  !request->vm->serving))
+		ask_with_images(request, NULL);
+	else if (route->needs == NEEDS_ONE_IMAGE)
+		ask_with_images(request, disk);
+	else
+		send(request, json_copy(request->parameters), NULL, 0);
+}
+
+static void ask(struct request *request)
+{
+	vm_when_ready(request->vm, on_ready, request);
+}
+
+/* ---- Without a worker -------------------------------------------------------
+ */
+
+/* The status of a VM whose worker cannot be had, from what is known. */
+static json_t *status_of(const struct vm *vm)
+{
+	static const char why[] = "not known: its worker does not answer";
+	json_t *disks = json_array();
+	char uuid[GUID_TEXT_BYTES];
+
+	guid_format(&vm->entry.uuid, uuid);
+	for (unsigned i = 0; i < vm->entry.n_disks; i++) {
+		const struct inventory_disk *d = &vm->entry.disks[i];
+
+		(void)json_array_append_new(
+		    disks,
+		    json_pack("{s:s, s:s, s:I, s:n, s:i, s:s, s:s, s:i, s:i, "
+			      "s:i, s:i, s:i, s:s}",
+			      "id", d->id, "path", d->path, "size",
+			      (json_int_t)d->bytes, "nbd_uri", "connected", 0,
+			      "accuracy", "invalid", "reason", why,
+			      "widened_bytes", 0, "hot_regions", 0,
+			      "hot_regions_max", (int)vm->entry.hot_regions,
+			      "worst_widening_bytes", 0, "tracking_bytes", 0,
+			      "cache", ""));
+	}
+	return json_pack("{s:{s:s, s:s, s:s, s:b, s:s, s:n, s:i, s:i, s:i, "
+			 "s:o}}",
+			 "status", "vm", vm->name, "uuid", uuid, "state",
+			 vm_state(vm), "latched", 0, "reason", vm->failure.text,
+			 "worker_pid", "points", (int)vm->entry.points,
+			 "points_max", (int)vm->entry.max_points,
+			 "inflight_bytes", 0, "disks", disks);
+}
+
+/* What can be said, or refused, without the worker. */
+static bool answered_here(struct request *request)
+{
+	struct vm *vm = request->vm;
+	bool unserve = strcmp(request->method, "Unserve") == 0;
+	struct err err = {0};
+
+	if (unserve && !vm->entry.serve && !vm->serving) {
+		err_set(&err, -RP_ESTATE, "'%s' is not served", vm->name);
+		request_fail(request, &err);
+		return true;
+	}
+	if (vm->worker != WORKER_BACKOFF)
+		return false;
+	if (unserve)
+		forget_serving(vm);
+	else if (strcmp(request->method, "Status") != 0)
+		return false;
+	request_reply(request, status_of(vm));
+	return true;
+}
+
+static uint64_t callers_limit(const struct request *request,
+			      const struct route *route)
+{
+	json_t *own = json_object_get(request->parameters, "timeout_ms");
+
+	/* the worker's own limit comes first, and says more */
+	if (route->needs != NEEDS_IMAGES_IF_IDLE)
+		return route->ms;
+	if (json_is_integer(own) && json_integer_value(own) > 0 &&
+	    json_integer_value(own) < 86400000)
+		return (uint64_t)json_integer_value(own) + 10000;
+	return route->ms + 10000;
+}
+
+void proxy_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	const char *method = strrchr(rpc_call_method(call), '.') + 1;
+	const struct route *route = routes;
+	struct request *request;
+
+	while (strcmp(route->method, method) != 0)
+		route++;
+	request = request_new(arg, call, parameters, route->changes);
+	if (!request || !request_find_vm(request) || answered_here(request))
+		return;
+	if (route->changes)
+		request_limit(request, callers_limit(request, route));
+	ask(request);
+}

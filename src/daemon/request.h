@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One public call, from its arrival to its audit line.
+ *
+ * A call that changes something is a job, exclusive for its virtual system,
+ * and ends only when its outcome is known, whatever its caller does: a caller
+ * whose patience ends (request_limit) is told so and the job goes on.
+ */
+#ifndef DAEMON_REQUEST_H
+#define DAEMON_REQUEST_H
+
+#include "daemon/images.h"
+#include "daemon/vm.h"
+
+struct request {
+	struct daemon *daemon;
+	struct rpc_call *call; /* NULL: answered, or its caller has gone */
+	json_t *parameters;    /* ours, without `vm` */
+	char vm_name[VM_NAME_BYTES];
+	struct vm *vm;     /* held; NULL: not looked up yet */
+	struct job *job;   /* NULL: changes nothing */
+	struct link *link; /* under way; NULL: none */
+	sd_event_source *limit;
+	char method[JOB_WHAT_BYTES]; /* "Create" */
+	enum rpc_role role;
+	uid_t uid;
+	pid_t pid;
+	bool more;
+	unsigned tries;
+	bool gone;  /* the caller hung up */
+	void *data; /* the method's */
+};
+
+/* Takes `vm` out of PARAMETERS; for CHANGES begins the job.  NULL: the call
+ * was refused and answered. */
+struct request *request_new(struct daemon *daemon, struct rpc_call *call,
+			    json_t *parameters, bool changes);
+/* Looks the VM up.  On failure answers, ends the request, returns false. */
+bool request_find_vm(struct request *request);
+
+/* After MS the caller is told -RP_ETIMEOUT. */
+void request_limit(struct request *request, uint64_t ms);
+
+/* All three end the request; REQUEST is gone. */
+void request_reply(struct request *request, json_t *parameters);
+void request_reply_text(struct request *request, const char *text,
+			size_t bytes);
+void request_fail(struct request *request, const struct err *err);
+
+#endif

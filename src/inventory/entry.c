@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "inventory/entry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/paths.h"
+
+void inventory_entry_done(struct inventory_entry *entry)
+{
+	for (unsigned i = 0; i < entry->n_disks; i++)
+		free(entry->disks[i].path);
+	free(entry->disks);
+	entry->disks = NULL;
+	entry->n_disks = 0;
+}
+
+int inventory_add_disk(struct inventory_entry *entry, const char *id,
+		       const char *path, uint64_t bytes)
+{
+	struct inventory_disk *disks =
+	    realloc(entry->disks, (entry->n_disks + 1) * sizeof(*disks));
+	struct inventory_disk *disk;
+
+	if (!disks)
+		return -ENOMEM;
+	entry->disks = disks;
+	disk = &disks[entry->n_disks];
+	*disk = (struct inventory_disk){.bytes = bytes};
+	disk->path = strdup(path);
+	if (!disk->path)
+		return -ENOMEM;
+	strncpy(disk->id, id, sizeof(disk->id) - 1);
+	entry->n_disks++;
+	return 0;
+}
+
+int inventory_entry_copy(const struct inventory_entry *from,
+			 struct inventory_entry *ret_entry)
+{
+	struct inventory_entry copy = *from;
+
+	copy.disks = NULL;
+	copy.n_disks = 0;
+	for (unsigned i = 0; i < from->n_disks; i++) {
+		const struct inventory_disk *disk = &from->disks[i];
+
+		if (inventory_add_disk(&copy, disk->id, disk->path,
+				       disk->bytes) < 0) {
+			inventory_entry_done(&copy);
+			return -ENOMEM;
+		}
+		copy.disks[i].device = disk->device;
+		copy.disks[i].inode = disk->inode;
+	}
+	*ret_entry = copy;
+	return 0;
+}
+
+static json_t *disk_to_json(const struct inventory_disk *disk)
+{
+	return json_pack("{s:s, s:s, s:I, s:I, s:I}", "id", disk->id, "path",
+			 disk->path, "bytes", (json_int_t)disk->bytes, "device",
+			 (json_int_t)disk->device, "inode",
+			 (json_int_t)disk->inode);
+}
+
+static json_t *catalogue_to_json(const struct inventory_catalogue *c)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "device",
+			 (json_int_t)c->device, "inode", (json_int_t)c->inode,
+			 "bytes", (json_int_t)c->bytes, "mtime_ns",
+			 (json_int_t)c->mtime_ns);
+}
+
+json_t *entry_to_json(const struct inventory_entry *entry)
+{
+	json_t *disks = json_array();
+	char uuid[GUID_TEXT_BYTES];
+
+	guid_format(&entry->uuid, uuid);
+	for (unsigned i = 0; i < entry->n_disks; i++)
+		if (json_array_append_new(disks,
+					  disk_to_json(&entry->disks[i])) < 0) {
+			json_decref(disks);
+			return NULL;
+		}
+	return json_pack("{s:i, s:s, s:s, s:o, s:b, s:s, s:i, s:i, s:b, s:i, "
+			 "s:o}",
+			 "version", ENTRY_VERSION, "vm", entry->vm, "uuid",
+			 uuid, "disks", disks, "force_raw", entry->force_raw,
+			 "owner", entry->owner_refpoint ? "refpoint" : "",
+			 "hot_regions", (int)entry->hot_regions, "max_points",
+			 (int)entry->max_points, "serve", entry->serve,
+			 "points", (int)entry->points, "catalogue",
+			 catalogue_to_json(&entry->catalogue));
+}
+
+static int disk_from_json(struct inventory_entry *entry, json_t *json,
+			  struct err *err)
+{
+	const char *id = NULL, *path = NULL;
+	uint64_t bytes = 0, device = 0, inode = 0;
+	const struct rpc_field fields[] = {
+	    {"id", RPC_STRING, true, DISK_ID_BYTES, &id, NULL},
+	    {"path", RPC_STRING, true, PATH_BYTES, &path, NULL},
+	    {"bytes", RPC_UINT, true, 0, &bytes, NULL},
+	    {"device", RPC_UINT, true, 0, &device, NULL},
+	    {"inode", RPC_UINT, true, 0, &inode, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (!name_is_valid(id, DISK_ID_BYTES) || path[0] != '/')
+		return err_set(err, -RP_EPARAM, "disk '%s'", id);
+	r = inventory_add_disk(entry, id, path, bytes);
+	if (r < 0)
+		return err_set(err, r, "disk '%s'", id);
+	entry->disks[entry->n_disks - 1].device = device;
+	entry->disks[entry->n_disks - 1].inode = inode;
+	return 0;
+}
+
+static int catalogue_from_json(struct inventory_catalogue *c, json_t *json,
+			       struct err *err)
+{
+	uint64_t mtime = 0;
+	const struct rpc_field fields[] = {
+	    {"device", RPC_UINT, true, 0, &c->device, NULL},
+	    {"inode", RPC_UINT, true, 0, &c->inode, NULL},
+	    {"bytes", RPC_UINT, true, 0, &c->bytes, NULL},
+	    {"mtime_ns", RPC_UINT, true, 0, &mtime, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	c->mtime_ns = (int64_t)mtime;
+	return r;
+}
+
+static int read_entry(struct inventory_entry *entry, json_t *json,
+		      struct err *err)
+{
+	const char *vm = NULL, *uuid = NULL, *owner = NULL;
+	uint64_t version = 0, hot = 0, max = 0, points = 0;
+	json_t *disks = NULL, *catalogue = NULL;
+	const struct rpc_field fields[] = {
+	    {"version", RPC_UINT, true, 0, &version, NULL},
+	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &vm, NULL},
+	    {"uuid", RPC_STRING, true, GUID_TEXT_BYTES, &uuid, NULL},
+	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
+	    {"force_raw", RPC_BOOL, true, 0, &entry->force_raw, NULL},
+	    {"owner", RPC_STRING, true, 16, &owner, NULL},
+	    {"hot_regions", RPC_UINT, true, 0, &hot, NULL},
+	    {"max_points", RPC_UINT, true, 0, &max, NULL},
+	    {"serve", RPC_BOOL, true, 0, &entry->serve, NULL},
+	    {"points", RPC_UINT, true, 0, &points, NULL},
+	    {"catalogue", RPC_OBJECT, true, 0, &catalogue, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (version != ENTRY_VERSION)
+		return err_set(err, -RP_EVERSION, "version %llu",
+			       (unsigned long long)version);
+	if (!name_is_valid(vm, VM_NAME_BYTES) ||
+	    !guid_parse(uuid, &entry->uuid) || hot > HOT_REGIONS_MAX ||
+	    max > INT32_MAX || points > INT32_MAX)
+		return err_set(err, -RP_EPARAM, "its values are not ours");
+	strncpy(entry->vm, vm, sizeof(entry->vm) - 1);
+	entry->owner_refpoint = strcmp(owner, "refpoint") == 0;
+	entry->hot_regions = (unsigned)hot;
+	entry->max_points = (unsigned)max;
+	entry->points = (unsigned)points;
+	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
+		r = disk_from_json(entry, json_array_get(disks, i), err);
+	return r < 0 ? r
+		     : catalogue_from_json(&entry->catalogue, catalogue, err);
+}
+
+int entry_from_json(json_t *json, struct inventory_entry *ret_entry,
+		    struct err *err)
+{
+	struct inventory_entry entry = {.vm = ""};
+	int r = read_entry(&entry, json, err);
+
+	if (r < 0)
+		inventory_entry_done(&entry);
+	else
+		*ret_entry = entry;
+	return r;
+}

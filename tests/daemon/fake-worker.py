@@ -1,0 +1,270 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A worker that speaks org.refpoint.worker and does nothing else.
+
+What it keeps: STORE/catalogue.sqlite (which is JSON here).  What it was asked
+and given: a line each in STORE/events.  How it misbehaves: ROOT/fake/VM, a JSON
+object with
+  die       exit at once
+  hang      names of methods that are never answered
+  fail      names of methods that are answered with an error
+  reply     {method: parameters}
+Guests that connect are told the worker's pid.
+"""
+import argparse
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from varlink import Channel, Client  # noqa: E402
+
+
+class Worker:
+    def __init__(self, root, vm):
+        self.vm = vm
+        self.behaviour_path = f'{root}/fake/{vm}'
+        self.store = f'{root}/lib/vms/{vm}'
+        self.run = f'{root}/run'
+        self.state = 'defined'
+        self.images = []
+        self.listener = None
+        self.guests = []
+        self.last_call = time.monotonic()
+        self.selector = selectors.DefaultSelector()
+        self.catalogue = None
+        try:
+            with open(f'{self.store}/catalogue.sqlite') as f:
+                self.catalogue = json.load(f)
+        except FileNotFoundError:
+            pass
+
+    def behaviour(self):
+        try:
+            with open(self.behaviour_path) as f:
+                return json.load(f)
+        except FileNotFoundError:
+            return {}
+
+    def event(self, what, fds=(), **more):
+        files = []
+        for fd in fds:
+            st = os.fstat(fd)
+            files.append([st.st_dev, st.st_ino])
+        with open(f'{self.store}/events', 'a') as f:
+            f.write(json.dumps({'what': what, 'files': files,
+                                'pid': os.getpid(), **more}) + '\n')
+
+    def save(self):
+        with open(f'{self.store}/catalogue.new', 'w') as f:
+            json.dump(self.catalogue, f)
+        os.rename(f'{self.store}/catalogue.new',
+                  f'{self.store}/catalogue.sqlite')
+
+    def take(self, images, fds):
+        """Begins to serve."""
+        n = len(images)
+        self.images = fds[:n]
+        self.listener = socket.socket(fileno=fds[n])
+        self.listener.setblocking(False)
+        self.selector.register(self.listener, selectors.EVENT_READ, self.guest)
+        self.state = 'serving'
+
+    def guest(self, listener):
+        conn, _ = listener.accept()
+        conn.sendall(b'%d\n' % os.getpid())
+        self.guests.append(conn)
+
+    def status(self):
+        disks = []
+        for disk, size in zip(self.catalogue['disks'],
+                              self.catalogue['sizes']):
+            disks.append({'id': disk['id'], 'path': disk['path'],
+                          'size': size, 'connected': len(self.guests)})
+        return {'status': {'vm': self.vm, 'uuid': self.catalogue['uuid'],
+                           'state': self.state, 'reason': '',
+                           'worker_pid': os.getpid(),
+                           'points': len(self.catalogue['points']),
+                           'disks': disks}}
+
+    # ---- methods: each returns (parameters, descriptors) or raises ValueError
+
+    def m_hello(self, p, fds):
+        uuid = self.catalogue['uuid'] if self.catalogue else None
+        return {'vm': self.vm, 'uuid': uuid, 'pid': os.getpid(),
+                'state': self.state}, []
+
+    def m_initialize(self, p, fds):
+        self.catalogue = dict(p, points=[])
+        self.save()
+        return {}, []
+
+    def m_definition(self, p, fds):
+        if not self.catalogue:
+            raise ValueError('InvalidState')
+        return {k: v for k, v in self.catalogue.items()
+                if k not in ('points', 'sizes')}, []
+
+    def m_status(self, p, fds):
+        return self.status(), []
+
+    def m_serve(self, p, fds):
+        if self.state == 'serving':
+            raise ValueError('InvalidState')
+        self.take(p['images'], fds)
+        return self.status(), []
+
+    def m_unserve(self, p, fds):
+        if self.state != 'serving':
+            raise ValueError('InvalidState')
+        self.selector.unregister(self.listener)
+        self.listener.close()
+        self.listener = None
+        for conn in self.guests:
+            conn.close()
+        self.guests = []
+        for fd in self.images:
+            os.close(fd)
+        self.images = []
+        self.state = 'defined'
+        return self.status(), []
+
+    def m_create(self, p, fds):
+        if self.state != 'serving' and len(fds) != len(p.get('images', [])):
+            raise ValueError('Failed')
+        point = {'id': f'p{len(self.catalogue["points"])}', 'disks': []}
+        self.catalogue['points'].append(point)
+        self.save()
+        return {'point': point}, []
+
+    def m_points(self, p, fds):
+        return {'points': self.catalogue['points']}, []
+
+    def m_destroy(self, p, fds):
+        left = [x for x in self.catalogue['points'] if x['id'] != p['point']]
+        if len(left) == len(self.catalogue['points']):
+            raise ValueError('NoSuchPoint')
+        self.catalogue['points'] = left
+        self.save()
+        return {}, []
+
+    def m_check(self, p, fds):
+        return {'ok': True, 'bytes_read': 0, 'findings': []}, []
+
+    def m_resize(self, p, fds):
+        for i, disk in enumerate(self.catalogue['disks']):
+            if disk['id'] == p['disk']:
+                os.ftruncate(fds[0], p['size'])
+                self.catalogue['sizes'][i] = p['size']
+                self.save()
+                return self.status(), []
+        raise ValueError('NoSuchDisk')
+
+    def m_listener(self, p, fds):
+        return {}, [self.listener.fileno()] if self.listener else []
+
+    def m_stop(self, p, fds):
+        if self.state == 'serving':
+            raise ValueError('InvalidState')
+        return None, []
+
+    # ---- the loop
+
+    def changes(self, channel, message):
+        """A stream: `since` says how many replies of how many bytes."""
+        n, size = map(int, message['parameters']['since'].split('x'))
+        self.event('changes')
+        channel.sock.settimeout(60)
+        for i in range(n):
+            channel.send({'parameters': {'since': 's', 'n': i,
+                                         'pad': 'x' * size},
+                          'continues': i + 1 < n})
+            with open(f'{self.store}/progress', 'w') as f:
+                f.write(str(i + 1))
+
+    def connection(self, sock):
+        conn, _ = sock.accept()
+        channel = Channel(conn)
+        self.selector.register(conn, selectors.EVENT_READ,
+                               lambda _: self.message(channel))
+
+    def message(self, channel):
+        got = channel.receive()
+        if got is None:
+            self.event('hangup')
+            self.selector.unregister(channel.sock)
+            channel.close()
+            return
+        message, fds = got
+        name = message['method'].rsplit('.', 1)[1]
+        behaviour = self.behaviour()
+        self.event(name, fds)
+        if name in behaviour.get('hang', []):
+            return
+        if name in behaviour.get('fail', []):
+            channel.send({'error': 'org.refpoint.IoError',
+                          'parameters': {'message': 'as told'}})
+            return
+        if name == 'Changes':
+            self.changes(channel, message)
+            return
+        try:
+            reply, out = getattr(self, 'm_' + name.lower())(
+                message.get('parameters', {}), fds)
+        except ValueError as e:
+            channel.send({'error': f'org.refpoint.{e}',
+                          'parameters': {'message': 'no'}})
+            return
+        try:
+            channel.send({'parameters': reply or {}}, out)
+        except BrokenPipeError:
+            pass  # the caller's patience has ended
+        if name == 'Stop':
+            sys.exit(0)
+
+    def start(self):
+        client = Client(f'{self.run}/worker.sock')
+        reply = client.call('org.refpoint.daemon.Start',
+                            {'vm': self.vm, 'pid': os.getpid()})
+        fds = client.fds
+        self.event('Start', fds, serve=reply['serve'],
+                   images=reply['images'])
+        if reply['serve'] and 'Start' not in self.behaviour().get('fail', []):
+            self.take(reply['images'], fds)
+        for mark in self.behaviour().get('mark', []):
+            stamp = client.call('org.refpoint.daemon.Mark', mark)
+            self.event('Mark', stamp=stamp['stamp'])
+        client.close()
+
+    def main(self):
+        if self.behaviour().get('die'):
+            sys.exit(1)
+        path = f'{self.run}/vm/{self.vm}/control.sock'
+        self.start()
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(path)
+        sock.listen(64)
+        self.selector.register(sock, selectors.EVENT_READ, self.connection)
+        while True:
+            for key, _ in self.selector.select():
+                key.data(key.fileobj)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--root', required=True)
+    parser.add_argument('--vm', required=True)
+    parser.add_argument('-D')
+    args = parser.parse_args()
+    Worker(args.root, args.vm).main()
+
+
+if __name__ == '__main__':
+    main()
