@@ -25,6 +25,13 @@ class Blocks:
         if end > first:
             self.map[first:end] = b'\1' * (end - first)
 
+    def remove(self, offset, length):
+        """Removes the blocks that lie in [offset, offset + length) whole."""
+        first = (offset + BLOCK - 1) // BLOCK
+        end = min((offset + length) // BLOCK, self.count)
+        if end > first:
+            self.map[first:end] = bytes(end - first)
+
     def __len__(self):
         return self.map.count(1)
 

@@ -138,6 +138,12 @@ class Blocks(InScratch):
         self.assertEqual(
             set(blocks.differing(pa, pb).addresses(limit=100)), naive)
 
+    def test_only_whole_blocks_are_removed(self):
+        b = blocks.Blocks(40960)
+        b.add(0, 40960)
+        b.remove(100, 12288)
+        self.assertEqual(list(b.extents()), [(0, 4096), (12288, 28672)])
+
     def test_set_algebra(self):
         a, b = blocks.Blocks(40960), blocks.Blocks(40960)
         a.add(0, 8192)
