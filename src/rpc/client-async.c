@@ -20,6 +20,7 @@ struct client_pending {
 	struct client_pending *next;
 	rpc_reply_fn *fn;
 	void *arg;
+	bool through; /* its replies are skimmed, not parsed */
 };
 
 static struct client_pending *pop_pending(struct rpc_client *client)
@@ -95,6 +96,15 @@ static void hand_reply(struct rpc_client *client,
 		client->in.bytes, client->in.length, fds.fd, fds.n);
 }
 
+static int parse_for(const struct client_pending *pending,
+		     const struct wire_in *in, struct message_reply *ret,
+		     struct err *err)
+{
+	if (pending && pending->through)
+		return message_skim_reply(in->bytes, in->length, ret, err);
+	return message_parse_reply(in->bytes, in->length, ret, err);
+}
+
 static void read_message(struct rpc_client *client)
 {
 	struct message_reply reply = {0};
@@ -104,8 +114,7 @@ static void read_message(struct rpc_client *client)
 	if (r == 0)
 		return;
 	if (r > 0)
-		r = message_parse_reply(client->in.bytes, client->in.length,
-					&reply, &err);
+		r = parse_for(client->first, &client->in, &reply, &err);
 	if (r == 0 && !client->first)
 		r = err_set(&err, -RP_EWIRE, "an answer to no call");
 	if (r == 0)
@@ -151,10 +160,10 @@ int rpc_client_attach(struct rpc_client *client, sd_event *event,
 	return 0;
 }
 
-int rpc_client_send(struct rpc_client *client, const char *method,
-		    json_t *parameters, bool more, const int *fds,
-		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
-		    struct err *err)
+static int send_call(struct rpc_client *client, const char *method,
+		     json_t *parameters, bool more, const int *fds,
+		     unsigned n_fds, const struct client_pending *call,
+		     struct err *err)
 {
 	struct client_pending *pending = malloc(sizeof(*pending));
 	int r;
@@ -168,7 +177,7 @@ int rpc_client_send(struct rpc_client *client, const char *method,
 		free(pending);
 		return r;
 	}
-	*pending = (struct client_pending){.fn = fn, .arg = arg};
+	*pending = *call;
 	if (client->last)
 		client->last->next = pending;
 	else
@@ -178,6 +187,30 @@ int rpc_client_send(struct rpc_client *client, const char *method,
 	(void)wire_out_flush(&client->out, client->fd, NULL);
 	update(client);
 	return 0;
+}
+
+int rpc_client_send(struct rpc_client *client, const char *method,
+		    json_t *parameters, bool more, const int *fds,
+		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
+		    struct err *err)
+{
+	const struct client_pending call = {.fn = fn, .arg = arg};
+
+	return send_call(client, method, parameters, more, fds, n_fds, &call,
+			 err);
+}
+
+int rpc_client_send_through(struct rpc_client *client, const char *method,
+			    json_t *parameters, bool more, const int *fds,
+			    unsigned n_fds, rpc_reply_fn *fn, void *arg,
+			    struct err *err)
+{
+	const struct client_pending call = {.fn = fn,
+					    .arg = arg,
+					    .through = true};
+
+	return send_call(client, method, parameters, more, fds, n_fds, &call,
+			 err);
 }
 
 void rpc_client_pause(struct rpc_client *client, bool paused)

@@ -104,6 +104,111 @@ int message_parse_reply(const char *text, size_t bytes,
 	return 0;
 }
 
+/* ---- Skimming ------------------------------------------------------------ */
+
+struct skim {
+	const char *at, *end;
+	unsigned depth;
+	bool at_key;       /* a string here names a member of the outermost */
+	bool in_continues; /* the value here is that of `continues` */
+	bool continues;
+	bool parse; /* an error, or a name that only the parser can read */
+};
+
+static bool is_word(const char *text, size_t bytes, const char *word)
+{
+	return bytes == strlen(word) && memcmp(text, word, bytes) == 0;
+}
+
+/* From behind the opening quote to behind the closing one. */
+static bool skim_string(struct skim *s)
+{
+	const char *start = s->at;
+
+	for (;; s->at++) {
+		if (s->at >= s->end)
+			return false;
+		if (*s->at == '"')
+			break;
+		s->at += *s->at == '\\';
+	}
+	if (s->at_key && s->depth == 1) {
+		size_t n = (size_t)(s->at - start);
+
+		s->in_continues = is_word(start, n, "continues");
+		s->parse |= is_word(start, n, "error") ||
+			    memchr(start, '\\', n) != NULL;
+		s->at_key = false;
+	}
+	s->at++;
+	return true;
+}
+
+/* One byte, or a string.  False: this is no object. */
+static bool skim_on(struct skim *s)
+{
+	char c = *s->at++;
+
+	switch (c) {
+	case '"':
+		return skim_string(s);
+	case '{':
+	case '[':
+		s->at_key = s->depth == 0;
+		s->depth++;
+		break;
+	case '}':
+	case ']':
+		return s->depth-- > 0;
+	case ',':
+		s->at_key = s->depth == 1;
+		break;
+	case 't':
+		if (s->depth == 1 && s->in_continues)
+			s->continues = true;
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool skim_object(struct skim *s)
+{
+	while (s->at < s->end && is_space(*s->at))
+		s->at++;
+	if (s->at == s->end || *s->at != '{')
+		return false;
+	do {
+		if (!skim_on(s))
+			return false;
+	} while (s->depth > 0 && s->at < s->end);
+	while (s->at < s->end && is_space(*s->at))
+		s->at++;
+	return s->depth == 0 && s->at == s->end;
+}
+
+int message_skim_reply(const char *text, size_t bytes,
+		       struct message_reply *ret, struct err *err)
+{
+	struct skim s = {.at = text, .end = text + bytes};
+
+	if (!skim_object(&s))
+		return err_set(err, -RP_EWIRE,
+			       "a message is not a JSON object");
+	if (s.parse)
+		return message_parse_reply(text, bytes, ret, err);
+	*ret = (struct message_reply){.continues = s.continues};
+	return 0;
+}
+
+/* ---- Writing ------------------------------------------------------------- */
+
 static char *format(json_t *root)
 {
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;

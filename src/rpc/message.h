@@ -40,6 +40,13 @@ struct message_reply {
 int message_parse_reply(const char *text, size_t bytes,
 			struct message_reply *ret, struct err *err);
 
+/* The same without looking inside: a reply to be passed on needs no tree of it.
+ * RET->root and RET->parameters are NULL unless it is an error, which is
+ * parsed. What this takes need not be JSON, but all that is JSON is read alike.
+ */
+int message_skim_reply(const char *text, size_t bytes,
+		       struct message_reply *ret, struct err *err);
+
 /* Text for free(3), NULL without memory.  PARAMETERS are taken over and may be
  * NULL. */
 char *message_format_call(const char *method, json_t *parameters, bool more);

@@ -185,6 +185,48 @@ static void what_is_no_reply_is_refused(void **state)
 				 -RP_EWIRE);
 }
 
+static void skimming_reads_as_parsing_does(void **state)
+{
+	static const struct {
+		const char *text;
+		int r, code;
+		bool continues;
+	} table[] = {
+	    {"{}", 0, 0, false},
+	    {" {\"parameters\":{\"continues\":true},\"continues\":false}\n", 0,
+	     0, false},
+	    {"{\"c\\u006fntinues\":true}", 0, 0, true},
+	    {"{\"continues\" : true,\"parameters\":{\"error\":[1,2]}}", 0, 0,
+	     true},
+	    {"{\"parameters\":{\"a\":\"\\\"}}\\\\\",\"b\":true}}", 0, 0, false},
+	    {"{\"parameters\":{\"a\":[{\"continues\":true}],"
+	     "\"error\":\"x\"}}",
+	     0, 0, false},
+	    {"{\"error\":\"org.refpoint.InUse\"}", 0, -RP_EINUSE, false},
+	    {"{\"error\":\"org.refpoint.InUse\",\"continues\":true}", -RP_EWIRE,
+	     0, false},
+	    {"", -RP_EWIRE, 0, false},
+	    {"[]", -RP_EWIRE, 0, false},
+	    {"{", -RP_EWIRE, 0, false},
+	    {"{\"a", -RP_EWIRE, 0, false},
+	    {"{\"a\\", -RP_EWIRE, 0, false},
+	    {"{}{}", -RP_EWIRE, 0, false},
+	    {"{}}", -RP_EWIRE, 0, false},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		struct message_reply reply = {0};
+
+		assert_int_equal(message_skim_reply(table[i].text,
+						    strlen(table[i].text),
+						    &reply, NULL),
+				 table[i].r);
+		assert_int_equal(reply.continues, table[i].continues);
+		assert_int_equal(reply.error.code, table[i].code);
+		json_decref(reply.root);
+	}
+}
+
 static void foreign_errors_become_failed_with_their_name(void **state)
 {
 	const char text[] = "{\"error\":\"com.example.Odd\"}";
@@ -430,6 +472,7 @@ int main(void)
 	    cmocka_unit_test(an_error_with_broken_text_is_still_sent),
 	    cmocka_unit_test(text_that_is_utf8_is_left_alone),
 	    cmocka_unit_test(what_is_no_reply_is_refused),
+	    cmocka_unit_test(skimming_reads_as_parsing_does),
 	    cmocka_unit_test(foreign_errors_become_failed_with_their_name),
 	    cmocka_unit_test(good_fields_are_read),
 	    cmocka_unit_test(

@@ -690,6 +690,24 @@ static void calls_on_a_loop_are_answered_in_order(void **state)
 	close(null);
 }
 
+static void a_proxys_replies_are_not_parsed_but_told_apart(void **state)
+{
+	struct got a = {0}, b = {0};
+	struct rpc_client *client = attach(&a);
+
+	rpc_client_send_through(client, "t.Count", NULL, true, NULL, 0,
+				on_reply, &a, NULL);
+	rpc_client_send_through(client, "t.Admin", NULL, false, NULL, 0,
+				on_reply, &b, NULL);
+	run_until(&b.done);
+	assert_int_equal(a.replies, 3);
+	assert_int_equal(a.finals, 1);
+	assert_int_equal(a.value, 0);
+	assert_string_equal(a.text, "{\"parameters\":{\"n\":2}}");
+	assert_int_equal(b.code, -RP_EDENIED);
+	rpc_client_free(client);
+}
+
 static void who_waits_is_told_when_the_peer_is_lost(void **state)
 {
 	struct got a = {0}, b = {0};
@@ -985,6 +1003,7 @@ int main(void)
 	    TEST(descriptors_beyond_the_limit_are_closed),
 	    TEST(descriptors_that_nobody_takes_are_closed),
 	    TEST(calls_on_a_loop_are_answered_in_order),
+	    TEST(a_proxys_replies_are_not_parsed_but_told_apart),
 	    TEST(who_waits_is_told_when_the_peer_is_lost),
 	    TEST(a_client_may_be_freed_by_its_own_reply),
 	    TEST(a_paused_client_holds_its_producer_back),
