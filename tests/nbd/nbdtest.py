@@ -4,6 +4,7 @@
 A test file defines functions named test_*, each with a Server as its argument,
 and ends with nbdtest.main().  Environment: NBD_SERVER, the program.
 """
+import faulthandler
 import inspect
 import os
 import shutil
@@ -251,6 +252,8 @@ def main():
             continue
         start = time.monotonic()
         server = None
+        # A call into libnbd cannot be interrupted otherwise.
+        faulthandler.dump_traceback_later(60, exit=True)
         try:
             if inspect.signature(test).parameters:
                 server = Server()
