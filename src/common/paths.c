@@ -166,7 +166,7 @@ static int open_live(const struct paths *paths, uid_t uid, gid_t gid,
 	if (!is_tmpfs("/dev/shm"))
 		return err_set(
 		    err, -RP_EUNSUPPORTED,
-		    "live bitmaps need a tmpfs, and neither /run nor "
+		    "they need a tmpfs, and neither /run nor "
 		    "/dev/shm is one that we may use: mount one there");
 	(void)snprintf(path, sizeof(path), "/dev/shm/refpoint-%u-%s",
 		       (unsigned)uid, id);

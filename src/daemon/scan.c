@@ -105,7 +105,13 @@ void scan_start(struct daemon *daemon)
 	struct err err = {0};
 
 	for (struct vm *vm = daemon->vms; vm; vm = vm->next) {
-		if (vm_adopt_worker(vm) || !vm->known || !vm->entry.serve)
+		if (vm_adopt_worker(vm) || !vm->entry.serve)
+			continue;
+		/* guests that come before the worker wait in the backlog */
+		if (vm_prepare(vm, false, &err) < 0 ||
+		    vm_listener(vm, &err) < 0)
+			log_error("%s", err.text);
+		if (!vm->known)
 			continue;
 		if (vm_start_worker(vm, &err) < 0)
 			vm_serve_failed(vm, &err);

@@ -259,6 +259,6 @@ int vm_prepare(struct vm *vm, bool live, struct err *err)
 	if (r < 0)
 		return r;
 	r = paths_live_open(&d->paths, vm->name, d->worker_uid, d->worker_gid,
-			    true, &fd, err);
+			    true, &fd, live ? err : NULL);
 	return r < 0 && live ? r : 0;
 }

@@ -31,7 +31,7 @@ def worker_uid():
 
 
 class Rig:
-    def __init__(self, prefix=()):
+    def __init__(self, prefix=(), owner=None):
         self.top = scratch_dir('refpointd-')
         self.root = f'{self.top}/r'
         self.log = f'{self.top}/log'
@@ -40,6 +40,8 @@ class Rig:
         for name in ('r', 'r/fake', 'd'):
             os.mkdir(f'{self.top}/{name}')
             os.chmod(f'{self.top}/{name}', 0o755)
+            if owner is not None:
+                os.chown(f'{self.top}/{name}', owner, owner)
         for name in ('fake-worker.py', 'varlink.py'):
             shutil.copy(f'{HERE}/{name}', f'{self.root}/fake/{name}')
             os.chmod(f'{self.root}/fake/{name}', 0o755)
@@ -75,7 +77,8 @@ class Rig:
         self.process.wait()
 
     def close(self):
-        self.stop()
+        if self.process:
+            self.stop()
         for pid in pids_naming(self.root):
             try:
                 os.kill(pid, signal.SIGCONT)

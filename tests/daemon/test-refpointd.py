@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -25,10 +27,11 @@ ROLES = {'a': 'admin', 'o': 'operator', 'g': 'gateway', 'w': 'worker'}
 
 class Case(unittest.TestCase):
     prefix = ()
+    owner = None
     last_log = ''
 
     def setUp(self):
-        self.rig = Rig(self.prefix)
+        self.rig = Rig(self.prefix, self.owner)
         self.addCleanup(self.rig.close)
         self.rig.start()
 
@@ -45,6 +48,14 @@ class Case(unittest.TestCase):
         e = self.rig.error(method, fds, role, **parameters)
         self.assertEqual(e.name, name, e.message)
         return e.message
+
+    def credentials(self, pid):
+        """(the four uids, the groups) of a process."""
+        with open(f'/proc/{pid}/status', encoding='ascii') as f:
+            lines = dict(line.rstrip('\n').split(':\t', 1) for line in f
+                         if ':\t' in line)
+        return ([int(x) for x in lines['Uid'].split()],
+                [int(x) for x in lines['Groups'].split()])
 
     def nothing_left_of(self, vm):
         root = self.rig.root
@@ -396,6 +407,98 @@ class Workers(Case):
         self.assertEqual(stamp['ctime_ns'], st.st_ctime_ns)
         if stamp['nonce'] != nonce:
             self.assertFalse(os.listxattr(f'{rig.top}/d/v.img'))
+
+
+    def test_a_worker_runs_apart_as_its_own_user(self):
+        rig = self.rig
+        pid = self.serve()
+        uids, groups = self.credentials(pid)
+        self.assertEqual(uids, [worker_uid()] * 4)
+        if os.geteuid() == 0:
+            self.assertEqual(groups, [])
+        self.assertEqual(os.getsid(pid), pid)
+        with open(f'/proc/{pid}/stat', encoding='ascii') as f:
+            parent = int(f.read().rsplit(')', 1)[1].split()[1])
+        self.assertNotEqual(parent, rig.process.pid)
+        with open(f'/proc/{pid}/limits', encoding='ascii') as f:
+            files = [line for line in f if 'Max open files' in line][0]
+        self.assertEqual(files.split()[3], '4096')
+
+
+@unittest.skipUnless(os.geteuid() == 0, 'needs root to be somebody else')
+class Unprivileged(Case):
+    owner = 54321
+    prefix = ('setpriv', '--reuid=54321', '--regid=54321', '--clear-groups',
+              '--no-new-privs')
+
+    def test_refpointd_needs_no_privileges(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Serve', vm='v')
+        pid = rig.worker_pid('v')
+        self.assertEqual(self.credentials(pid)[0], [54321] * 4)
+        self.assertEqual(self.credentials(rig.process.pid)[0], [54321] * 4)
+        with rig.guest('v') as guest:
+            self.assertEqual(rig.greeted_by(guest), pid)
+        rig.kill_worker('v')
+        rig.wait_state('v', 'serving')
+        rig.call('Create', vm='v', role='operator')
+        rig.stop()
+        rig.start()
+        rig.wait_state('v', 'serving')
+        rig.call('Unserve', vm='v')
+        rig.call('Undefine', vm='v')
+        self.nothing_left_of('v')
+
+
+def in_namespace(script):
+    """Runs the daemon where `script` has changed what is mounted."""
+    return ('unshare', '--mount', 'sh', '-ec', script + '\nexec "$@"', '-')
+
+
+def can_mount():
+    return os.geteuid() == 0 and subprocess.run(
+        ['unshare', '--mount', 'mount', '--bind', '/tmp', '/tmp'],
+        stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@unittest.skipUnless(can_mount(), 'needs root and mount namespaces')
+class Elsewhere(Case):
+    def setUp(self):
+        # an empty directory that is no tmpfs, in place of those that may be
+        self.empty = tempfile.mkdtemp(prefix='refpointd-none-',
+                                      dir='/var/tmp')
+        self.prefix = in_namespace(f'mount --bind {self.empty} /dev/shm; '
+                                   f'mount --bind {self.empty} /run')
+        super().setUp()
+        self.addCleanup(shutil.rmtree, self.empty)
+
+    def test_without_a_tmpfs_nothing_is_served(self):
+        rig = self.rig
+        rig.define('v')
+        self.assertIn('tmpfs', self.error('NotSupported', 'Serve', vm='v'))
+        self.assertEqual(rig.state('v'), 'defined')
+        self.assertEqual(rig.call('Points', vm='v')['points'], [])
+
+
+@unittest.skipUnless(can_mount(), 'needs root and mount namespaces')
+class MissingUser(unittest.TestCase):
+    def test_without_its_user_no_refpointd(self):
+        with tempfile.NamedTemporaryFile('w', dir='/var/tmp') as passwd:
+            for uid, want in ((None, 'there is no user'), (65534, '65534')):
+                passwd.seek(0)
+                passwd.truncate()
+                passwd.write('root:x:0:0:root:/root:/bin/sh\n')
+                if uid:
+                    passwd.write(f'refpoint-worker:x:{uid}:{uid}::/:/x\n')
+                passwd.flush()
+                rig = Rig(in_namespace(
+                    f'mount --bind {passwd.name} /etc/passwd'))
+                self.addCleanup(rig.close)
+                done = second_daemon(rig)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("'refpoint-worker'", done.stderr)
+                self.assertIn(want, done.stderr)
 
 
 class Inventory(Case):
