@@ -78,9 +78,10 @@ struct page_report {
 	uint64_t bits[PAGE_REGIONS][REGION_WORDS]; /* their union */
 };
 /* Reads the whole file in large pieces and calls FN for each page that is
- * present or torn; stops at its first non-zero result.  -RP_ECORRUPT: a valid
- * page of another store, disk or index, or with blocks beyond the disk's end;
- * both slots of a page torn, which no crash does. */
+ * present or torn; stops at its first non-zero result.  Bits beyond the disk's
+ * end are left out: it may have been larger.  -RP_ECORRUPT: a valid page of
+ * another store, disk or index; both slots of a page torn, which no crash
+ * does. */
 int pages_scan(struct pages_file *file, uint64_t from,
 	       int (*fn)(void *arg, const struct page_report *report),
 	       void *arg, struct err *err);

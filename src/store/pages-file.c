@@ -123,24 +123,14 @@ static uint64_t page_words(const struct pages_file *file, uint32_t index,
 	return div_round_up(blocks, 64);
 }
 
-/* All words of the page in a row. */
-static const uint64_t *flat(const struct page *page)
+/* Clears what lies beyond the disk's end: the disk may have been larger. */
+static void trim(const struct pages_file *file, uint32_t index, uint64_t *words)
 {
-	return (const void *)page->bits;
-}
-
-static bool has_beyond(const struct pages_file *file, uint32_t index,
-		       const struct page *page)
-{
-	const uint64_t *words = flat(page);
 	uint64_t mask, n = page_words(file, index, &mask);
 
-	if (words[n - 1] & ~mask)
-		return true;
-	for (; n < PAGE_REGIONS * REGION_WORDS; n++)
-		if (words[n])
-			return true;
-	return false;
+	words[n - 1] &= mask;
+	memset(words + n, 0,
+	       (PAGE_REGIONS * REGION_WORDS - n) * sizeof(words[0]));
 }
 
 /* Is it the page that should be here? */
@@ -155,8 +145,6 @@ static int check_page(const struct pages_file *file, uint32_t index,
 		what = "is of another disk";
 	else if (page->index != index)
 		what = "belongs elsewhere";
-	else if (has_beyond(file, index, page))
-		what = "has blocks beyond the disk's end";
 	if (!what)
 		return 0;
 	return err_set(err, -RP_ECORRUPT, "'%s': page %" PRIu32 " %s",
@@ -196,6 +184,7 @@ static int report_pair(const struct pages_file *file, uint32_t index,
 {
 	struct page pages[PAGE_SLOTS];
 	enum slot_kind kinds[PAGE_SLOTS];
+	uint64_t *to = (void *)ret_report->bits;
 	int r = decode_pair(file, index, buf, pages, kinds, err);
 
 	if (r < 0)
@@ -203,8 +192,7 @@ static int report_pair(const struct pages_file *file, uint32_t index,
 	memset(ret_report, 0, sizeof(*ret_report));
 	ret_report->index = index;
 	for (unsigned slot = 0; slot < PAGE_SLOTS; slot++) {
-		const uint64_t *words = flat(&pages[slot]);
-		uint64_t *to = (void *)ret_report->bits;
+		const uint64_t *words = (const void *)pages[slot].bits;
 
 		ret_report->torn |= kinds[slot] == SLOT_TORN;
 		if (kinds[slot] != SLOT_VALID || pages[slot].generation < from)
@@ -213,6 +201,7 @@ static int report_pair(const struct pages_file *file, uint32_t index,
 		for (unsigned w = 0; w < PAGE_REGIONS * REGION_WORDS; w++)
 			to[w] |= words[w];
 	}
+	trim(file, index, to);
 	return 0;
 }
 
@@ -314,13 +303,13 @@ static int begin_writing(struct pages_file *file, struct err *err)
 static void fill(const struct pages_file *file, struct page *page,
 		 const _Atomic uint64_t *bits, uint64_t words)
 {
-	uint64_t mask, n = page_words(file, page->index, &mask);
+	uint64_t n = MIN(words, (uint64_t)PAGE_REGIONS * REGION_WORDS);
 	uint64_t *to = (void *)page->bits;
 
 	memset(page->bits, 0, sizeof(page->bits));
-	for (uint64_t w = 0; w < MIN(n, words); w++)
+	for (uint64_t w = 0; w < n; w++)
 		to[w] = atomic_load_explicit(&bits[w], memory_order_relaxed);
-	to[n - 1] &= mask;
+	trim(file, page->index, to);
 }
 
 int pages_write(struct pages_file *file, uint32_t index, uint64_t generation,

@@ -211,6 +211,7 @@ static void what_was_synced_is_found_also_where_syncs_fail(void **state)
 /* ---- by hand ---------------------------------------------------------- */
 
 static _Atomic uint64_t some_bits[PAGE_WORDS];
+static uint64_t worlds;
 
 static struct pages_file *must_open(struct scene *s, uint64_t bytes)
 {
@@ -227,7 +228,7 @@ static void page_one(struct scene *s, unsigned n)
 {
 	struct pages_file *file;
 
-	scene_open(s, world_make(1));
+	scene_open(s, world_make(++worlds));
 	file = must_open(s, BYTES);
 	for (unsigned i = 0; i < n; i++) {
 		some_bits[i] = i + 1;
@@ -383,25 +384,29 @@ static void a_page_of_another_store_disk_or_index_is_damage(void **state)
 	refuse(&s, "page 1 belongs elsewhere");
 }
 
-static void blocks_beyond_the_end_are_damage(void **state)
+/* A disk that shrank: it is invalid for other reasons, but goes on. */
+static void blocks_beyond_the_end_are_left_out(void **state)
 {
-	static const uint64_t beyond[] = {BLOCKS, BLOCKS + 63, 19 * 4096 + 1,
-					  21 * 4096 - 1};
+	struct page page = {store_id, 5, 9, 1, 2, {{0}}};
+	struct pages_file *file;
+	uint8_t buf[PAGE_BYTES];
+	struct found found;
+	uint64_t n = 0;
+	struct scene s;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(beyond); i++) {
-		struct page page = {store_id, 5, 9, 1, 2, {{0}}};
-		uint64_t block = beyond[i] - 14 * 4096ULL;
-		uint8_t buf[PAGE_BYTES];
-		struct scene s;
-
-		page_one(&s, 1);
-		page.bits[block / 4096][block % 4096 / 64] |= 1ULL
-							      << block % 64;
-		page_encode(&page, buf);
-		scene_poke(&s, "pages.1.0", buf, sizeof(buf),
-			   page_offset(2, 0));
-		refuse(&s, "page 2 has blocks beyond");
-	}
+	memset(page.bits, 0xff, sizeof(page.bits));
+	page_encode(&page, buf);
+	page_one(&s, 1);
+	scene_poke(&s, "pages.1.0", buf, sizeof(buf), page_offset(2, 0));
+	assert_int_equal(scan(&s, 0, &found, NULL), 0);
+	for (unsigned w = 2 * PAGE_WORDS; w < WORDS; w++)
+		n += (uint64_t)__builtin_popcountll(found.bits[w]);
+	assert_int_equal(n, BLOCKS - 14 * 4096);
+	file = must_open(&s, BYTES);
+	assert_int_equal(pages_write(file, 2, 6, some_bits, PAGE_WORDS, NULL),
+			 0);
+	pages_close(file);
+	scene_end(&s);
 }
 
 static void bits_beyond_the_end_are_not_written(void **state)
@@ -462,6 +467,42 @@ static void growing_keeps_what_is_there(void **state)
 	scene_end(&s);
 }
 
+/* A cut at operation N of growing: the old pages are there at the old size,
+ * and growing again works. */
+static bool cut_growing_at(uint64_t seed, uint64_t n)
+{
+	struct found found;
+	struct scene s;
+	bool died;
+
+	page_one(&s, 2);
+	sim_power_cut(s.sim, SIM_CUT_DROP);
+	scene_reboot(&s);
+	sim_die_at(s.sim, n, SIM_CUT, (enum sim_cut)(seed % SIM_CUTS));
+	died = pages_create(s.fs, 1, BYTES + MIB(900), NULL) < 0;
+	assert_int_equal(died, sim_dead(s.sim));
+	if (!died)
+		sim_power_cut(s.sim, SIM_CUT_DROP);
+	scene_reboot(&s);
+	assert_int_equal(scan(&s, 5, &found, NULL), 0);
+	assert_int_equal(found.present, 1);
+	assert_int_equal(found.torn, 0);
+	assert_int_equal(pages_create(s.fs, 1, BYTES + MIB(900), NULL), 0);
+	pages_close(must_open(&s, BYTES + MIB(900)));
+	scene_end(&s);
+	return died;
+}
+
+static void growing_may_be_cut_anywhere(void **state)
+{
+	unsigned cuts = 0;
+
+	for (uint64_t seed = 0; seed < SEEDS; seed++)
+		for (uint64_t n = 1; cut_growing_at(seed, n); n++)
+			cuts++;
+	assert_int_equal(cuts, SEEDS * 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -473,10 +514,11 @@ int main(void)
 	    cmocka_unit_test(two_torn_slots_of_a_page_are_damage),
 	    cmocka_unit_test(a_torn_slot_is_the_next_to_be_written),
 	    cmocka_unit_test(a_page_of_another_store_disk_or_index_is_damage),
-	    cmocka_unit_test(blocks_beyond_the_end_are_damage),
+	    cmocka_unit_test(blocks_beyond_the_end_are_left_out),
 	    cmocka_unit_test(bits_beyond_the_end_are_not_written),
 	    cmocka_unit_test(a_short_or_missing_file_is_damage),
 	    cmocka_unit_test(growing_keeps_what_is_there),
+	    cmocka_unit_test(growing_may_be_cut_anywhere),
 	};
 
 	scene_seed();
