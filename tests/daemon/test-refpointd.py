@@ -106,7 +106,7 @@ class Definitions(Case):
             ('InvalidParameter', 'v', [], {}),
             ('InvalidParameter', 'v', [a], {'uuid': 'no'}),
             ('InvalidParameter', 'v', [a], {'owner': 'me'}),
-            ('InvalidParameter', 'v', [a], {'hot_regions': 7}),
+            ('InvalidParameter', 'v', [a], {'hot_regions': 1 << 20}),
             ('InvalidParameter', 'v', [a], {'nonsense': 1}),
             ('InvalidParameter', 'v', [a] * 65, {}),
             ('InUse', 'v', [a, b, a], {}),

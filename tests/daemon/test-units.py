@@ -9,12 +9,12 @@ import sys
 import tempfile
 
 
-def check(argv):
+def check(argv, quiet=True):
     done = subprocess.run(argv, text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=60, check=False)
     # systemd warns of what it ignores, and succeeds
-    ours = [line for line in done.stdout.splitlines() if 'refpoint' in line]
+    ours = quiet and [line for line in done.stdout.splitlines() if 'refpoint' in line]
     if done.returncode or ours:
         sys.exit(f'{" ".join(argv)}: exit status {done.returncode}\n'
                  f'{done.stdout}')
@@ -43,7 +43,7 @@ def make_users(directory, conf):
     if not shutil.which('systemd-sysusers') or os.geteuid() != 0:
         return
     os.mkdir(f'{directory}/etc')
-    check(['systemd-sysusers', f'--root={directory}', conf])
+    check(['systemd-sysusers', f'--root={directory}', conf], quiet=False)
     with open(f'{directory}/etc/passwd', encoding='utf-8') as f:
         uids = {line.split(':')[0]: int(line.split(':')[2]) for line in f}
     for name in ('refpoint-worker', 'refpoint-cim'):
