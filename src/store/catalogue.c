@@ -105,6 +105,12 @@ void accuracy_worsen(struct accuracy_row *into, enum accuracy accuracy,
 /* ---- errors ---------------------------------------------------------------
  */
 
+static bool is_io(int rc)
+{
+	rc &= 0xff;
+	return rc == SQLITE_IOERR || rc == SQLITE_FULL || rc == SQLITE_CANTOPEN;
+}
+
 /* The code and sentence for what SQLite just said, with the true cause of an
  * I/O error from below. */
 static int fail(struct catalogue *c, int rc, const char *what, struct err *err)
@@ -113,8 +119,7 @@ static int fail(struct catalogue *c, int rc, const char *what, struct err *err)
 
 	if (c->vfs[0])
 		sqlite_vfs_last_error(c->vfs, &cause);
-	if (cause.code && (rc & 0xff) != SQLITE_CORRUPT &&
-	    (rc & 0xff) != SQLITE_NOTADB)
+	if (cause.code && is_io(rc))
 		return err_set(err,
 			       rc == SQLITE_FULL ? -RP_ENOROOM : -RP_EIOFAIL,
 			       "%s the catalogue: %s", what, cause.text);

@@ -45,12 +45,13 @@ struct attaching {
 	struct disk_row *disks;   /* as they will be */
 	struct intent *intents;   /* in force; a copy */
 	uint32_t intent_count;
-	uint8_t *pages[DISKS_PER_VM_MAX]; /* by index: enum page_need */
+	uint8_t *pages[DISKS_PER_VM_MAX]; /* by index: of enum page_need */
 };
 
+/* What recovery owes to a page; bits. */
 enum page_need {
-	PAGE_NEEDS_NOTHING,
-	PAGE_NEEDS_WRITE
+	PAGE_NEEDS_WRITE = 1u << 0,   /* in the open generation's own file */
+	PAGE_NEEDS_MENDING = 1u << 1, /* in the other: a slot is torn there */
 };
 
 /* ---- volumes ---------------------------------------------------------- */
@@ -267,17 +268,19 @@ static int load_page(void *arg, const struct page_report *report)
 	struct volume *volume = load->volume;
 	uint64_t first = (uint64_t)report->index * PAGE_REGIONS;
 	_Atomic uint64_t *bits = volume->live[1].bits;
+	uint8_t *need = &load->a->pages[volume->ordinal][report->index];
 
 	/* A page is only being written while one of its regions is hot, or to
 	 * bring home what the other file holds of it (scanned before): a torn
 	 * one without either is damage. */
 	if (report->torn &&
 	    (load->a->end != JUDGE_CUT ||
-	     !(load->a->pages[volume->ordinal][report->index] ==
-		       PAGE_NEEDS_WRITE ||
+	     !(*need & PAGE_NEEDS_WRITE ||
 	       region_was_hot(load->a, volume->ordinal, first,
 			      first + PAGE_REGIONS))))
 		return -RP_ECORRUPT;
+	if (report->torn)
+		*need |= load->own ? PAGE_NEEDS_WRITE : PAGE_NEEDS_MENDING;
 	if (!report->present)
 		return 0;
 	for (uint64_t r = 0;
@@ -288,8 +291,7 @@ static int load_page(void *arg, const struct page_report *report)
 				    &bits[(first + r) * REGION_WORDS + w],
 				    report->bits[r][w]);
 	if (!load->own)
-		load->a->pages[volume->ordinal][report->index] =
-		    PAGE_NEEDS_WRITE;
+		*need |= PAGE_NEEDS_WRITE;
 	return 0;
 }
 
@@ -359,6 +361,9 @@ static int load_pages(struct attaching *a, uint32_t disk, struct err *err)
 	if (r == -RP_ECORRUPT || r == -ENOENT) {
 		invalidate(a, disk, "tracking pages are damaged");
 		r = remake_pages(a, disk, err);
+		/* What was read of them is worth nothing, and on no page. */
+		for (uint64_t w = 0; w < volume->live[1].words; w++)
+			atomic_store(&volume->live[1].bits[w], 0);
 	}
 	trim_bits(volume);
 	return r;
@@ -377,7 +382,7 @@ static void widen(struct attaching *a, uint32_t disk)
 		if (a->intents[i].disk != disk ||
 		    region >= volume->region_count)
 			continue;
-		a->pages[disk][region / PAGE_REGIONS] = PAGE_NEEDS_WRITE;
+		a->pages[disk][region / PAGE_REGIONS] |= PAGE_NEEDS_WRITE;
 		for (uint64_t b = region * REGION_BLOCKS;
 		     b < (region + 1) * REGION_BLOCKS && b < volume->blocks;
 		     b++) {
@@ -399,6 +404,25 @@ static void widen(struct attaching *a, uint32_t disk)
 				(unsigned long long)(blocks * BLOCK_BYTES));
 }
 
+static int flush_page(struct attaching *a, struct volume *volume,
+		      uint32_t index, bool wrote[PAGE_FILES], struct err *err)
+{
+	unsigned other = a->vm->slots[1].file ^ 1;
+	uint8_t need = a->pages[volume->ordinal][index];
+	uint64_t word = (uint64_t)index * PAGE_REGIONS * REGION_WORDS;
+	struct live_file *live = &volume->live[1];
+	int r = 0;
+
+	if (need & PAGE_NEEDS_WRITE)
+		r = keeper_write_page(volume, index, wrote, err);
+	if (r < 0 || !(need & PAGE_NEEDS_MENDING))
+		return r;
+	wrote[other] = true;
+	return pages_write(volume->pages[other], index,
+			   a->vm->slots[1].generation, live->bits + word,
+			   live->words - word, err);
+}
+
 /* A3, and the same for what an undone seal left. */
 static int flush_pages(struct attaching *a, uint32_t disk, struct err *err)
 {
@@ -408,8 +432,8 @@ static int flush_pages(struct attaching *a, uint32_t disk, struct err *err)
 	int r = 0;
 
 	for (uint64_t p = 0; r == 0 && p < pages; p++)
-		if (a->pages[disk][p] == PAGE_NEEDS_WRITE)
-			r = keeper_write_page(volume, (uint32_t)p, wrote, err);
+		if (a->pages[disk][p])
+			r = flush_page(a, volume, (uint32_t)p, wrote, err);
 	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 		if (wrote[f])
 			r = pages_sync(volume->pages[f], err);
@@ -475,8 +499,8 @@ static void merge_bits(struct attaching *a, uint32_t disk,
 		if (!bits)
 			continue;
 		atomic_fetch_or(&volume->live[1].bits[w], bits);
-		a->pages[disk][w / REGION_WORDS / PAGE_REGIONS] =
-		    PAGE_NEEDS_WRITE;
+		a->pages[disk][w / REGION_WORDS / PAGE_REGIONS] |=
+			PAGE_NEEDS_WRITE;
 	}
 }
 
@@ -922,9 +946,11 @@ int vm_attach(struct vm *vm, struct file *const *images,
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	r = vm_usable(vm, err);
-	if (r == 0 && vm->attached)
-		r = err_set(err, -RP_ESTATE, "the disks are attached already");
+	r = vm->attached ? err_set(err, -RP_ESTATE,
+				   "the disks are attached already")
+			 : 0;
+	if (r == 0 && vm->broken)
+		r = vm_reload(vm, err);
 	if (r == 0)
 		r = attach_locked(vm, images, geometry, flags, err);
 	(void)pthread_mutex_unlock(&vm->control);

@@ -214,6 +214,7 @@ int vm_commit(struct vm *vm,
 	      int (*put)(struct vm *vm, void *arg, struct err *err), void *arg,
 	      bool *ret_unknown, struct err *err);
 int vm_usable(const struct vm *vm, struct err *err);
+int vm_reload(struct vm *vm, struct err *err); /* detached only */
 
 /* generations.c */
 int generations_compact(struct vm *vm, struct err *err);

@@ -333,6 +333,25 @@ struct vm *vm_close(struct vm *vm)
 	return NULL;
 }
 
+/* Reads the catalogue again from the start, after a commit whose outcome is
+ * not known. */
+int vm_reload(struct vm *vm, struct err *err)
+{
+	int r;
+
+	vm->catalogue = catalogue_close(vm->catalogue);
+	(void)pthread_mutex_lock(&vm->model);
+	vm->disk_count = vm->generation_count = vm->point_count = 0;
+	vm->serial++;
+	r = vm_load(vm, err);
+	(void)pthread_mutex_unlock(&vm->model);
+	if (r == 0) {
+		vm->broken = false;
+		r = generations_sweep(vm, err);
+	}
+	return r;
+}
+
 int vm_usable(const struct vm *vm, struct err *err)
 {
 	if (vm->broken)

@@ -256,10 +256,12 @@ static void sweep(const struct scenario *scenario, uint64_t seed,
 					  .at = at};
 			bool died = true;
 
-			d.cut = (enum sim_cut)((at + s) % SIM_CUTS);
-			d.kind = (at + s) % 3 == 0 ? SIM_KILL : SIM_CUT;
-			d.second =
-			    (at + s) % 4 == 0 ? 1 + (at + s) / 4 % 40 : 0;
+			/* Any mix will do that reaches all combinations. */
+			uint64_t mix = (at / stride * 2654435761u + s * 40503u) >> 4;
+
+			d.cut = (enum sim_cut)(mix % SIM_CUTS);
+			d.kind = mix / 5 % 3 == 0 ? SIM_KILL : SIM_CUT;
+			d.second = mix / 15 % 3 == 0 ? 1 + mix / 45 % 60 : 0;
 			if (verbose)
 				describe(&d);
 			died = run_once(&d);
