@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import urllib.parse
 
 from . import process
@@ -113,6 +114,15 @@ class Refpointd:
         """Runs the CLI on this root; returns its standard output."""
         return process.run([RUN, 'refpoint', '--root', self.root, *arguments],
                            timeout=timeout, env=self.environment)
+
+    def show(self, *arguments, timeout=60):
+        """Runs the CLI for a person, who sees its output as it is."""
+        done = subprocess.run([RUN, 'refpoint', '--root', self.root,
+                               *arguments], timeout=timeout, check=False,
+                              stdin=subprocess.DEVNULL, env=self.environment)
+        if done.returncode:
+            raise Failure(f'refpoint {" ".join(arguments)}: exit status '
+                          f'{done.returncode}')
 
     def json(self, *arguments, timeout=60):
         """Runs a command with --json and returns what it says."""
