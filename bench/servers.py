@@ -78,28 +78,55 @@ class QemuNbd(Program):
 
 
 class QemuStorageDaemon(Program):
-    """With a bitmap of 4 KiB granularity, for `changes`."""
+    """Exports disk0, disk1, ... with bitmaps of 4 KiB granularity, which
+    clients can read, or which new_point() can clear: not both at once."""
     name = 'qemu-storage-daemon'
-    export = 'disk'
+    export = 'disk0'
     cache = 'direct'
 
+    def __init__(self, directory, *images, readable=True):
+        super().__init__(directory, images[0])
+        self.readable = readable
+        self.nodes = {f'disk{i}': path for i, path in enumerate(images)}
+        self.qmp = None
+
+    @property
+    def uris(self):
+        return [f'nbd+unix:///{node}?socket={self.socket}'
+                for node in self.nodes]
+
     def arguments(self):
-        return ['qemu-storage-daemon', '--blockdev', json.dumps(
-            {'driver': 'file', 'node-name': 'disk', 'filename': self.image,
-             'aio': 'io_uring', 'cache': {'direct': True}}),
-                '--chardev', f'socket,id=qmp,path={self.socket}.qmp,'
-                'server=on,wait=off', '--monitor', 'chardev=qmp',
+        argv = ['qemu-storage-daemon', '--chardev',
+                f'socket,id=qmp,path={self.socket}.qmp,server=on,wait=off',
+                '--monitor', 'chardev=qmp',
                 '--nbd-server', f'addr.type=unix,addr.path={self.socket}']
+        for node, path in self.nodes.items():
+            argv += ['--blockdev', json.dumps(
+                {'driver': 'file', 'node-name': node, 'filename': path,
+                 'aio': 'io_uring', 'cache': {'direct': True}})]
+        return argv
 
     def start(self):
         super().start()
-        qmp = Qmp(self.socket + '.qmp')
-        qmp.command('block-dirty-bitmap-add', node='disk', name='since',
-                    granularity=4096)
-        qmp.command('block-export-add', type='nbd', id='e', writable=True,
-                    bitmaps=['since'], name=self.export,
-                    **{'node-name': 'disk'})
-        qmp.close()
+        self.qmp = Qmp(self.socket + '.qmp')
+        for node in self.nodes:
+            self.qmp.command('block-dirty-bitmap-add', node=node,
+                             name='since', granularity=4096)
+            self.qmp.command('block-export-add', type='nbd', id=node,
+                             writable=True, name=node,
+                             bitmaps=['since'] if self.readable else [],
+                             **{'node-name': node})
+
+    def new_point(self):
+        """What comes nearest to a point: all bitmaps cleared at once."""
+        self.qmp.command('transaction', actions=[
+            {'type': 'block-dirty-bitmap-clear',
+             'data': {'node': node, 'name': 'since'}} for node in self.nodes])
+
+    def stop(self):
+        if self.qmp:
+            self.qmp.close()
+        super().stop()
 
 
 class Refpoint:
@@ -112,8 +139,8 @@ class Refpoint:
     name = 'refpoint'
     vm = 'bench'
 
-    def __init__(self, directory, image, tracking=True):
-        self.image = image
+    def __init__(self, directory, *images, tracking=True):
+        self.images = images
         self.tracking = tracking
         if not tracking:
             self.name = 'refpoint, tracking off'
@@ -124,12 +151,14 @@ class Refpoint:
         self.defined = False
         self.point = None
         self.cache = ''
-        self.uri = self.pid = None
+        self.uri = self.uris = self.pid = None
 
     def start(self):
         self.daemon.start()
         if not self.defined:
-            self.daemon.cli('define', self.vm, '--disk', f'disk={self.image}')
+            disks = [x for i, image in enumerate(self.images)
+                     for x in ('--disk', f'disk{i}={image}')]
+            self.daemon.cli('define', self.vm, *disks)
             self.defined = True
         self.daemon.cli('serve', self.vm)
         status = self.daemon.wait_serving(self.vm)
@@ -139,6 +168,7 @@ class Refpoint:
             raise process.Failure(
                 'the worker tracks in spite of REFPOINT_TRACKING=off')
         self.uri, self.pid = disk['nbd_uri'], status['worker_pid']
+        self.uris = [d['nbd_uri'] for d in status['disks']]
         self.socket, _ = parse_uri(self.uri)
         self.cache = disk['cache']
         if self.tracking:
@@ -148,9 +178,9 @@ class Refpoint:
         """A fresh point, as a peer that wrote to the file made the tracking
         invalid; without the one before, so that they do not pile up."""
         before = self.point
-        self.point = self.daemon.create(self.vm)['id']
+        self.point = self.daemon.call('Create', vm=self.vm)['point']['id']
         if before:
-            self.daemon.cli('destroy', self.vm, before)
+            self.daemon.call('Destroy', vm=self.vm, point=before)
 
     def stop(self):
         self.daemon.cli('unserve', self.vm)
