@@ -51,6 +51,7 @@ int cli_call(struct cli *cli, const char *method, json_t *parameters,
 }
 
 int cli_stream(struct cli *cli, const char *method, json_t *parameters,
+	       size_t (*cut)(void *arg, char *text, size_t bytes),
 	       int (*fn)(void *arg, json_t *parameters, bool continues),
 	       void *arg, struct err *err)
 {
@@ -62,8 +63,8 @@ int cli_stream(struct cli *cli, const char *method, json_t *parameters,
 		return r;
 	}
 	full_name(method, name);
-	return rpc_call_more_replies(cli->client, name, parameters, WAIT_WORK,
-				     fn, arg, err);
+	return rpc_call_more_cut(cli->client, name, parameters, WAIT_WORK, cut,
+				 fn, arg, err);
 }
 
 int cli_call_for(struct cli *cli, const char *method, json_t *parameters,

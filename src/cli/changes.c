@@ -42,6 +42,7 @@ static void begin_disk(struct changes *changes, const json_t *entry)
 	changes->printer->disk(changes->arg, entry);
 }
 
+/* As the parser has them. */
 static int take_extents(struct changes *changes, const json_t *extents)
 {
 	const json_t *extent;
@@ -63,6 +64,20 @@ static int take_extents(struct changes *changes, const json_t *extents)
 	return 0;
 }
 
+/* As they were cut from the message. */
+static void take_list(struct changes *changes, size_t index)
+{
+	const struct changes_printer *printer = changes->printer;
+	const char *text =
+	    changes->lists.text + changes->lists.list[index].start;
+	size_t bytes = changes->lists.list[index].bytes;
+
+	if (bytes > 0 && printer->extents)
+		printer->extents(changes->arg, text, bytes);
+	else
+		(void)extents_scan(text, printer->extent, changes->arg);
+}
+
 static void begin(struct changes *changes, const json_t *reply)
 {
 	if (changes->begun)
@@ -73,27 +88,53 @@ static void begin(struct changes *changes, const json_t *reply)
 				    json_object_get(reply, "until")));
 }
 
-int changes_take(void *arg, json_t *reply, bool continues)
+size_t changes_cut(void *arg, char *text, size_t bytes)
 {
 	struct changes *changes = arg;
+
+	return extents_cut(&changes->lists, text, bytes);
+}
+
+static int take_disks(struct changes *changes, const json_t *disks)
+{
+	size_t i, lists = changes->lists.n;
 	const json_t *entry;
-	size_t i;
+	int r = 0;
 
-	begin(changes, reply);
-	json_array_foreach(json_object_get(reply, "disks"), i, entry)
+	if (lists > 0 && lists != json_array_size(disks))
+		return err_set(changes->err, -RP_EWIRE,
+			       "a disk from refpointd has no extents");
+	json_array_foreach(disks, i, entry)
 	{
-		int r;
-
 		begin_disk(changes, entry);
-		r = take_extents(changes, json_object_get(entry, "extents"));
+		if (lists > 0)
+			take_list(changes, i);
+		else
+			r = take_extents(changes,
+					 json_object_get(entry, "extents"));
 		if (r < 0)
 			return r;
 	}
-	if (!continues) {
-		end_disk(changes);
-		changes->printer->end(changes->arg);
-	}
 	return 0;
+}
+
+int changes_take(void *arg, json_t *reply, bool continues)
+{
+	struct changes *changes = arg;
+	int r;
+
+	begin(changes, reply);
+	r = take_disks(changes, json_object_get(reply, "disks"));
+	if (r < 0 || continues)
+		return r;
+	end_disk(changes);
+	changes->printer->end(changes->arg);
+	return 0;
+}
+
+void changes_done(struct changes *changes)
+{
+	extents_done(&changes->lists);
 }
 
 /* ---- For a person ---------------------------------------------------------
@@ -274,10 +315,11 @@ static int run_changes(struct cli *cli, const struct cli_args *args,
 		changes.arg = &picture;
 	}
 	if (r == 0)
-		r = cli_stream(cli, "Changes", parameters, changes_take,
-			       &changes, err);
+		r = cli_stream(cli, "Changes", parameters, changes_cut,
+			       changes_take, &changes, err);
 	else
 		json_decref(parameters);
+	changes_done(&changes);
 	json_decref(status);
 	return r;
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/extents.h"
 #include "common/err.h"
 #include "common/limits.h"
 
@@ -19,7 +20,9 @@ struct changes_printer {
 	void (*begin)(void *arg, const char *since, const char *until);
 	/* Once for each disk; its extents follow.  ENTRY has them not all. */
 	void (*disk)(void *arg, const json_t *entry);
-	void (*extent)(void *arg, uint64_t offset, uint64_t length);
+	extent_fn *extent;
+	/* The same for a list of them as it came, not empty; NULL: extent. */
+	void (*extents)(void *arg, const char *text, size_t bytes);
 	void (*disk_end)(void *arg);
 	void (*end)(void *arg);
 };
@@ -27,13 +30,16 @@ struct changes_printer {
 struct changes {
 	const struct changes_printer *printer;
 	void *arg;
+	struct extent_lists lists; /* of this message, in its order */
 	bool begun, in_disk;
 	char disk[DISK_ID_BYTES]; /* whose extents come */
 	struct err *err;          /* may be NULL */
 };
 
-/* For cli_stream(): ARG is a struct changes. */
+/* For cli_stream(): ARG is a struct changes, to be ended by changes_done(). */
+size_t changes_cut(void *arg, char *text, size_t bytes);
 int changes_take(void *arg, json_t *reply, bool continues);
+void changes_done(struct changes *changes);
 
 extern const struct changes_printer changes_json; /* ARG: NULL */
 

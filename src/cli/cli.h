@@ -81,7 +81,9 @@ int cli_call(struct cli *cli, const char *method, json_t *parameters,
 int cli_call_for(struct cli *cli, const char *method, json_t *parameters,
 		 unsigned timeout_ms, const char *member, json_t **ret_member,
 		 struct err *err);
+/* As rpc_call_more_cut(). */
 int cli_stream(struct cli *cli, const char *method, json_t *parameters,
+	       size_t (*cut)(void *arg, char *text, size_t bytes),
 	       int (*fn)(void *arg, json_t *parameters, bool continues),
 	       void *arg, struct err *err);
 

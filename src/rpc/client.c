@@ -210,8 +210,8 @@ static int send_all(struct rpc_client *client, int64_t deadline,
 	return r == -RP_EUNREACHABLE ? 0 : r;
 }
 
-static int receive_reply(struct rpc_client *client, int64_t deadline,
-			 struct message_reply *ret, struct err *err)
+static int receive_text(struct rpc_client *client, int64_t deadline,
+			struct err *err)
 {
 	int r;
 
@@ -219,7 +219,7 @@ static int receive_reply(struct rpc_client *client, int64_t deadline,
 	for (;;) {
 		r = wire_in_receive(&client->in, client->fd, err);
 		if (r > 0)
-			break;
+			return 0;
 		if (r == 0)
 			r = wait_for(client, POLLIN, deadline, err);
 		if (r == -RP_EUNREACHABLE)
@@ -227,8 +227,28 @@ static int receive_reply(struct rpc_client *client, int64_t deadline,
 		if (r < 0)
 			return r;
 	}
-	return message_parse_reply(client->in.bytes, client->in.length, ret,
-				   err);
+}
+
+/* What is done with each reply; CUT may be NULL. */
+struct reader {
+	size_t (*cut)(void *arg, char *text, size_t bytes);
+	int (*fn)(void *arg, json_t *parameters, bool continues);
+	void *arg;
+};
+
+static int receive_reply(struct rpc_client *client, const struct reader *reader,
+			 int64_t deadline, struct message_reply *ret,
+			 struct err *err)
+{
+	size_t n;
+	int r = receive_text(client, deadline, err);
+
+	if (r < 0)
+		return r;
+	n = client->in.length;
+	if (reader->cut)
+		n = reader->cut(reader->arg, client->in.bytes, n);
+	return message_parse_reply(client->in.bytes, n, ret, err);
 }
 
 static int64_t deadline_of(unsigned timeout_ms)
@@ -238,10 +258,9 @@ static int64_t deadline_of(unsigned timeout_ms)
 
 /* Calls FN for each reply.  After any failure but the peer's own error the
  * connection is spent: what comes next would be taken for another answer. */
-static int
-call_and_read(struct rpc_client *client, bool more, unsigned timeout_ms,
-	      int (*fn)(void *arg, json_t *parameters, bool continues),
-	      void *arg, struct err *err)
+static int call_and_read(struct rpc_client *client, bool more,
+			 unsigned timeout_ms, const struct reader *reader,
+			 struct err *err)
 {
 	int64_t deadline = deadline_of(timeout_ms);
 	struct message_reply reply = {0};
@@ -250,7 +269,7 @@ call_and_read(struct rpc_client *client, bool more, unsigned timeout_ms,
 
 	while (r == 0 && continues) {
 		deadline = more ? deadline_of(timeout_ms) : deadline;
-		r = receive_reply(client, deadline, &reply, err);
+		r = receive_reply(client, reader, deadline, &reply, err);
 		if (r < 0)
 			break;
 		continues = reply.continues;
@@ -265,7 +284,8 @@ call_and_read(struct rpc_client *client, bool more, unsigned timeout_ms,
 				    "'%s' answers more than was asked",
 				    client_name(client));
 		else
-			r = fn(arg, reply.parameters, continues);
+			r = reader->fn(reader->arg, reply.parameters,
+				       continues);
 		json_decref(reply.root);
 	}
 	client->spent = r != 0;
@@ -303,12 +323,12 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 	     struct err *err)
 {
 	struct one_reply one = {0};
+	const struct reader reader = {NULL, keep_reply, &one};
 	int r =
 	    client_queue(client, method, parameters, false, fds, n_fds, err);
 
 	if (r == 0)
-		r = call_and_read(client, false, timeout_ms, keep_reply, &one,
-				  err);
+		r = call_and_read(client, false, timeout_ms, &reader, err);
 	if (r < 0) {
 		wire_fds_close(&client->in.fds);
 		return r;
@@ -321,16 +341,27 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 	return 0;
 }
 
+int rpc_call_more_cut(struct rpc_client *client, const char *method,
+		      json_t *parameters, unsigned timeout_ms,
+		      size_t (*cut)(void *arg, char *text, size_t bytes),
+		      int (*fn)(void *arg, json_t *parameters, bool continues),
+		      void *arg, struct err *err)
+{
+	const struct reader reader = {cut, fn, arg};
+	int r = client_queue(client, method, parameters, true, NULL, 0, err);
+
+	if (r == 0)
+		r = call_and_read(client, true, timeout_ms, &reader, err);
+	wire_fds_close(&client->in.fds);
+	return r;
+}
+
 int rpc_call_more_replies(struct rpc_client *client, const char *method,
 			  json_t *parameters, unsigned timeout_ms,
 			  int (*fn)(void *arg, json_t *parameters,
 				    bool continues),
 			  void *arg, struct err *err)
 {
-	int r = client_queue(client, method, parameters, true, NULL, 0, err);
-
-	if (r == 0)
-		r = call_and_read(client, true, timeout_ms, fn, arg, err);
-	wire_fds_close(&client->in.fds);
-	return r;
+	return rpc_call_more_cut(client, method, parameters, timeout_ms, NULL,
+				 fn, arg, err);
 }

@@ -129,6 +129,15 @@ int rpc_call_more_replies(struct rpc_client *client, const char *method,
 				    bool continues),
 			  void *arg, struct err *err);
 
+/* The same for answers with lists too long for json_t: before a message (BYTES,
+ * with a NUL behind) is parsed, CUT may shorten it in place and returns its new
+ * length. */
+int rpc_call_more_cut(struct rpc_client *client, const char *method,
+		      json_t *parameters, unsigned timeout_ms,
+		      size_t (*cut)(void *arg, char *text, size_t bytes),
+		      int (*fn)(void *arg, json_t *parameters, bool continues),
+		      void *arg, struct err *err);
+
 /* Not blocking, on an event loop.  One attach per client; then any number of
  * calls, answered in order.  FN is called for each reply, with ERR (code 0: a
  * reply) and raw text of the whole message beside the parsed one, so that a

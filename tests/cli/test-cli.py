@@ -454,6 +454,33 @@ class Changes(Case):
         self.assertEqual(self.asked(), [(
             'Changes', {'vm': 'vm1', 'since': POINT}, True)])
 
+    def test_any_json_means_the_same_as_our_own_form(self):
+        pieces = [changes([entry([(0, 4096), (8192, 4096)]),
+                           entry([], 'vdb')], True),
+                  changes([entry([(4096, 4096)], 'vdb')])]
+        want = {'since': POINT, 'until': None, 'disks': [
+            entry([(0, 4096), (8192, 4096)]),
+            entry([(4096, 4096)], 'vdb')]}
+        outputs = set()
+        for style in (None, (',', ':')):
+            self.answer(Changes=[
+                json.dumps(p, separators=style).encode() + b'\0'
+                for p in pieces])
+            out = self.good('--json', 'changes', 'vm1', '--since', POINT)
+            self.assertEqual(json.loads(out), want)
+            outputs.add(out)
+            outputs.add(self.good('changes', 'vm1', '--since', POINT))
+        self.assertEqual(len(outputs), 2)
+
+    def test_extents_in_a_text_are_no_extents(self):
+        disk = entry([(4096, 4096)],
+                     reason='"extents":[{"offset":0,"length":1}]')
+        self.answer(Changes=[json.dumps(changes([disk]),
+                                        separators=(',', ':')).encode()
+                             + b'\0'])
+        out = self.json('changes', 'vm1', '--since', POINT)
+        self.assertEqual(out['disks'], [disk])
+
     def test_no_disks_at_all_is_still_json(self):
         self.answer(Changes=[changes([], until=LATER)])
         self.assertEqual(self.json('changes', 'vm1', '--since', POINT),
@@ -477,6 +504,10 @@ class Changes(Case):
         self.answer(Changes=[reply({'since': POINT, 'disks': [
             {'id': 'vda', 'extents': [{'offset': 'x'}]}]})])
         self.assertIn('extent', self.bad(
+            1, 'changes', 'vm1', '--since', POINT, '--json'))
+        self.answer(Changes=[
+            b'{"parameters":{"disks":[{"id":"a"},{"extents":[]}]}}\0'])
+        self.assertIn('extents', self.bad(
             1, 'changes', 'vm1', '--since', POINT, '--json'))
 
     def test_a_long_list_is_streamed_not_collected(self):
