@@ -24,14 +24,13 @@ static void print_uris(const json_t *status)
 static int run_call(struct cli *cli, const struct cli_args *args,
 		    const char *method, bool uris, struct err *err)
 {
-	json_t *reply = NULL, *status;
-	int r =
-	    cli_call(cli, method, json_pack("{s:s}", "vm", args->positional[0]),
-		     NULL, 0, WAIT_WORK, &reply, err);
+	json_t *status = NULL;
+	int r = cli_call_for(cli, method,
+			     json_pack("{s:s}", "vm", args->positional[0]),
+			     WAIT_WORK, "status", &status, err);
 
 	if (r < 0)
 		return r;
-	status = json_object_get(reply, "status");
 	if (cli->json)
 		print_json(status);
 	else if (uris)

@@ -204,6 +204,8 @@ class Reaching(Case):
         self.assertIn('not JSON', self.bad(1, 'list'))
         self.answer(Status={})
         self.assertIn("'status'", self.bad(1, 'status', 'vm1'))
+        self.answer(Serve={'state': 'serving'})
+        self.assertIn("'status'", self.bad(1, 'serve', 'vm1'))
         self.answer(Create={'point': None})
         self.assertIn("'point'", self.bad(1, 'create', 'vm1', '--json'))
 
@@ -511,6 +513,9 @@ class Changes(Case):
             1, 'changes', 'vm1', '--since', POINT, '--json'))
 
     def test_a_long_list_is_streamed_not_collected(self):
+        with open(REFPOINT, 'rb') as f:
+            if b'__asan_init' in f.read():
+                self.skipTest('a sanitizer keeps what is freed')
         pieces = 200
 
         def long_list(_):
