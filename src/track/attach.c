@@ -13,14 +13,13 @@
  *   A1  a worse judgement is committed, so that nothing below can lose it
  *   A2  new live files are made under a new live id, filled from pages and hot
  *       regions
- *   A3  what that widens by is committed, then the pages of all bits that are not in the open generation's own page
- *       file are written there and synced: every bit is durable, all is cold
- *   A4  an empty intent record of the new live id is made durable, beside the
- *       one in force
- *   A5  one commit puts the new live id in force
- *   A6  what belongs to nobody any more is removed
- * A cut before A5 finds the old state untouched: A3 only adds copies of bits
- * that are reported anyway.
+ *   A3  what that widens by is committed, then the pages of all bits that are
+ * not in the open generation's own page file are written there and synced:
+ * every bit is durable, all is cold A4  an empty intent record of the new live
+ * id is made durable, beside the one in force A5  one commit puts the new live
+ * id in force A6  what belongs to nobody any more is removed A cut before A5
+ * finds the old state untouched: A3 only adds copies of bits that are reported
+ * anyway.
  *
  * Damaged tracking data never keeps a guest from its disk: the generation is
  * invalid, the files are made anew.
@@ -29,30 +28,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/log.h"
-#include "track/internal.h"
-#include "track/judge.h"
+#include "track/attaching.h"
 
 #define GENERATION_RESERVE 1000000u
-
-struct attaching {
-	struct vm *vm;
-	unsigned flags;
-	enum judge_end end;
-	struct generation_row open; /* with the accuracy that will be */
-	struct image_stamp stamps[DISKS_PER_VM_MAX];
-	struct system_row system; /* as it will be */
-	struct disk_row *disks;   /* as they will be */
-	struct intent *intents;   /* in force; a copy */
-	uint32_t intent_count;
-	uint8_t *pages[DISKS_PER_VM_MAX]; /* by index: of enum page_need */
-};
-
-/* What recovery owes to a page; bits. */
-enum page_need {
-	PAGE_NEEDS_WRITE = 1u << 0,   /* in the open generation's own file */
-	PAGE_NEEDS_MENDING = 1u << 1, /* in the other: a slot is torn there */
-};
 
 /* ---- volumes ---------------------------------------------------------- */
 
@@ -114,124 +92,6 @@ static int volumes_new(struct attaching *a, struct file *const *images,
 	return r;
 }
 
-/* ---- judging ---------------------------------------------------------- */
-
-static void invalidate(struct attaching *a, uint32_t disk, const char *reason)
-{
-	accuracy_worsen(&a->open.accuracy[disk], ACCURACY_INVALID, "%s",
-			reason);
-}
-
-static void invalidate_all(struct attaching *a, const char *reason)
-{
-	for (uint32_t i = 0; i < a->vm->disk_count; i++)
-		invalidate(a, i, reason);
-}
-
-/* Opens the live files of the open generation; true if all are there and
- * right.  They take the slot that epoch 1 marks in. */
-static bool live_open_all(struct attaching *a)
-{
-	struct vm *vm = a->vm;
-
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		struct volume *volume = &vm->volumes[i];
-		int r = live_open(vm->env.memory, &vm->system.store,
-				  &vm->system.live_id, i,
-				  vm->system.open_generation, &volume->live[1],
-				  NULL);
-
-		volume->live_open[1] = r == 0;
-		if (r < 0 || volume->live[1].head.bytes != volume->bytes)
-			return false;
-	}
-	return true;
-}
-
-static void live_close_all(struct vm *vm)
-{
-	for (uint32_t i = 0; i < vm->disk_count; i++)
-		for (unsigned s = 0; s < 2; s++) {
-			if (vm->volumes[i].live_open[s])
-				live_close(&vm->volumes[i].live[s]);
-			vm->volumes[i].live_open[s] = false;
-		}
-}
-
-static void judge_tombstone(struct attaching *a, struct file *file)
-{
-	struct tombstone tombstone;
-
-	if (file &&
-	    tombstone_read(file, &a->vm->system.store, &a->vm->system.live_id,
-			   &tombstone, NULL) == 0)
-		invalidate_all(a, tombstone.reason);
-}
-
-/* True if tracking had given way to the guest. */
-static bool judge_latch(struct attaching *a)
-{
-	struct vm *vm = a->vm;
-	bool latched = false;
-
-	for (uint32_t i = 0; a->end == JUDGE_KILLED && i < vm->disk_count;
-	     i++) {
-		struct live_state *state = vm->volumes[i].live[1].state;
-		char reason[REASON_BYTES];
-
-		if (!atomic_load(&state->latched))
-			continue;
-		memcpy(reason, state->reason, sizeof(reason));
-		reason[sizeof(reason) - 1] = '\0';
-		invalidate_all(a, reason);
-		latched = true;
-	}
-	if (vm->system.live) {
-		judge_tombstone(a, vm->tombstone);
-		judge_tombstone(a, vm->env.fallback);
-	}
-	return latched;
-}
-
-static void judge_disks(struct attaching *a)
-{
-	struct vm *vm = a->vm;
-
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		struct judge_facts facts = {
-		    .end = a->end,
-		    .owned = vm->system.owned,
-		    .boot_time_ns = vm->env.boot_time_ns,
-		};
-
-		if (a->end == JUDGE_KILLED)
-			facts.last_submission_ns = (int64_t)atomic_load(
-			    &vm->volumes[i].live[1].state->last_submission_ns);
-		judge_image(&vm->disks[i], &a->stamps[i], &facts,
-			    &a->open.accuracy[i]);
-	}
-}
-
-static int put_accuracy(struct vm *vm, void *arg, struct err *err)
-{
-	return catalogue_put_generation(vm->catalogue, arg, err);
-}
-
-/* A1. */
-static int commit_judgement(struct attaching *a, struct err *err)
-{
-	struct vm *vm = a->vm;
-	struct generation_row *open = model_open_generation(vm);
-	int r;
-
-	if (memcmp(open, &a->open, sizeof(a->open)) == 0)
-		return 0;
-	r = vm_commit(vm, put_accuracy, &a->open, NULL, err);
-	if (r == 0)
-		*open = a->open;
-	return r;
-}
-
 /* ---- sizes ------------------------------------------------------------ */
 
 /* A resize that was cut short is taken as finished if the image has grown; any
@@ -242,431 +102,6 @@ static void adopt_sizes(struct attaching *a)
 		a->disks[i].growing_to = 0;
 		a->disks[i].bytes = a->stamps[i].bytes;
 	}
-}
-
-/* ---- the pages -------------------------------------------------------- */
-
-struct page_load {
-	struct attaching *a;
-	struct volume *volume;
-	bool own; /* the open generation's own file */
-};
-
-static bool region_was_hot(const struct attaching *a, uint32_t disk,
-			   uint64_t first, uint64_t end)
-{
-	for (uint32_t i = 0; i < a->intent_count; i++)
-		if (a->intents[i].disk == disk &&
-		    a->intents[i].region >= first && a->intents[i].region < end)
-			return true;
-	return false;
-}
-
-static int load_page(void *arg, const struct page_report *report)
-{
-	struct page_load *load = arg;
-	struct volume *volume = load->volume;
-	uint64_t first = (uint64_t)report->index * PAGE_REGIONS;
-	_Atomic uint64_t *bits = volume->live[1].bits;
-	uint8_t *need = &load->a->pages[volume->ordinal][report->index];
-
-	/* A page is only being written while one of its regions is hot, or to
-	 * bring home what the other file holds of it (scanned before): a torn
-	 * one without either is damage. */
-	if (report->torn &&
-	    (load->a->end != JUDGE_CUT ||
-	     !(*need & PAGE_NEEDS_WRITE ||
-	       region_was_hot(load->a, volume->ordinal, first,
-			      first + PAGE_REGIONS))))
-		return -RP_ECORRUPT;
-	if (report->torn)
-		*need |= load->own ? PAGE_NEEDS_WRITE : PAGE_NEEDS_MENDING;
-	if (!report->present)
-		return 0;
-	for (uint64_t r = 0;
-	     r < PAGE_REGIONS && first + r < volume->region_count; r++)
-		for (uint64_t w = 0; w < REGION_WORDS; w++)
-			if (report->bits[r][w])
-				atomic_fetch_or(
-				    &bits[(first + r) * REGION_WORDS + w],
-				    report->bits[r][w]);
-	if (!load->own)
-		*need |= PAGE_NEEDS_WRITE;
-	return 0;
-}
-
-/* Clears bits beyond the end, which pages of a disk that shrank may have. */
-static void trim_bits(struct volume *volume)
-{
-	_Atomic uint64_t *bits = volume->live[1].bits;
-	uint64_t word = volume->blocks / 64;
-
-	if (volume->blocks % 64)
-		atomic_fetch_and(&bits[word++],
-				 (UINT64_C(1) << volume->blocks % 64) - 1);
-	for (; word < volume->live[1].words; word++)
-		atomic_store(&bits[word], 0);
-}
-
-static int open_pages(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct vm *vm = a->vm;
-	struct volume *volume = &vm->volumes[disk];
-	int r = 0;
-
-	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++) {
-		volume->pages[f] = pages_close(volume->pages[f]);
-		r = pages_open(vm->env.store, &vm->system.store, disk, f,
-			       volume->bytes, &volume->pages[f], err);
-	}
-	return r;
-}
-
-static int remake_pages(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct vm *vm = a->vm;
-	struct fs *fs = vm->env.store;
-	int r;
-
-	for (unsigned f = 0; f < PAGE_FILES; f++) {
-		char name[48];
-
-		vm->volumes[disk].pages[f] =
-		    pages_close(vm->volumes[disk].pages[f]);
-		(void)snprintf(name, sizeof(name), "pages.%u.%u", disk, f);
-		r = fs->ops->unlink(fs, name, err);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	r = pages_create(fs, disk, vm->volumes[disk].bytes, err);
-	if (r == 0)
-		r = fs->ops->sync_dir(fs, err);
-	return r ? r : open_pages(a, disk, err);
-}
-
-static int load_pages(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct vm *vm = a->vm;
-	struct volume *volume = &vm->volumes[disk];
-	int r = 0;
-
-	for (unsigned n = 0; r == 0 && n < PAGE_FILES; n++) {
-		unsigned f = n == 0 ? vm->system.open_file ^ 1
-				    : vm->system.open_file;
-		struct page_load load = {a, volume, n == 1};
-
-		r = pages_scan(volume->pages[f], vm->system.open_generation,
-			       load_page, &load, err);
-	}
-	if (r == -RP_ECORRUPT || r == -ENOENT) {
-		invalidate(a, disk, "tracking pages are damaged");
-		r = remake_pages(a, disk, err);
-		/* What was read of them is worth nothing, and on no page. */
-		for (uint64_t w = 0; w < volume->live[1].words; w++)
-			atomic_store(&volume->live[1].bits[w], 0);
-	}
-	trim_bits(volume);
-	return r;
-}
-
-/* T5: every block of every region that was hot. */
-static void widen(struct attaching *a, uint32_t disk)
-{
-	struct volume *volume = &a->vm->volumes[disk];
-	struct accuracy_row *row = &a->open.accuracy[disk];
-	uint64_t blocks = 0;
-
-	for (uint32_t i = 0; i < a->intent_count; i++) {
-		uint64_t region = a->intents[i].region;
-
-		if (a->intents[i].disk != disk ||
-		    region >= volume->region_count)
-			continue;
-		a->pages[disk][region / PAGE_REGIONS] |= PAGE_NEEDS_WRITE;
-		for (uint64_t b = region * REGION_BLOCKS;
-		     b < (region + 1) * REGION_BLOCKS && b < volume->blocks;
-		     b++) {
-			uint64_t bit = UINT64_C(1) << b % 64;
-
-			blocks +=
-			    !(atomic_fetch_or(&volume->live[1].bits[b / 64],
-					      bit) &
-			      bit);
-		}
-	}
-	if (guid_equal(&a->vm->system.widened, &a->vm->system.live_id))
-		return; /* by a recovery that was cut short itself */
-	row->widened_bytes += blocks * BLOCK_BYTES;
-	if (blocks)
-		accuracy_worsen(row, ACCURACY_WIDENED,
-				"the power failed while %llu bytes around "
-				"recent writes were not yet told apart",
-				(unsigned long long)(blocks * BLOCK_BYTES));
-}
-
-static int flush_page(struct attaching *a, struct volume *volume,
-		      uint32_t index, bool wrote[PAGE_FILES], struct err *err)
-{
-	unsigned other = a->vm->slots[1].file ^ 1;
-	uint8_t need = a->pages[volume->ordinal][index];
-	uint64_t word = (uint64_t)index * PAGE_REGIONS * REGION_WORDS;
-	struct live_file *live = &volume->live[1];
-	int r = 0;
-
-	if (need & PAGE_NEEDS_WRITE)
-		r = keeper_write_page(volume, index, wrote, err);
-	if (r < 0 || !(need & PAGE_NEEDS_MENDING))
-		return r;
-	wrote[other] = true;
-	return pages_write(volume->pages[other], index,
-			   a->vm->slots[1].generation, live->bits + word,
-			   live->words - word, err);
-}
-
-/* A3, and the same for what an undone seal left. */
-static int flush_pages(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct volume *volume = &a->vm->volumes[disk];
-	uint64_t pages = page_count(volume->bytes);
-	bool wrote[PAGE_FILES] = {false};
-	int r = 0;
-
-	for (uint64_t p = 0; r == 0 && p < pages; p++)
-		if (a->pages[disk][p])
-			r = flush_page(a, volume, (uint32_t)p, wrote, err);
-	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
-		if (wrote[f])
-			r = pages_sync(volume->pages[f], err);
-	return r;
-}
-
-/* ---- the intents ------------------------------------------------------ */
-
-static int load_intents(struct attaching *a, struct err *err)
-{
-	struct vm *vm = a->vm;
-	bool found = false;
-	int r = intents_open(vm->env.store, &vm->system.store,
-			     &vm->system.live_id, &vm->intents, &found, err);
-
-	if (r == -RP_ECORRUPT || r == -ENOENT ||
-	    (r == 0 && vm->system.live && !found)) {
-		vm->intents = intents_close(vm->intents);
-		if (vm->system.live)
-			invalidate_all(a, "the intents are damaged");
-		r = vm->env.store->ops->unlink(vm->env.store, "intents", err);
-		if (r == 0 || r == -ENOENT)
-			r = intents_create(vm->env.store, err);
-		if (r == 0)
-			r = vm->env.store->ops->sync_dir(vm->env.store, err);
-		if (r == 0)
-			r = intents_open(vm->env.store, &vm->system.store,
-					 &vm->system.live_id, &vm->intents,
-					 &found, err);
-	}
-	if (r < 0)
-		return r;
-	if (found && vm->system.live) {
-		uint32_t n;
-		const struct intent *list = intents_in_force(vm->intents, &n);
-
-		a->intents = malloc((n + 1) * sizeof(*a->intents));
-		if (!a->intents)
-			return err_set(err, -ENOMEM, "attach");
-		memcpy(a->intents, list, n * sizeof(*list));
-		a->intent_count = n;
-	}
-	return 0;
-}
-
-/* ---- adopting live files (a kill) ------------------------------------- */
-
-struct undone {
-	struct attaching *a;
-	bool any;
-	int result;
-	struct err *err;
-};
-
-static void merge_bits(struct attaching *a, uint32_t disk,
-		       const struct live_file *from)
-{
-	struct volume *volume = &a->vm->volumes[disk];
-
-	for (uint64_t w = 0; w < from->words; w++) {
-		uint64_t bits = atomic_load(&from->bits[w]);
-
-		if (!bits)
-			continue;
-		atomic_fetch_or(&volume->live[1].bits[w], bits);
-		a->pages[disk][w / REGION_WORDS / PAGE_REGIONS] |=
-			PAGE_NEEDS_WRITE;
-	}
-}
-
-/* T7: a live file of a generation that no commit opened. */
-static int adopt_undone(void *arg, uint32_t disk, uint64_t generation)
-{
-	struct undone *undone = arg;
-	struct vm *vm = undone->a->vm;
-	struct live_file live;
-	int r;
-
-	if (disk >= vm->disk_count || generation <= vm->system.open_generation)
-		return 0;
-	r = live_open(vm->env.memory, &vm->system.store, &vm->system.live_id,
-		      disk, generation, &live, undone->err);
-	if (r == -RP_ECORRUPT)
-		return 0; /* of another life */
-	if (r < 0)
-		return undone->result = r;
-	if (live.head.bytes == vm->volumes[disk].bytes) {
-		struct live_state *state = vm->volumes[disk].live[1].state;
-		uint64_t last = atomic_load(&live.state->last_submission_ns);
-
-		merge_bits(undone->a, disk, &live);
-		if (last > atomic_load(&state->last_submission_ns))
-			atomic_store(&state->last_submission_ns, last);
-		undone->any = true;
-	}
-	live_close(&live);
-	return 0;
-}
-
-static int merge_undone(struct attaching *a, struct err *err)
-{
-	struct undone undone = {.a = a, .err = err};
-	int r = live_list(a->vm->env.memory, adopt_undone, &undone, err);
-
-	return r < 0 ? r : undone.result;
-}
-
-static void adopt_hot(struct attaching *a)
-{
-	struct vm *vm = a->vm;
-
-	for (uint32_t i = 0; i < a->intent_count; i++) {
-		struct volume *volume;
-		uint64_t region = a->intents[i].region;
-
-		if (a->intents[i].disk >= vm->disk_count)
-			continue;
-		volume = &vm->volumes[a->intents[i].disk];
-		if (region >= volume->region_count ||
-		    volume->regions[region].state == REGION_HOT ||
-		    volume->hot_count == HOT_REGIONS_MAX)
-			continue;
-		volume->regions[region].state = REGION_HOT;
-		volume->hot[volume->hot_count++] = (uint32_t)region;
-	}
-}
-
-static int adopt(struct attaching *a, struct err *err)
-{
-	struct vm *vm = a->vm;
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = open_pages(a, i, err);
-	if (r == 0)
-		adopt_hot(a);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = flush_pages(a, i, err);
-	return r;
-}
-
-/* ---- fresh live files (clean, or a cut) ------------------------------- */
-
-static int fresh_live(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct vm *vm = a->vm;
-	struct volume *volume = &vm->volumes[disk];
-	struct live_head head = {
-	    .store = vm->system.store,
-	    .live = a->system.live_id,
-	    .generation = vm->system.open_generation,
-	    .disk = disk,
-	    .bytes = volume->bytes,
-	};
-	int r = live_create(vm->env.memory, &head, &volume->live[1], err);
-
-	volume->live_open[1] = r == 0;
-	if (r == 0)
-		atomic_store(&volume->live[1].state->last_submission_ns,
-			     (uint64_t)vm->env.now_ns(vm->env.arg));
-	return r;
-}
-
-/* A1 again, now with what the hot regions add, before any page holds it: a
- * second cut must not take widened blocks for written ones. */
-static int put_widened(struct vm *vm, void *arg, struct err *err)
-{
-	struct attaching *a = arg;
-	struct system_row system = vm->system;
-	int r;
-
-	system.widened = vm->system.live_id;
-	r = catalogue_put_system(vm->catalogue, &system, err);
-	return r ? r : catalogue_put_generation(vm->catalogue, &a->open, err);
-}
-
-static int commit_widened(struct attaching *a, struct err *err)
-{
-	int r;
-
-	if (a->end != JUDGE_CUT || a->intent_count == 0 ||
-	    guid_equal(&a->vm->system.widened, &a->vm->system.live_id))
-		return 0;
-	r = vm_commit(a->vm, put_widened, a, NULL, err);
-	if (r == 0)
-		a->system.widened = a->vm->system.live_id;
-	return r;
-}
-
-static int fresh_disk(struct attaching *a, uint32_t disk, struct err *err)
-{
-	struct vm *vm = a->vm;
-	int r = 0;
-
-	if (vm->volumes[disk].bytes != vm->disks[disk].bytes)
-		r = pages_create(vm->env.store, disk, vm->volumes[disk].bytes,
-				 err);
-	if (r == 0)
-		r = open_pages(a, disk, err);
-	if (r == -ENOENT || r == -RP_ECORRUPT) {
-		invalidate(a, disk, "tracking pages are damaged");
-		r = remake_pages(a, disk, err);
-	}
-	if (r == 0)
-		r = fresh_live(a, disk, err);
-	if (r == 0)
-		r = load_pages(a, disk, err);
-	if (r == 0 && a->end == JUDGE_CUT)
-		widen(a, disk);
-	return r;
-}
-
-static int fresh(struct attaching *a, struct err *err)
-{
-	struct vm *vm = a->vm;
-	int r = 0;
-
-	a->system.live_id = guid_random();
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = fresh_disk(a, i, err);
-	if (r == 0)
-		r = commit_widened(a, err);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = flush_pages(a, i, err);
-	if (r < 0)
-		return r;
-	intents_rebind(vm->intents, &a->system.live_id);
-	r = intents_write(vm->intents, NULL, 0, err);
-	if (r == 0)
-		r = file_sync(intents_sync_file(vm->intents), err);
-	if (r == 0)
-		intents_commit(vm->intents);
-	return r;
 }
 
 /* ---- the commit ------------------------------------------------------- */
@@ -691,7 +126,7 @@ static void plan_rows(struct attaching *a)
 	}
 }
 
-static int put_attach(struct vm *vm, void *arg, struct err *err)
+int attaching_put(struct vm *vm, void *arg, struct err *err)
 {
 	struct attaching *a = arg;
 	int r = catalogue_put_system(vm->catalogue, &a->system, err);
@@ -703,7 +138,7 @@ static int put_attach(struct vm *vm, void *arg, struct err *err)
 	return r;
 }
 
-static void publish(struct attaching *a)
+void attaching_publish(struct attaching *a)
 {
 	struct vm *vm = a->vm;
 
@@ -758,7 +193,7 @@ static int find_stray_live(void *arg, uint32_t disk, uint64_t generation)
 }
 
 /* Removes the live files of other generations, or ALL. */
-static void remove_live(struct vm *vm, bool all)
+void remove_live(struct vm *vm, bool all)
 {
 	struct live_name name = {.vm = vm, .all = all};
 
@@ -770,7 +205,7 @@ static void remove_live(struct vm *vm, bool all)
 
 /* ---- attach ----------------------------------------------------------- */
 
-static int read_stamps(struct attaching *a, struct err *err)
+int attaching_stamps(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
 	int r = 0;
@@ -793,21 +228,6 @@ static int open_tombstone(struct vm *vm, struct err *err)
 			   &vm->tombstone, err);
 }
 
-/* How the last time ended; opens the live files of a kill. */
-static void find_end(struct attaching *a)
-{
-	struct vm *vm = a->vm;
-
-	a->end = JUDGE_CLEAN;
-	if (!vm->system.live)
-		return;
-	a->end = JUDGE_KILLED;
-	if (live_open_all(a))
-		return;
-	live_close_all(vm);
-	a->end = JUDGE_CUT;
-}
-
 static int attach_steps(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
@@ -826,6 +246,8 @@ static int attach_steps(struct attaching *a, struct err *err)
 			return r;
 	}
 	judge_disks(a);
+	if (a->flags & VM_ATTACH_UNTRACKED)
+		invalidate_all(a, "writes were not tracked");
 	adopt_sizes(a);
 	r = commit_judgement(a, err);
 	if (r < 0)
@@ -843,15 +265,15 @@ static int attach_steps(struct attaching *a, struct err *err)
 	if (r < 0)
 		return r;
 	plan_rows(a);
-	r = vm_commit(vm, put_attach, a, NULL, err);
+	r = vm_commit(vm, attaching_put, a, NULL, err);
 	if (r < 0)
 		return r;
-	publish(a);
+	attaching_publish(a);
 	remove_live(vm, false);
 	return mark_images(a, err);
 }
 
-static void attached_free(struct vm *vm)
+void attached_free(struct vm *vm)
 {
 	while (vm->queues) {
 		struct track_queue *queue = vm->queues;
@@ -865,8 +287,8 @@ static void attached_free(struct vm *vm)
 	vm->tombstone = NULL;
 }
 
-static int attaching_init(struct attaching *a, struct vm *vm, unsigned flags,
-			  struct err *err)
+int attaching_init(struct attaching *a, struct vm *vm, unsigned flags,
+		   struct err *err)
 {
 	a->vm = vm;
 	a->flags = flags;
@@ -889,7 +311,7 @@ static int attaching_pages(struct attaching *a, struct err *err)
 	return 0;
 }
 
-static void attaching_free(struct attaching *a)
+void attaching_free(struct attaching *a)
 {
 	for (uint32_t i = 0; i < a->vm->disk_count; i++)
 		free(a->pages[i]);
@@ -911,13 +333,14 @@ static int attach_locked(struct vm *vm, struct file *const *images,
 	vm->epoch.pump = vm->env.pump;
 	vm->epoch.pump_arg = vm->env.arg;
 	vm->record_stale = vm->undone = false;
+	vm->untracked = flags & VM_ATTACH_UNTRACKED;
 	atomic_store(&vm->sync_failed, false);
 	atomic_store(&vm->latch, LATCH_OFF);
 	atomic_store(&vm->latch_claimed, false);
 	atomic_store(&vm->tombs, 0);
 	r = attaching_init(a, vm, flags, err);
 	if (r == 0)
-		r = read_stamps(a, err);
+		r = attaching_stamps(a, err);
 	if (r == 0) {
 		for (uint32_t i = 0; i < vm->disk_count; i++)
 			a->disks[i].bytes = a->stamps[i].bytes;
@@ -946,9 +369,9 @@ int vm_attach(struct vm *vm, struct file *const *images,
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	r = vm->attached ? err_set(err, -RP_ESTATE,
-				   "the disks are attached already")
-			 : 0;
+	r = vm->attached
+		? err_set(err, -RP_ESTATE, "the disks are attached already")
+		: 0;
 	if (r == 0 && vm->broken)
 		r = vm_reload(vm, err);
 	if (r == 0)
@@ -987,97 +410,4 @@ struct volume *vm_volume(struct vm *vm, uint32_t disk,
 {
 	vm->volumes[disk].queue = queue;
 	return &vm->volumes[disk];
-}
-
-/* ---- detach ----------------------------------------------------------- */
-
-/* Everything that is hot turns cold, in the durable sense; bits that an undone
- * seal left in the other file come home. */
-static int make_all_durable(struct vm *vm, struct err *err)
-{
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++) {
-		struct volume *volume = &vm->volumes[i];
-		bool wrote[PAGE_FILES] = {false};
-
-		for (uint32_t k = 0; r == 0 && k < volume->hot_count; k++)
-			r = keeper_write_page(volume,
-					      volume->hot[k] / PAGE_REGIONS,
-					      wrote, err);
-		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
-			if (wrote[f])
-				r = pages_sync(volume->pages[f], err);
-	}
-	return r;
-}
-
-static int put_detach(struct vm *vm, void *arg, struct err *err)
-{
-	struct attaching *a = arg;
-	int r = catalogue_put_system(vm->catalogue, &a->system, err);
-
-	if (r == 0)
-		r = catalogue_put_generation(vm->catalogue, &a->open, err);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = catalogue_put_disk(vm->catalogue, &a->disks[i], err);
-	return r;
-}
-
-static int detach_commit(struct vm *vm, struct err *err)
-{
-	struct attaching *a = calloc(1, sizeof(*a));
-	int r;
-
-	if (!a)
-		return err_set(err, -ENOMEM, "detach");
-	r = attaching_init(a, vm, 0, err);
-	if (r == 0)
-		r = read_stamps(a, err);
-	if (r == 0) {
-		a->system.live = false;
-		if (atomic_load(&vm->latch) != LATCH_OFF)
-			invalidate_all(a, vm->latch_reason);
-		for (uint32_t i = 0; i < vm->disk_count; i++)
-			a->disks[i].stamp = a->stamps[i];
-		r = vm_commit(vm, put_detach, a, NULL, err);
-	}
-	if (r == 0)
-		publish(a);
-	attaching_free(a);
-	return r;
-}
-
-static int detach_locked(struct vm *vm, struct err *err)
-{
-	int r = 0, r2;
-
-	keeper_stop(vm);
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		r2 = file_sync(vm->volumes[i].image, err);
-		r = r ? r : r2;
-	}
-	if (r == 0)
-		r = vm_usable(vm, err);
-	if (r == 0 && atomic_load(&vm->latch) == LATCH_OFF)
-		r = make_all_durable(vm, err);
-	if (r == 0)
-		r = detach_commit(vm, err);
-	if (r == 0)
-		remove_live(vm, true);
-	attached_free(vm);
-	epoch_done(&vm->epoch);
-	vm->attached = false;
-	return r;
-}
-
-int vm_detach(struct vm *vm, struct err *err)
-{
-	int r = 0;
-
-	(void)pthread_mutex_lock(&vm->control);
-	if (vm->attached)
-		r = detach_locked(vm, err);
-	(void)pthread_mutex_unlock(&vm->control);
-	return r;
 }

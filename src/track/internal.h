@@ -146,7 +146,8 @@ struct vm {
 
 	/* attached */
 	bool attached;
-	bool broken; /* the catalogue may say something else: reopen */
+	bool untracked; /* VM_ATTACH_UNTRACKED */
+	bool broken;    /* the catalogue may say something else: reopen */
 	struct volume *volumes; /* disk_count */
 	struct track_queue *queues;
 	struct epoch epoch;

@@ -446,11 +446,12 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 			       "serve the virtual system again",
 			       vm->latch_reason);
 	if (atomic_load(&vm->sync_failed))
-		return err_set(err, -RP_EIOFAIL,
-			       "a disk's image could not be synced, so what it "
-			       "holds after a power cut is not known; check the "
-			       "image's storage, then stop and serve the "
-			       "virtual system again");
+		return err_set(
+		    err, -RP_EIOFAIL,
+		    "a disk's image could not be synced, so what it "
+		    "holds after a power cut is not known; check the "
+		    "image's storage, then stop and serve the "
+		    "virtual system again");
 	if (vm->point_count >= vm->system.points_max)
 		return err_set(err, -RP_ELIMIT,
 			       "there are %u points already, which is the "

@@ -87,6 +87,9 @@ int vm_disk_find(const struct vm *vm, const char *id, struct err *err);
 enum vm_attach_flags {
 	/* The guest will write: the image gets a new nonce. */
 	VM_ATTACH_WRITE = 1u << 0,
+	/* Writes are not tracked, and the open generation is invalid: what
+	 * benchmarks compare tracking with. */
+	VM_ATTACH_UNTRACKED = 1u << 1,
 };
 
 /*

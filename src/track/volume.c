@@ -310,7 +310,7 @@ static bool piece_mark(struct volume_request *request)
 /* Marked or not yet: the epoch is entered only together with the mark (E1). */
 static void piece_mark_and_submit(struct volume_request *request)
 {
-	if (!piece_mark(request))
+	if (!request->volume->vm->untracked && !piece_mark(request))
 		return;
 	request->epoch = epoch_enter(&request->volume->queue->epoch);
 	piece_submit(request);

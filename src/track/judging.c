@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attaching, first half: how did the last time end, and what is it worth? */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "track/attaching.h"
+
+/* ---- judging ---------------------------------------------------------- */
+
+void invalidate(struct attaching *a, uint32_t disk, const char *reason)
+{
+	accuracy_worsen(&a->open.accuracy[disk], ACCURACY_INVALID, "%s",
+			reason);
+}
+
+void invalidate_all(struct attaching *a, const char *reason)
+{
+	for (uint32_t i = 0; i < a->vm->disk_count; i++)
+		invalidate(a, i, reason);
+}
+
+/* Opens the live files of the open generation; true if all are there and
+ * right.  They take the slot that epoch 1 marks in. */
+static bool live_open_all(struct attaching *a)
+{
+	struct vm *vm = a->vm;
+
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		struct volume *volume = &vm->volumes[i];
+		int r = live_open(vm->env.memory, &vm->system.store,
+				  &vm->system.live_id, i,
+				  vm->system.open_generation, &volume->live[1],
+				  NULL);
+
+		volume->live_open[1] = r == 0;
+		if (r < 0 || volume->live[1].head.bytes != volume->bytes)
+			return false;
+	}
+	return true;
+}
+
+void live_close_all(struct vm *vm)
+{
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		for (unsigned s = 0; s < 2; s++) {
+			if (vm->volumes[i].live_open[s])
+				live_close(&vm->volumes[i].live[s]);
+			vm->volumes[i].live_open[s] = false;
+		}
+}
+
+static void judge_tombstone(struct attaching *a, struct file *file)
+{
+	struct tombstone tombstone;
+
+	if (file &&
+	    tombstone_read(file, &a->vm->system.store, &a->vm->system.live_id,
+			   &tombstone, NULL) == 0)
+		invalidate_all(a, tombstone.reason);
+}
+
+/* True if tracking had given way to the guest. */
+bool judge_latch(struct attaching *a)
+{
+	struct vm *vm = a->vm;
+	bool latched = false;
+
+	for (uint32_t i = 0; a->end == JUDGE_KILLED && i < vm->disk_count;
+	     i++) {
+		struct live_state *state = vm->volumes[i].live[1].state;
+		char reason[REASON_BYTES];
+
+		if (!atomic_load(&state->latched))
+			continue;
+		memcpy(reason, state->reason, sizeof(reason));
+		reason[sizeof(reason) - 1] = '\0';
+		invalidate_all(a, reason);
+		latched = true;
+	}
+	if (vm->system.live) {
+		judge_tombstone(a, vm->tombstone);
+		judge_tombstone(a, vm->env.fallback);
+	}
+	return latched;
+}
+
+void judge_disks(struct attaching *a)
+{
+	struct vm *vm = a->vm;
+
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		struct judge_facts facts = {
+		    .end = a->end,
+		    .owned = vm->system.owned,
+		    .boot_time_ns = vm->env.boot_time_ns,
+		};
+
+		if (a->end == JUDGE_KILLED)
+			facts.last_submission_ns = (int64_t)atomic_load(
+			    &vm->volumes[i].live[1].state->last_submission_ns);
+		judge_image(&vm->disks[i], &a->stamps[i], &facts,
+			    &a->open.accuracy[i]);
+	}
+}
+
+static int put_accuracy(struct vm *vm, void *arg, struct err *err)
+{
+	return catalogue_put_generation(vm->catalogue, arg, err);
+}
+
+/* A1. */
+int commit_judgement(struct attaching *a, struct err *err)
+{
+	struct vm *vm = a->vm;
+	struct generation_row *open = model_open_generation(vm);
+	int r;
+
+	if (memcmp(open, &a->open, sizeof(a->open)) == 0)
+		return 0;
+	r = vm_commit(vm, put_accuracy, &a->open, NULL, err);
+	if (r == 0)
+		*open = a->open;
+	return r;
+}
+
+/* How the last time ended; opens the live files of a kill. */
+void find_end(struct attaching *a)
+{
+	struct vm *vm = a->vm;
+
+	a->end = JUDGE_CLEAN;
+	if (!vm->system.live)
+		return;
+	a->end = JUDGE_KILLED;
+	if (live_open_all(a))
+		return;
+	live_close_all(vm);
+	a->end = JUDGE_CUT;
+}
