@@ -31,7 +31,7 @@
 struct listener {
 	struct listener *next;
 	struct rpc_server *server;
-	sd_event_source *source, *pause; /* pause: NULL until needed */
+	sd_event_source *source, *pause; /* pause: off until needed */
 	int fd;
 	enum rpc_role role;
 	uid_t uids[UIDS_MAX];
@@ -314,14 +314,13 @@ static int listener_resume(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-/* No descriptor is free: the waiting connection would wake us for ever. */
+/* No descriptor is free: the waiting connection would wake us for ever.  The
+ * timer was made beforehand, since it needs a descriptor too. */
 static void listener_pause(struct listener *listener)
 {
-	listener->pause = sd_event_source_disable_unref(listener->pause);
-	if (sd_event_add_time_relative(listener->server->event,
-				       &listener->pause, CLOCK_MONOTONIC,
-				       ACCEPT_PAUSE_US, 0, listener_resume,
-				       listener) >= 0)
+	if (sd_event_source_set_time_relative(listener->pause,
+					      ACCEPT_PAUSE_US) >= 0 &&
+	    sd_event_source_set_enabled(listener->pause, SD_EVENT_ONESHOT) >= 0)
 		(void)sd_event_source_set_enabled(listener->source,
 						  SD_EVENT_OFF);
 }
@@ -355,8 +354,14 @@ static int listener_start(struct listener *listener, struct err *err)
 	if (flags < 0 || fcntl(listener->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 	    listen(listener->fd, SOMAXCONN) < 0)
 		return err_set(err, -errno, "listen on a socket");
-	r = sd_event_add_io(listener->server->event, &listener->source,
-			    listener->fd, EPOLLIN, listener_on_io, listener);
+	r = sd_event_add_time(listener->server->event, &listener->pause,
+			      CLOCK_MONOTONIC, 0, 0, listener_resume, listener);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(listener->pause, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_io(listener->server->event, &listener->source,
+				    listener->fd, EPOLLIN, listener_on_io,
+				    listener);
 	return r < 0 ? err_set(err, r, "watch a socket") : 0;
 }
 

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -454,6 +455,31 @@ static void connections_beyond_the_limit_are_closed_at_once(void **state)
 	assert_string_equal(get(fds[0]), "{\"parameters\":{}}");
 	for (unsigned i = 0; i < RPC_CONNECTIONS_MAX; i++)
 		close(fds[i]);
+}
+
+static void running_out_of_descriptors_does_not_spin(void **state)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rlimit old, none;
+	unsigned turns = 0;
+
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", w->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (turns < 100 && sd_event_run(w->event, 0) > 0)
+		turns++;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_in_range(turns, 1, 10);
+	assert_int_equal(rpc_server_connections(w->server), 0);
+	while (rpc_server_connections(w->server) == 0)
+		assert_true(sd_event_run(w->event, 5000000) > 0);
+	PUT(fd, "{\"method\":\"t.Echo\"}");
+	assert_string_equal(get(fd), "{\"parameters\":{}}");
+	close(fd);
 }
 
 static void the_last_reply_is_sent_before_the_loop_runs_again(void **state)
@@ -994,6 +1020,7 @@ int main(void)
 	    TEST(the_callers_credentials_are_known),
 	    TEST(users_that_are_not_listed_are_turned_away),
 	    TEST(connections_beyond_the_limit_are_closed_at_once),
+	    TEST(running_out_of_descriptors_does_not_spin),
 	    TEST(the_last_reply_is_sent_before_the_loop_runs_again),
 	    TEST(only_who_asks_for_more_gets_more),
 	    TEST(a_producer_pauses_until_its_reader_goes_on),
