@@ -367,7 +367,7 @@ void nbd_server_listen(struct nbd_server *server, int listen_fd)
 		listen_again(listener);
 		return;
 	}
-	assert(!"too many listeners");
+	assert(false && "more than LISTENERS_MAX");
 }
 
 /* ---- time -------------------------------------------------------------- */

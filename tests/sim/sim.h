@@ -130,7 +130,8 @@ struct fs *sim_fs(struct sim *sim, const char *name, bool memory);
 
 /* The bytes, in pages of 4096, that the directory's files may take; beyond
  * that create, write and allocate fail with -ENOSPC (a write: its end is
- * missing).  UINT64_MAX, as at first: no limit. */
+ * missing).  UINT64_MAX, as at first: no limit.  sim_fs() must have made the
+ * directory. */
 void sim_limit(struct sim *sim, const char *fs_name, uint64_t bytes);
 
 /* A read-only view of what is guaranteed durable in FS at the time of each
