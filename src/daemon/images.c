@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "daemon/guarded.h"
 #include "daemon/task.h"
 #include "daemon/vm.h"
 
@@ -98,6 +99,25 @@ static int prove(struct images_task *task, unsigned i)
 	return 0;
 }
 
+/* The file is not (known to be) the one that the definition's caller proved
+ * his right to: it must be where only root, or we, could put it. */
+static int admit_another(struct images_task *task, unsigned i)
+{
+	const struct inventory_disk *disk = &task->entry.disks[i];
+	const struct image_stamp *stamp = &task->images.stamps[i];
+	int r;
+
+	if (task->work != WORK_OPEN ||
+	    (disk->device == stamp->device && disk->inode == stamp->inode))
+		return 0;
+	r = guarded_path(disk->path, &task->err);
+	if (r < 0)
+		err_wrap(&task->err,
+			 "disk '%s': '%s' is another file than the one defined",
+			 disk->id, disk->path);
+	return r;
+}
+
 static int open_one(struct images_task *task, unsigned i)
 {
 	const struct inventory_disk *disk = &task->entry.disks[i];
@@ -112,6 +132,8 @@ static int open_one(struct images_task *task, unsigned i)
 	if (r == 0)
 		r = image_stamp_read(images->fds[i], disk->path,
 				     &images->stamps[i], &task->err);
+	if (r == 0)
+		r = admit_another(task, i);
 	return r;
 }
 

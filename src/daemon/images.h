@@ -22,9 +22,11 @@ struct images {
 typedef void images_fn(void *arg, struct images *images, const struct err *err);
 
 /* Opens all disks of ENTRY, or only the one called DISK.  Checks that no disk
- * of another system is behind a path (-RP_EINUSE); that a path leads to another
- * file than last time is logged only, for the worker decides by its
- * catalogue.  FN is called unless this fails. */
+ * of another system is behind a path (-RP_EINUSE).  A path that leads to
+ * another file than last time is refused (-RP_EDENIED) where somebody without
+ * our rights could have seen to that, see guarded.h; elsewhere it is logged
+ * only, for the worker decides by its catalogue.  FN is called unless this
+ * fails. */
 int images_open(struct daemon *daemon, const struct inventory_entry *entry,
 		const char *disk, images_fn *fn, void *arg, struct err *err);
 

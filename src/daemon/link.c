@@ -10,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "daemon/vm.h"
 
 struct link {
 	struct daemon *daemon;
@@ -106,7 +107,9 @@ static int connect_worker(struct daemon *daemon, const char *vm,
 {
 	char path[PATH_BYTES];
 	struct rpc_client *client;
-	uid_t uid;
+	const struct vm *owner = vm_find_any(daemon, vm);
+	struct ucred peer = {0};
+	socklen_t size = sizeof(peer);
 	int fd = -1, r;
 
 	paths_vm_run(&daemon->paths, vm, "control.sock", path);
@@ -118,12 +121,13 @@ static int connect_worker(struct daemon *daemon, const char *vm,
 	client = rpc_client_from_fd(fd);
 	if (!client)
 		return err_set(err, -ENOMEM, "call the worker of '%s'", vm);
-	uid = rpc_client_peer_uid(client);
-	if (uid != daemon->worker_uid) {
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	if (peer.uid != daemon->worker_uid ||
+	    (owner && owner->process.pid && owner->process.pid != peer.pid)) {
 		rpc_client_free(client);
 		return err_set(err, -RP_EUNREACHABLE,
-			       "'%s' is another user's (uid %u)", path,
-			       (unsigned)uid);
+			       "'%s' is not its worker's (uid %u, pid %d)",
+			       path, (unsigned)peer.uid, (int)peer.pid);
 	}
 	*ret_client = client;
 	return 0;

@@ -286,7 +286,7 @@ static int read_options(int argc, char **argv, struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options = {.debug = getenv("REFPOINT_DEBUG")};
-	struct daemon daemon = {.lock = -1};
+	static struct daemon daemon = {.lock = -1};
 	struct err err = {0};
 	int r = read_options(argc, argv, &options);
 

@@ -381,6 +381,21 @@ class Workers(Case):
         self.assertIn("'one'", self.error('InUse', 'Serve', vm='two'))
         self.assertEqual(rig.state('two'), 'defined')
 
+    def test_a_restored_image_is_served_and_a_planted_one_is_not(self):
+        rig = self.rig
+        path = rig.disk('v.img')
+        rig.define('v', [path])
+        os.rename(rig.disk('restored'), path)
+        rig.call('Serve', vm='v')
+        self.assertIn('is another file', rig.log_text())
+        rig.call('Unserve', vm='v')
+        os.chmod(os.path.dirname(path), 0o777)  # others may replace it
+        rig.call('Serve', vm='v')               # but nobody did
+        rig.call('Unserve', vm='v')
+        os.rename(rig.disk('planted'), path)
+        self.assertIn(path, self.error('PermissionDenied', 'Serve', vm='v'))
+        self.assertEqual(rig.state('v'), 'defined')
+
     def test_a_worker_gets_nothing_of_another_vm(self):
         rig = self.rig
         rig.define('one')
