@@ -17,7 +17,7 @@
 #define POINTS_PER_VM_MAX   256 /* default; documented */
 #define HOT_REGIONS_DEFAULT 256 /* per disk */
 #define HOT_REGIONS_MAX     1024
-#define HOT_REGIONS_MIN 1
+#define HOT_REGIONS_MIN     1
 
 #define VM_NAME_BYTES     64  /* with NUL; [A-Za-z0-9][A-Za-z0-9._-]* */
 #define DISK_ID_BYTES     32  /* likewise */

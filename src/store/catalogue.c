@@ -386,8 +386,7 @@ int catalogue_commit(struct catalogue *c, bool *ret_unknown, struct err *err)
 	return rc;
 }
 
-/* ---- reading rows
- * ------------------------------------------------------------ */
+/* ---- reading rows ----------------------------------------------------- */
 
 struct column {
 	sqlite3_stmt *stmt;
@@ -718,8 +717,7 @@ int catalogue_read(struct catalogue *c, const struct catalogue_reader *reader,
 	return r;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------ */
+/* ---- opening ---------------------------------------------------------- */
 
 static int db_open(struct catalogue *c, int flags, struct err *err)
 {

@@ -54,7 +54,7 @@ struct system_row {
 	uint32_t points_max;
 	bool live; /* a live id is in force: not cleanly ended */
 	struct guid live_id;
-	struct guid boot; /* boot id when it went live */
+	struct guid boot;    /* boot id when it went live */
 	struct guid widened; /* live id whose hot regions are accounted for in
 				the open generation's accuracy */
 	uint64_t open_generation;

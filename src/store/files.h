@@ -20,7 +20,7 @@
 #include "disk/disk.h"
 #include "format/format.h"
 
-/* ---- intents -------------------------------------------------------- */
+/* ---- intents ---------------------------------------------------------- */
 
 struct intents_file;
 
@@ -48,7 +48,7 @@ void intents_commit(struct intents_file *file);
 struct file *intents_sync_file(struct intents_file *file);
 struct intents_file *intents_close(struct intents_file *file);
 
-/* ---- pages ---------------------------------------------------------- */
+/* ---- pages ------------------------------------------------------------ */
 
 struct pages_file;
 
@@ -87,7 +87,7 @@ int pages_scan(struct pages_file *file, uint64_t from,
 	       void *arg, struct err *err);
 struct pages_file *pages_close(struct pages_file *file);
 
-/* ---- tombstone ------------------------------------------------------ */
+/* ---- tombstone -------------------------------------------------------- */
 
 int tombstone_create(struct fs *fs, struct err *err); /* synced, not sync_dir */
 /* Durable when it returns 0.  A crash leaves the old one or the new one. */
@@ -100,7 +100,7 @@ int tombstone_read(struct file *file, const struct guid *store,
 /* Overwrites it with zeros; durable when it returns 0. */
 int tombstone_clear(struct file *file, struct err *err);
 
-/* ---- sealed generations --------------------------------------------- */
+/* ---- sealed generations ----------------------------------------------- */
 
 void sealed_name(uint64_t generation, uint32_t serial, char name[48]);
 /* Writes and syncs the file and its directory.  On failure nothing is left
@@ -114,7 +114,7 @@ int sealed_read(struct fs *fs, const struct guid *store, uint64_t generation,
 		struct sealed_disk ret_disks[DISKS_PER_VM_MAX],
 		struct err *err);
 
-/* ---- live bitmaps --------------------------------------------------- */
+/* ---- live bitmaps ----------------------------------------------------- */
 
 struct live_file {
 	struct file *file;

@@ -77,7 +77,7 @@ static int record_room(struct record *record, struct err *err)
 	return record->intents ? 0 : err_set(err, -ENOMEM, NAME);
 }
 
-/* ---- opening -------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------- */
 
 struct scan {
 	unsigned torn; /* slots */
@@ -206,7 +206,7 @@ int intents_open(struct fs *fs, const struct guid *store,
 	return 0;
 }
 
-/* ---- use ------------------------------------------------------------ */
+/* ---- use -------------------------------------------------------------- */
 
 const struct intent *intents_in_force(const struct intents_file *file,
 				      uint32_t *ret_count)

@@ -102,7 +102,7 @@ struct pages_file *pages_close(struct pages_file *file)
 	return NULL;
 }
 
-/* ---- reading -------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------- */
 
 enum slot_kind {
 	SLOT_EMPTY,
@@ -251,7 +251,7 @@ int pages_scan(struct pages_file *file, uint64_t from,
 	return r;
 }
 
-/* ---- writing -------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------- */
 
 /* Finds out which slot holds page INDEX's newest content. */
 static int learn(struct pages_file *file, uint32_t index, struct err *err)

@@ -89,7 +89,7 @@ static int latch(struct vfs *vfs, const struct err *err, int code)
 	return failed(vfs, err, code);
 }
 
-/* ---- files ---- */
+/* ---- files ------------------------------------------------------------ */
 
 static int vfs_close(sqlite3_file *base)
 {
@@ -224,7 +224,7 @@ static const sqlite3_io_methods file_methods = {
     .xDeviceCharacteristics = vfs_device_characteristics,
 };
 
-/* ---- the file system ---- */
+/* ---- the file system -------------------------------------------------- */
 
 /* V2: writes again what reads show. */
 static int rewrite(struct file *file, struct err *err)
@@ -391,7 +391,7 @@ static int vfs_get_last_error(sqlite3_vfs *vfs, int bytes, char *ret_text)
 	return last->code ? err_errno(last->code) : 0;
 }
 
-/* ---- registration ---- */
+/* ---- registration ----------------------------------------------------- */
 
 int sqlite_vfs_register(struct fs *fs, char ret_name[SQLITE_VFS_NAME_BYTES],
 			struct err *err)

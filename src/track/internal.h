@@ -51,6 +51,7 @@
 #include "store/catalogue.h"
 #include "store/files.h"
 #include "track/epoch.h"
+#include "track/parallel.h"
 #include "track/vm.h"
 
 enum region_state {
@@ -165,6 +166,9 @@ struct vm {
 	_Atomic uint32_t
 	    tick;          /* milliseconds, for least recently used; wraps */
 	bool record_stale; /* the record in force names cold regions */
+
+	struct parallel *keeper_syncs; /* NULL without threads */
+	struct parallel *seal_syncs;
 
 	/* keeper and undertakers */
 	pthread_mutex_t wake;

@@ -188,17 +188,40 @@ static int write_record(struct vm *vm, const struct disk_cycle *cycles,
 	return r;
 }
 
+static int sync_intents(void *arg, struct err *err)
+{
+	return file_sync(intents_sync_file(arg), err);
+}
+
+static int sync_pages(void *arg, struct err *err)
+{
+	return pages_sync(arg, err);
+}
+
+/* All at once: each is durable for itself, and what they promise together is
+ * promised by step 5. */
 static int sync_all(struct vm *vm, const struct disk_cycle *cycles,
 		    struct err *err)
 {
-	int r = file_sync(intents_sync_file(vm->intents), err);
+	struct parallel_job *jobs =
+	    calloc(1 + (size_t)vm->disk_count * PAGE_FILES, sizeof(*jobs));
+	unsigned n = 0;
+	int r;
 
-	if (r == 0)
-		intents_commit(vm->intents);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
+	if (!jobs)
+		return err_set(err, -ENOMEM, "sync the intents");
+	jobs[n++] =
+	    (struct parallel_job){.run = sync_intents, .arg = vm->intents};
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		for (unsigned f = 0; f < PAGE_FILES; f++)
 			if (cycles[i].wrote[f])
-				r = pages_sync(vm->volumes[i].pages[f], err);
+				jobs[n++] = (struct parallel_job){
+				    .run = sync_pages,
+				    .arg = vm->volumes[i].pages[f]};
+	r = parallel_run(vm->keeper_syncs, jobs, n, err);
+	if (jobs[0].result == 0)
+		intents_commit(vm->intents);
+	free(jobs);
 	return r;
 }
 
@@ -412,6 +435,8 @@ int keeper_start(struct vm *vm, struct err *err)
 	vm->threads = 0;
 	if (!vm->env.threads)
 		return 0;
+	vm->keeper_syncs = parallel_new(3);
+	vm->seal_syncs = parallel_new(7);
 	r = -pthread_create(&vm->thread[0], NULL, keeper_thread, vm);
 	if (r == 0)
 		vm->threads = 1;
@@ -433,4 +458,6 @@ void keeper_stop(struct vm *vm)
 	for (unsigned i = 0; i < vm->threads; i++)
 		(void)pthread_join(vm->thread[i], NULL);
 	vm->threads = 0;
+	vm->keeper_syncs = parallel_free(vm->keeper_syncs);
+	vm->seal_syncs = parallel_free(vm->seal_syncs);
 }

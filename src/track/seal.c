@@ -160,18 +160,28 @@ static int make_live(struct seal *seal, struct err *err)
 	return 0;
 }
 
+static int sync_image(void *arg, struct err *err)
+{
+	struct volume *volume = arg;
+	int r = file_sync(volume->image, err);
+
+	if (r < 0)
+		err_wrap(err, "disk '%s'", volume_id(volume));
+	return r;
+}
+
 static int sync_images(struct seal *seal, struct err *err)
 {
+	struct parallel_job jobs[DISKS_PER_VM_MAX];
 	struct vm *vm = seal->vm;
-	int r = 0;
+	int r;
 
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++) {
-		r = file_sync(vm->volumes[i].image, err);
-		if (r < 0) {
-			atomic_store(&vm->sync_failed, true);
-			err_wrap(err, "disk '%s'", vm->disks[i].id);
-		}
-	}
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		jobs[i] = (struct parallel_job){.run = sync_image,
+						.arg = &vm->volumes[i]};
+	r = parallel_run(vm->seal_syncs, jobs, vm->disk_count, err);
+	if (r < 0)
+		atomic_store(&vm->sync_failed, true);
 	return r;
 }
 

@@ -146,8 +146,7 @@ static void run_latch(struct world *w)
 		steps(w, 1);
 	if (sim_dead(w->sim))
 		return;
-	if (!vm_latched(w->vm, reason) ||
-	    world_point(w, &err) != -RP_ELATCHED)
+	if (!vm_latched(w->vm, reason) || world_point(w, &err) != -RP_ELATCHED)
 		abort();
 	sim_fail_none(w->sim);
 	steps(w, 30);
@@ -165,10 +164,8 @@ static void run_latch(struct world *w)
 }
 
 static const struct scenario scenarios[] = {
-    {"points", 3, 30, run_points},
-    {"points-one-hot-region", 1, 30, run_points},
-    {"undo", 2, 40, run_undo},
-    {"sync-fails", 3, 30, run_sync_fails},
+    {"points", 3, 30, run_points}, {"points-one-hot-region", 1, 30, run_points},
+    {"undo", 2, 40, run_undo},     {"sync-fails", 3, 30, run_sync_fails},
     {"latch", 3, 30, run_latch},
 };
 
@@ -257,7 +254,8 @@ static void sweep(const struct scenario *scenario, uint64_t seed,
 			bool died = true;
 
 			/* Any mix will do that reaches all combinations. */
-			uint64_t mix = (at / stride * 2654435761u + s * 40503u) >> 4;
+			uint64_t mix =
+			    (at / stride * 2654435761u + s * 40503u) >> 4;
 
 			d.cut = (enum sim_cut)(mix % SIM_CUTS);
 			d.kind = mix / 5 % 3 == 0 ? SIM_KILL : SIM_CUT;

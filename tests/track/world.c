@@ -89,8 +89,7 @@ static uint32_t durable_intents(struct world *w, struct fs *fs,
 				struct intent *ret_intents)
 {
 	static uint8_t slot[INTENT_SLOT_BYTES];
-	struct intent *intents =
-		malloc(INTENT_ENTRIES_MAX * sizeof(*intents));
+	struct intent *intents = malloc(INTENT_ENTRIES_MAX * sizeof(*intents));
 	const struct system_row *system = vm_system(w->vm);
 	struct intent_head head;
 	uint64_t newest = 0;
@@ -101,10 +100,10 @@ static uint32_t durable_intents(struct world *w, struct fs *fs,
 		FAIL("no durable intents");
 	for (unsigned i = 0; i < INTENT_SLOTS; i++) {
 		if (file_read(file, slot, sizeof(slot),
-			      (uint64_t)i * sizeof(slot), NULL) !=
-			    sizeof(slot) ||
+			      (uint64_t)i * sizeof(slot),
+			      NULL) != sizeof(slot) ||
 		    intents_decode(slot, sizeof(slot), &head, intents, NULL) <
-			    0 ||
+			0 ||
 		    !guid_equal(&head.live, &system->live_id) ||
 		    head.sequence <= newest)
 			continue;
@@ -135,12 +134,11 @@ static void claim_pages(struct world *w, struct fs *fs, uint32_t disk,
 	for (uint64_t at = 0;
 	     file_read(file, buf, sizeof(buf), at, NULL) == sizeof(buf);
 	     at += sizeof(buf)) {
-		if (page_decode(buf, &page, NULL) < 0 ||
-		    page.generation < open)
+		if (page_decode(buf, &page, NULL) < 0 || page.generation < open)
 			continue;
 		for (uint64_t r = 0; r < PAGE_REGIONS; r++) {
 			uint64_t region =
-				(uint64_t)page.index * PAGE_REGIONS + r;
+			    (uint64_t)page.index * PAGE_REGIONS + r;
 
 			if (region < blockset_regions(w->claims[disk]))
 				(void)blockset_add_words(w->claims[disk],
