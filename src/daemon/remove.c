@@ -121,13 +121,21 @@ static void remove_live(struct daemon *daemon, const char *vm)
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_close_ int live = -1;
+	char link[64], path[PATH_BYTES];
+	ssize_t n;
 
 	if (paths_live_open(&daemon->paths, vm, daemon->worker_uid,
 			    daemon->worker_gid, false, &fd, NULL) < 0)
 		return;
 	live = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (live >= 0)
-		remove_tree(live, vm, 0);
+	if (live < 0)
+		return;
+	remove_tree(live, vm, 0);
+	/* with the last VM goes the directory of all, which is made anew */
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", live);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	(void)rmdir(path);
 }
 
 int remove_vm(struct daemon *daemon, const char *vm, struct err *err)

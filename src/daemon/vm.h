@@ -25,7 +25,7 @@
 #define DEATHS_FREE      2 /* restarted at once */
 #define BACKOFF_MAX_MS   30000
 #define LOOK_MIN_MS      10
-#define LOOK_MAX_MS      200
+#define LOOK_MAX_MS      100
 #define LOOK_TIMEOUT_MS  5000
 #define START_GRACE_MS   3000 /* from Start's answer to the first "serving" */
 #define RETRY_MIN_MS     5000 /* of a failed start of serving */

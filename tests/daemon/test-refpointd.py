@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """refpointd with fake workers: definitions, workers' lives, calls, roles."""
+import fcntl
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import (Error, Rig, second_daemon, tail, wait_until,  # noqa: E402
+from rig import (Client, Error, Rig, second_daemon, tail, wait_until,  # noqa: E402
                  worker_uid)
 
 METHODS = {
@@ -93,6 +95,7 @@ class Definitions(Case):
         rig.call('Undefine', vm='vm-1')
         self.assertEqual(rig.call('List')['vms'], [])
         self.nothing_left_of('vm-1')
+        self.assertEqual(rig.live_dirs, [])
         rig.define('vm-1', paths)
 
     def test_bad_definitions_are_refused_and_leave_nothing(self):
@@ -585,6 +588,53 @@ class Inventory(Case):
         self.assertIn(f'another refpointd (pid {self.rig.process.pid})',
                       done.stderr)
         self.assertTrue(self.rig.call('GetInfo'))
+
+    def test_sockets_are_taken_from_systemd_by_name(self):
+        rig = self.rig
+        rig.stop()
+        roles = ['worker', 'admin', 'operator', 'elsewhere']
+        socks = []
+        for role in roles:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.bind(f'{rig.top}/{role}')
+            sock.listen()
+            socks.append(sock)
+        numbers = [s.fileno() for s in socks]
+
+        def pass_on():
+            high = [fcntl.fcntl(n, fcntl.F_DUPFD, 100) for n in numbers]
+            for i, n in enumerate(high):
+                os.dup2(n, 3 + i)
+
+        environment = dict(rig.environment(), LISTEN_FDS=str(len(roles)),
+                           LISTEN_FDNAMES=':'.join(roles))
+        rig.process = subprocess.Popen(
+            ['sh', '-c', 'LISTEN_PID=$$ exec "$@"', '-'] + rig.command(),
+            env=environment, preexec_fn=pass_on, close_fds=False,
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for sock in socks:
+            sock.close()
+        for path, answers in ((f'{rig.top}/admin', 'Define'),
+                              (f'{rig.top}/operator', 'List'),
+                              (f'{rig.root}/run/gateway.sock', 'List')):
+            with self.assertRaises(Error) as caught:
+                Client(path).call(f'org.refpoint.{answers}', {'nonsense': 1})
+            self.assertEqual(caught.exception.name, 'InvalidParameter')
+        with self.assertRaises(ConnectionRefusedError):
+            rig.client()  # what was passed is not bound a second time
+
+    def test_a_socket_that_somebody_listens_on_is_left_alone(self):
+        rig = self.rig
+        rig.kill()
+        path = f'{rig.root}/run/admin.sock'
+        os.unlink(path)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(path)
+            sock.listen()
+            done = second_daemon(rig)
+            self.assertEqual(done.returncode, 4)
+            self.assertIn(f"somebody listens on '{path}'", done.stderr)
+            self.assertTrue(os.path.exists(path))
 
     def test_stale_sockets_are_replaced(self):
         self.rig.kill()
