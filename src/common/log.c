@@ -56,7 +56,11 @@ void log_line(enum log_level level, const char *fmt, ...)
 	m = vsnprintf(buf + n, room - (size_t)n, fmt, ap);
 	va_end(ap);
 	if (m > 0)
-		n += (size_t)m < room - (size_t)n ? m : (int)room - n - 1;
+		m = (size_t)m < room - (size_t)n ? m : (int)room - n - 1;
+	/* what others said must not look like a line of ours */
+	for (; m > 0; m--, n++)
+		if ((unsigned char)buf[n] < ' ' || buf[n] == 0x7f)
+			buf[n] = '?';
 	buf[n++] = '\n';
 	(void)!write(STDERR_FILENO, buf, (size_t)n);
 	errno = saved;

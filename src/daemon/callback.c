@@ -54,7 +54,10 @@ static void reply_idle(struct callback *cb)
 	_cleanup_close_ int tombstone = -1;
 	struct err err = {0};
 
-	if (inventory_tombstone_open(cb->vm->daemon->inventory, cb->vm->name,
+	if (cb->vm->gone)
+		err_set(&err, -RP_ENOVM, "there is no VM '%s'", cb->vm->name);
+	if (err.code ||
+	    inventory_tombstone_open(cb->vm->daemon->inventory, cb->vm->name,
 				     &tombstone, &err) < 0)
 		rpc_fail(cb->call, &err);
 	else

@@ -53,6 +53,12 @@ static int read_disk(struct inventory_entry *entry, json_t *json,
 	if (images_disk(entry, id))
 		return err_set(err, -RP_EPARAM, "two disks are called '%s'",
 			       id);
+	for (const char *c = path; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return err_set(err, -RP_EPARAM,
+				       "disk '%s': control characters in its "
+				       "path",
+				       id);
 	if (path[0] != '/')
 		return err_set(err, -RP_EPARAM,
 			       "disk '%s': the path '%s' does not begin with "

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -197,6 +198,17 @@ static int set_up(struct daemon *daemon, const struct options *options,
 	return 0;
 }
 
+/* Two descriptors for each VM, and those on their way. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int make_loop(struct daemon *daemon, struct err *err)
 {
 	sigset_t set;
@@ -223,6 +235,7 @@ static int run(struct daemon *daemon, struct err *err)
 {
 	int r = make_loop(daemon, err);
 
+	raise_limit();
 	if (r == 0)
 		define_clean_up(daemon);
 	if (r == 0)

@@ -108,6 +108,8 @@ class Definitions(Case):
             ('InvalidParameter', 'x' * 64, [a], {}),
             ('InvalidParameter', 'v', [], {}),
             ('InvalidParameter', 'v', [a], {'uuid': 'no'}),
+            ('InvalidParameter', 'v', [a], {'uuid': '\nrefpointd: audit x'}),
+            ('InvalidParameter', 'v', [rig.disk('new\nline')], {}),
             ('InvalidParameter', 'v', [a], {'owner': 'me'}),
             ('InvalidParameter', 'v', [a], {'hot_regions': 1 << 20}),
             ('InvalidParameter', 'v', [a], {'nonsense': 1}),
@@ -118,6 +120,8 @@ class Definitions(Case):
             e = rig.define_error(vm, paths, **more)
             self.assertEqual(e.name, name, e.message)
             self.nothing_left_of('v')
+        self.assertNotIn('\nrefpointd: audit x', rig.log_text())
+        self.assertIn('?refpointd: audit x', rig.log_text())
         for path in (odd, empty):
             self.assertIn(path, rig.define_error('v', [path]).message)
             self.nothing_left_of('v')
@@ -170,6 +174,16 @@ class Definitions(Case):
             self.assertEqual(rig.call('List')['vms'], [])
         rig.behave('v')
         rig.define('v', [path])
+
+    @unittest.skipUnless(os.geteuid() == 0, 'needs root')
+    def test_a_root_that_workers_cannot_reach_is_named(self):
+        rig = self.rig
+        path = rig.disk('a')
+        os.chmod(rig.top, 0o700)
+        e = rig.define_error('v', [path])
+        self.assertEqual(e.name, 'PermissionDenied')
+        self.assertIn(f'{rig.root}/lib/vms/v', e.message)
+        self.nothing_left_of('v')
 
     def test_a_definition_cut_short_is_removed_at_the_next_start(self):
         rig = self.rig
