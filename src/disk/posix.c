@@ -271,6 +271,11 @@ static struct posix_file *posix_file(const struct file *file)
 	return container_of(file, struct posix_file, file);
 }
 
+bool posix_is_file(const struct file *file)
+{
+	return file->ops == &posix_file_ops;
+}
+
 int posix_file_fd(const struct file *file)
 {
 	return posix_file(file)->fd;

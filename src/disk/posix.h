@@ -14,6 +14,9 @@ int posix_fs_new(int dirfd, const char *name, struct fs **ret_fs,
 int posix_file_new(int fd, const char *name, struct file **ret_file,
 		   struct err *err);
 
+/* Is it a file of this implementation? */
+bool posix_is_file(const struct file *file);
+
 /* The descriptor of a file of this implementation; still owned by it. */
 int posix_file_fd(const struct file *file);
 

@@ -19,9 +19,9 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "disk/faulty.h"
+#include "disk/posix.h"
 #include "track/internal.h"
-
-#define AHEAD 16 /* regions that a waiting request asks for at once */
 
 enum request_state {
 	REQUEST_IDLE,
@@ -45,6 +45,13 @@ uint64_t volume_bytes(const struct volume *volume)
 bool volume_can_discard(const struct volume *volume)
 {
 	return volume->geometry.can_discard;
+}
+
+int volume_fd(const struct volume *volume)
+{
+	struct file *file = faulty_file_inner(volume->image);
+
+	return posix_is_file(file) ? posix_file_fd(file) : -1;
 }
 
 static bool mutates(enum volume_op op)
@@ -251,21 +258,10 @@ static void bits_set(_Atomic uint64_t *bits, uint64_t first, uint64_t end)
 }
 
 /* With the volume's lock held. */
-static void region_want(struct volume *volume, uint32_t index)
-{
-	if (volume->regions[index].state != REGION_COLD ||
-	    volume->wanted_count >= volume->vm->system.hot_regions)
-		return;
-	volume->regions[index].state = REGION_WANTED;
-	volume->wanted[volume->wanted_count++] = index;
-}
-
-/* With the volume's lock held. */
 static void wait_for_region(struct volume *volume,
 			    struct volume_request *request, uint32_t index)
 {
-	uint32_t last =
-	    (uint32_t)((request->offset + request->length - 1) >> REGION_SHIFT);
+	struct region *region = &volume->regions[index];
 
 	request->state = REQUEST_WAITING;
 	request->waiting = NULL;
@@ -273,10 +269,11 @@ static void wait_for_region(struct volume *volume,
 	volume->waiters_end = &request->waiting;
 	if (!volume->waiting_since_ns)
 		volume->waiting_since_ns = track_monotonic_ns();
-	/* A long request will want its next regions too: they may as well
-	 * share the sync. */
-	for (uint32_t i = index; i <= last && i < index + AHEAD; i++)
-		region_want(volume, i);
+	if (region->state == REGION_COLD &&
+	    volume->wanted_count < volume->vm->system.hot_regions) {
+		region->state = REGION_WANTED;
+		volume->wanted[volume->wanted_count++] = index;
+	}
 }
 
 /* T1: false if the request must wait for its region; it is then on the
