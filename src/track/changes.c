@@ -48,6 +48,14 @@ static int no_point(const struct guid *id, struct err *err)
 	return err_set(err, -RP_ENOPOINT, "there is no point %s", text);
 }
 
+/* T10: whatever the live bits say. */
+static void judge_latch(struct vm *vm, struct accuracy_row *accuracy)
+{
+	if (atomic_load(&vm->latch) != LATCH_OFF)
+		accuracy_worsen(accuracy, ACCURACY_INVALID, "%s",
+				vm->latch_reason);
+}
+
 /* With the model's lock: which generations answer. */
 static int resolve(struct asking *ask, const struct guid *since,
 		   const struct guid *until, struct err *err)
@@ -88,6 +96,8 @@ static int resolve(struct asking *ask, const struct guid *since,
 		ask->sealed[ask->count].generation = g->generation;
 		ask->sealed[ask->count++].serial = g->serial;
 	}
+	if (!until)
+		judge_latch(vm, &ask->accuracy);
 	return 0;
 }
 
@@ -225,6 +235,49 @@ int vm_changes(struct vm *vm, uint32_t disk, const struct guid *since,
 	return r;
 }
 
+/* One region's words of both bitmaps together. */
+static bool live_words(const struct volume *volume, uint64_t region,
+		       uint64_t words[REGION_WORDS])
+{
+	uint64_t any = 0;
+
+	memset(words, 0, REGION_WORDS * sizeof(*words));
+	for (unsigned s = 0; s < 2; s++) {
+		const struct live_file *live = &volume->live[s];
+		uint64_t first = region * REGION_WORDS;
+
+		for (uint64_t w = first;
+		     volume->live_open[s] &&
+		     w < MIN(first + REGION_WORDS, live->words);
+		     w++)
+			any |= words[w - first] |=
+			    atomic_load_explicit(&live->bits[w],
+						 memory_order_relaxed);
+	}
+	return any != 0;
+}
+
+int vm_live_or(struct vm *vm, uint32_t disk, uint64_t serial, uint64_t offset,
+	       uint64_t length, struct blockset *set)
+{
+	uint64_t words[REGION_WORDS];
+	uint64_t region = offset >> REGION_SHIFT;
+	uint64_t end = MIN(div_round_up(offset + length, REGION_BYTES),
+			   blockset_regions(set));
+	int r = 0;
+
+	(void)pthread_rwlock_rdlock(&vm->maps);
+	(void)pthread_mutex_lock(&vm->model);
+	if (vm->serial != serial || !vm->attached)
+		r = -EAGAIN;
+	(void)pthread_mutex_unlock(&vm->model);
+	for (; r == 0 && region < end; region++)
+		if (live_words(&vm->volumes[disk], region, words))
+			r = blockset_add_words(set, region, words);
+	(void)pthread_rwlock_unlock(&vm->maps);
+	return r;
+}
+
 static uint64_t count_live(struct volume *volume)
 {
 	uint64_t n = 0;
@@ -253,6 +306,7 @@ int vm_disk_status(struct vm *vm, uint32_t disk,
 	(void)pthread_rwlock_rdlock(&vm->maps);
 	(void)pthread_mutex_lock(&vm->model);
 	status.accuracy = model_open_generation(vm)->accuracy[disk];
+	judge_latch(vm, &status.accuracy);
 	status.hot_regions_max = vm->system.hot_regions;
 	status.tracking_bytes = tracking_bytes(vm, disk);
 	(void)pthread_mutex_unlock(&vm->model);

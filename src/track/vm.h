@@ -170,6 +170,11 @@ int vm_changes(struct vm *vm, uint32_t disk, const struct guid *since,
 /* A number that changes when an earlier answer "until now" may not be reused
  * with the live bits alone: a point was made or destroyed. */
 uint64_t vm_changes_serial(struct vm *vm);
+/* Any thread, also a queue's: ORs into SET, an answer "until now" asked for
+ * after SERIAL was read, the live bits of the regions that [offset, offset +
+ * length) touches.  -EAGAIN if SERIAL holds no more. */
+int vm_live_or(struct vm *vm, uint32_t disk, uint64_t serial, uint64_t offset,
+	       uint64_t length, struct blockset *set);
 
 struct vm_disk_status {
 	struct accuracy_row accuracy; /* of the open generation */
