@@ -208,9 +208,15 @@ static const int fcntl_commands[] = {F_GETFD,    F_SETFD,         F_GETFL,
 				     F_SETFL,    F_DUPFD_CLOEXEC, F_OFD_SETLK,
 				     F_OFD_GETLK};
 
+/* Linux 5.15; a C library's headers may be older. */
+#ifndef BLKGETDISKSEQ
+#define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t)
+#endif
+
 static const unsigned long ioctl_requests[] = {
-    FIONREAD, BLKGETSIZE64, BLKSSZGET,  BLKPBSZGET, BLKROGET,        BLKIOMIN,
-    BLKIOOPT, BLKDISCARD,   BLKZEROOUT, BLKFLSBUF,  BLKDISCARDZEROES};
+    FIONREAD,   BLKGETSIZE64, BLKSSZGET,        BLKPBSZGET,
+    BLKROGET,   BLKIOMIN,     BLKIOOPT,         BLKDISCARD,
+    BLKZEROOUT, BLKFLSBUF,    BLKDISCARDZEROES, BLKGETDISKSEQ};
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
