@@ -26,9 +26,7 @@ static bool is_ours(const struct stat *st)
 
 static int refuse(const struct walk *w, struct err *err)
 {
-	return err_set(err, -RP_EDENIED,
-		       "others may replace '%s': close it to them, or define "
-		       "the VM anew",
+	return err_set(err, -RP_EDENIED, "others may replace '%s'",
 		       w->at[0] ? w->at : "/");
 }
 

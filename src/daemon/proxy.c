@@ -127,17 +127,6 @@ static const struct route *route_of(const struct request *request)
 	return route;
 }
 
-/* A listener that nobody will serve would keep guests waiting for ever. */
-static void fail(struct request *request, const struct err *err)
-{
-	struct vm *vm = request->vm;
-
-	if (route_of(request)->needs == NEEDS_IMAGES && !vm->entry.serve &&
-	    !vm->serving)
-		vm_close_listener(vm);
-	request_fail(request, err);
-}
-
 /* ---- Points after a change -------------------------------------------------
  */
 
@@ -235,7 +224,7 @@ static void on_status(void *arg, const struct err *err, json_t *parameters,
 
 	request->link = NULL;
 	if (err->code)
-		fail(request, err);
+		request_fail(request, err);
 	else
 		request_reply_text(request, text, bytes);
 }
@@ -269,7 +258,7 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 		return;
 	if (err->code) {
 		if (!try_again(request, err))
-			fail(request, err);
+			request_fail(request, err);
 		return;
 	}
 	if (route->succeeded &&
@@ -292,7 +281,7 @@ static void send(struct request *request, json_t *parameters, const int *fds,
 		      route->changes ? 0 : route->ms, on_answer, request,
 		      &request->link, &err) < 0 &&
 	    !try_again(request, &err))
-		fail(request, &err);
+		request_fail(request, &err);
 }
 
 static void on_images(void *arg, struct images *images, const struct err *why)
@@ -316,7 +305,7 @@ static void on_images(void *arg, struct images *images, const struct err *why)
 		memcpy(fds, images->fds, images->n * sizeof(int));
 	if (err.code) {
 		json_decref(parameters);
-		fail(request, &err);
+		request_fail(request, &err);
 		return;
 	}
 	images_note(images, &vm->entry, disk);
@@ -339,7 +328,7 @@ static void ask_with_images(struct request *request, const char *disk)
 
 	if (images_open(request->daemon, &request->vm->entry, disk, on_images,
 			request, &err) < 0)
-		fail(request, &err);
+		request_fail(request, &err);
 }
 
 static void on_ready(void *arg, const struct err *err)
@@ -355,7 +344,7 @@ static void on_ready(void *arg, const struct err *err)
 	if (!why.code && route->needs == NEEDS_ONE_IMAGE && !disk)
 		err_set(&why, -RP_EPARAM, "'disk' must be given");
 	if (why.code)
-		fail(request, &why);
+		request_fail(request, &why);
 	else if (route->needs == NEEDS_IMAGES ||
 		 (route->needs == NEEDS_IMAGES_IF_IDLE &&
 		  !request->vm->serving))
@@ -415,7 +404,7 @@ static bool answered_here(struct request *request)
 
 	if (unserve && !vm->entry.serve && !vm->serving) {
 		err_set(&err, -RP_ESTATE, "'%s' is not served", vm->name);
-		fail(request, &err);
+		request_fail(request, &err);
 		return true;
 	}
 	if (vm->worker != WORKER_BACKOFF)

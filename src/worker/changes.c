@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answer to Changes: lists of extents, possibly many millions of them,
+ * written by hand in pieces of EXTENTS_PER_REPLY, and no faster than they are
+ * read.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/blockset.h"
+#include "common/cleanup.h"
+#include "worker/worker.h"
+
+#define EXTENTS_PER_REPLY 4096
+/* For a caller that takes one reply only. */
+#define EXTENTS_PER_ANSWER 15000
+#define BACKLOG_BYTES      (256u << 10)
+#define EXTENT_TEXT_BYTES  64
+#define DISK_TEXT_BYTES    2048
+
+struct one_disk {
+	char id[DISK_ID_BYTES];
+	struct accuracy_row accuracy;
+	struct blockset *set;
+	uint64_t start, end; /* what was asked for; start a whole block */
+	uint64_t changed;    /* bytes in it */
+	uint64_t extents;
+};
+
+struct changes {
+	struct changes_request request;
+	struct rpc_call *call;
+	uint32_t n;
+	uint32_t disk; /* next to be told ... */
+	uint64_t at;   /* ... from this offset on */
+	struct one_disk disks[];
+};
+
+/* ---- Asking
+ * ------------------------------------------------------------------ */
+
+/* The next extent at or after AT within what was asked for. */
+static bool next_extent(const struct one_disk *d, uint64_t at,
+			uint64_t *ret_offset, uint64_t *ret_end)
+{
+	uint64_t first, end;
+
+	at = MAX(at, d->start);
+	if (at >= d->end ||
+	    !blockset_next(d->set, at >> BLOCK_SHIFT, &first, &end) ||
+	    first << BLOCK_SHIFT >= d->end)
+		return false;
+	*ret_offset = first << BLOCK_SHIFT;
+	*ret_end = MIN(end << BLOCK_SHIFT, d->end);
+	return true;
+}
+
+static void measure(struct one_disk *d)
+{
+	uint64_t at = 0, offset;
+
+	while (next_extent(d, at, &offset, &at)) {
+		d->changed += at - offset;
+		d->extents++;
+	}
+}
+
+static int ask_disk(struct vm *vm, uint32_t disk,
+		    const struct changes_request *q, struct one_disk *d,
+		    struct err *err)
+{
+	struct vm_changes c = {0};
+	int r = vm_changes(vm, disk, &q->since, q->has_until ? &q->until : NULL,
+			   &c, err);
+
+	if (r < 0)
+		return r;
+	memcpy(d->id, vm_disk(vm, disk)->id, sizeof(d->id));
+	d->accuracy = c.accuracy;
+	d->set = c.set;
+	d->end = c.bytes;
+	d->start = q->offset < c.bytes
+		       ? q->offset & ~(uint64_t)(BLOCK_BYTES - 1)
+		       : c.bytes;
+	if (q->length < c.bytes && q->offset < c.bytes - q->length)
+		d->end =
+		    MIN(round_up(q->offset + q->length, BLOCK_BYTES), c.bytes);
+	measure(d);
+	return 0;
+}
+
+int changes_ask(struct vm *vm, const struct changes_request *request,
+		struct changes **ret_changes, struct err *err)
+{
+	uint32_t first = 0, n = vm_disk_count(vm);
+	struct changes *changes;
+	int r = 0;
+
+	if (request->has_disk) {
+		r = vm_disk_find(vm, request->disk, err);
+		if (r < 0)
+			return r;
+		first = (uint32_t)r;
+		n = 1;
+	}
+	changes = calloc(1, sizeof(*changes) + n * sizeof(changes->disks[0]));
+	if (!changes)
+		return err_set(err, -ENOMEM, "changes");
+	changes->request = *request;
+	changes->n = n;
+	r = 0;
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = ask_disk(vm, first + i, request, &changes->disks[i], err);
+	if (r < 0) {
+		changes_free(changes);
+		return r;
+	}
+	*ret_changes = changes;
+	return 0;
+}
+
+struct changes *changes_free(struct changes *changes)
+{
+	if (!changes)
+		return NULL;
+	for (uint32_t i = 0; i < changes->n; i++)
+		blockset_free(changes->disks[i].set);
+	free(changes);
+	return NULL;
+}
+
+/* ---- Writing
+ * ----------------------------------------------------------------- */
+
+struct text {
+	char *at;
+	size_t length;
+	size_t room;
+};
+
+static void add(struct text *text, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void add(struct text *text, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	text->length += (size_t)vsnprintf(text->at + text->length,
+					  text->room - text->length, fmt, ap);
+	va_end(ap);
+}
+
+/* Reasons may hold what a path held. */
+static void add_string(struct text *text, const char *name, const char *value)
+{
+	json_t *json = json_string(value);
+	_cleanup_free_ char *encoded =
+	    json_dumps(json, JSON_ENCODE_ANY | JSON_COMPACT);
+
+	json_decref(json);
+	add(text, "\"%s\":%s,", name, encoded ? encoded : "\"\"");
+}
+
+static void add_guid(struct text *text, const char *name,
+		     const struct guid *guid)
+{
+	char id[GUID_TEXT_BYTES];
+
+	guid_format(guid, id);
+	add(text, "\"%s\":\"%s\",", name, id);
+}
+
+/* One entry of `disks`, with up to MAX extents; true once it is complete. */
+static bool add_disk(struct changes *changes, struct text *text, uint64_t *max)
+{
+	const struct one_disk *d = &changes->disks[changes->disk];
+	uint64_t offset, end;
+	bool first = true, more;
+
+	add(text, "{\"id\":\"%s\",\"accuracy\":\"%s\",", d->id,
+	    accuracy_name(d->accuracy.accuracy));
+	add_string(text, "reason", d->accuracy.reason);
+	add(text,
+	    "\"widened_bytes\":%" PRIu64
+	    ",\"granularity_bytes\":%u,\"changed_bytes\":%" PRIu64
+	    ",\"extents\":[",
+	    d->accuracy.widened_bytes, BLOCK_BYTES, d->changed);
+	while ((more = next_extent(d, changes->at, &offset, &end)) && *max) {
+		add(text, "%s{\"offset\":%" PRIu64 ",\"length\":%" PRIu64 "}",
+		    first ? "" : ",", offset, end - offset);
+		first = false;
+		changes->at = end;
+		--*max;
+	}
+	add(text, "]}");
+	return !more;
+}
+
+/* The next reply; false if there is no memory for it. */
+static bool write_reply(struct changes *changes, uint64_t max,
+			struct text *text)
+{
+	bool first = true;
+
+	text->room = 512 + (changes->n - changes->disk) * DISK_TEXT_BYTES +
+		     max * EXTENT_TEXT_BYTES;
+	text->length = 0;
+	text->at = malloc(text->room);
+	if (!text->at)
+		return false;
+	add(text, "{\"parameters\":{");
+	add_guid(text, "since", &changes->request.since);
+	if (changes->request.has_until)
+		add_guid(text, "until", &changes->request.until);
+	else
+		add(text, "\"until\":null,");
+	add(text, "\"disks\":[");
+	while (changes->disk < changes->n && (first || max)) {
+		add(text, "%s", first ? "" : ",");
+		first = false;
+		if (!add_disk(changes, text, &max))
+			break;
+		changes->disk++;
+		changes->at = 0;
+	}
+	add(text, "]}%s}",
+	    changes->disk < changes->n ? ",\"continues\":true" : "");
+	return true;
+}
+
+/* ---- Sending
+ * ----------------------------------------------------------------- */
+
+static void on_hangup(void *arg)
+{
+	struct changes *changes = arg;
+	struct rpc_call *call = changes->call;
+	struct err err = {0};
+
+	err_set(&err, -RP_ECANCELLED, "the caller went away");
+	rpc_fail(call, &err);
+	changes_free(changes);
+}
+
+static void fail(struct changes *changes, int code, const char *why)
+{
+	struct rpc_call *call = changes->call;
+	struct err err = {0};
+
+	err_set(&err, code, "%s", why);
+	rpc_call_on_hangup(call, NULL, NULL);
+	changes_free(changes);
+	rpc_fail(call, &err);
+}
+
+static void produce(void *arg)
+{
+	struct changes *changes = arg;
+	uint64_t max = rpc_call_more(changes->call) ? EXTENTS_PER_REPLY
+						    : EXTENTS_PER_ANSWER;
+
+	while (rpc_call_backlog(changes->call) <= BACKLOG_BYTES) {
+		struct rpc_call *call = changes->call;
+		struct text text;
+		bool continues;
+
+		if (!write_reply(changes, max, &text)) {
+			fail(changes, -ENOMEM, "changes");
+			return;
+		}
+		continues = changes->disk < changes->n;
+		if (!continues) {
+			rpc_call_on_hangup(call, NULL, NULL);
+			rpc_call_on_drained(call, NULL, NULL);
+			changes_free(changes);
+		}
+		rpc_reply_text(call, text.at, text.length, continues);
+		free(text.at);
+		if (!continues)
+			return;
+	}
+}
+
+static uint64_t count_extents(const struct changes *changes)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < changes->n; i++)
+		n += changes->disks[i].extents;
+	return n;
+}
+
+void changes_send(struct changes *changes, struct rpc_call *call)
+{
+	changes->call = call;
+	if (!rpc_call_more(call) &&
+	    count_extents(changes) > EXTENTS_PER_ANSWER) {
+		fail(changes, -RP_ELIMIT,
+		     "there are too many extents for one reply: call with "
+		     "\"more\", or restrict offset and length");
+		return;
+	}
+	rpc_call_on_hangup(call, on_hangup, changes);
+	rpc_call_on_drained(call, produce, changes);
+	produce(changes);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/engine.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "nbd/server.h"
+#include "worker/hooks.h"
+#include "worker/view.h"
+
+#define RING_ENTRIES 256
+
+struct engine {
+	struct nbd_host host;
+	struct ring *ring;
+	struct ioq *ioq;
+	struct nbd_server *server;
+	struct views *views;
+	pthread_t thread;
+
+	/* The ring's thread only; set while nothing is served. */
+	struct vm *vm;
+	struct track_queue *queue;
+	struct volume *volumes[DISKS_PER_VM_MAX];
+	unsigned count;
+	struct ring_op tick;
+	bool ticking;
+
+	_Atomic unsigned connected[DISKS_PER_VM_MAX];
+	_Atomic uint64_t inflight;
+
+	pthread_mutex_t lock; /* for answers of the ring's thread */
+	pthread_cond_t answered;
+	bool answer;
+	struct err start; /* of the thread */
+};
+
+/* ---- The NBD server's host ------------------------------------------------
+ */
+
+static struct engine *engine_of(struct nbd_host *host)
+{
+	return container_of(host, struct engine, host);
+}
+
+static unsigned host_count(struct nbd_host *host)
+{
+	return engine_of(host)->count;
+}
+
+static struct volume *host_volume(struct nbd_host *host, unsigned index)
+{
+	return engine_of(host)->volumes[index];
+}
+
+static uint32_t ordinal(const struct engine *engine,
+			const struct volume *volume)
+{
+	uint32_t i = 0;
+
+	while (engine->volumes[i] != volume)
+		i++;
+	return i;
+}
+
+struct naming {
+	void (*fn)(void *arg, const char *point);
+	void *arg;
+};
+
+static int name_point(void *arg, const struct point_row *row)
+{
+	struct naming *naming = arg;
+	char text[GUID_TEXT_BYTES];
+
+	guid_format(&row->id, text);
+	naming->fn(naming->arg, text);
+	return 0;
+}
+
+static void host_points(struct nbd_host *host, struct volume *volume,
+			void (*fn)(void *arg, const char *point), void *arg)
+{
+	struct naming naming = {fn, arg};
+
+	(void)vm_points(engine_of(host)->vm, name_point, &naming);
+}
+
+static int host_view_open(struct nbd_host *host, struct volume *volume,
+			  const char *point, struct nbd_view **ret_view,
+			  struct err *err)
+{
+	struct engine *engine = engine_of(host);
+
+	return view_open(engine->views, engine->vm, ordinal(engine, volume),
+			 point, ret_view, err);
+}
+
+static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
+			     uint64_t offset, uint64_t length,
+			     struct nbd_extent *extents, int max)
+{
+	return view_extents(view, offset, length, extents, max);
+}
+
+static void host_view_close(struct nbd_host *host, struct nbd_view *view)
+{
+	view_close(view);
+}
+
+static void host_attached(struct nbd_host *host, struct volume *volume,
+			  bool attached)
+{
+	struct engine *engine = engine_of(host);
+	_Atomic unsigned *n = &engine->connected[ordinal(engine, volume)];
+
+	if (attached)
+		atomic_fetch_add(n, 1);
+	else
+		atomic_fetch_sub(n, 1);
+}
+
+static const struct nbd_host host_ops = {
+    .count = host_count,
+    .volume = host_volume,
+    .points = host_points,
+    .view_open = host_view_open,
+    .view_extents = host_view_extents,
+    .view_close = host_view_close,
+    .attached = host_attached,
+};
+
+/* ---- The thread -----------------------------------------------------------
+ */
+
+static void tell(struct engine *engine)
+{
+	(void)pthread_mutex_lock(&engine->lock);
+	engine->answer = true;
+	(void)pthread_cond_signal(&engine->answered);
+	(void)pthread_mutex_unlock(&engine->lock);
+}
+
+static void await(struct engine *engine)
+{
+	(void)pthread_mutex_lock(&engine->lock);
+	while (!engine->answer)
+		(void)pthread_cond_wait(&engine->answered, &engine->lock);
+	engine->answer = false;
+	(void)pthread_mutex_unlock(&engine->lock);
+}
+
+static void turn(void *arg)
+{
+	struct engine *engine = arg;
+
+	atomic_store_explicit(&engine->inflight,
+			      nbd_server_inflight(engine->server),
+			      memory_order_relaxed);
+}
+
+static void *engine_run(void *arg)
+{
+	struct engine *engine = arg;
+	struct err err = {0};
+	int r = ring_enable(engine->ring, &err);
+
+	if (r == 0)
+		r = hooks_ioq(engine->ring, &engine->ioq, &err);
+	engine->start = err;
+	tell(engine);
+	if (r < 0)
+		return NULL;
+	r = ring_run(engine->ring, &err);
+	/* Requests are lost with it: as good as dead, and better dead, for
+	 * then there will be another. */
+	if (r < 0) {
+		log_error("the ring ended: %s", err.text);
+		_exit(EXIT_FAILED);
+	}
+	return NULL;
+}
+
+static int start_thread(struct engine *engine, struct err *err)
+{
+	int r = pthread_create(&engine->thread, NULL, engine_run, engine);
+
+	if (r)
+		return err_set(err, -r, "start a thread");
+	(void)pthread_setname_np(engine->thread, "ring");
+	await(engine);
+	if (engine->start.code == 0)
+		return 0;
+	(void)pthread_join(engine->thread, NULL);
+	*err = engine->start;
+	return err->code;
+}
+
+static void tick(struct ring_op *op, int result, unsigned cqe_flags);
+
+static void release(struct engine *engine)
+{
+	views_free(engine->views);
+	nbd_server_free(engine->server);
+	ring_free(engine->ring);
+	(void)pthread_cond_destroy(&engine->answered);
+	(void)pthread_mutex_destroy(&engine->lock);
+	free(engine);
+}
+
+int engine_new(struct engine **ret_engine, struct err *err)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	int r;
+
+	if (!engine)
+		return err_set(err, -ENOMEM, "engine");
+	engine->host = host_ops;
+	engine->tick.done = tick;
+	(void)pthread_mutex_init(&engine->lock, NULL);
+	(void)pthread_cond_init(&engine->answered, NULL);
+	r = ring_new(RING_ENTRIES, &engine->ring, err);
+	if (r == 0)
+		r = nbd_server_new(engine->ring, &engine->host, &engine->server,
+				   err);
+	if (r == 0)
+		r = views_new(&engine->views, err);
+	if (r == 0) {
+		engine->ioq = ring_ioq(engine->ring);
+		ring_on_turn(engine->ring, turn, engine);
+		r = start_thread(engine, err);
+	}
+	if (r < 0) {
+		release(engine);
+		return r;
+	}
+	*ret_engine = engine;
+	return 0;
+}
+
+struct engine *engine_free(struct engine *engine)
+{
+	if (!engine)
+		return NULL;
+	ring_stop(engine->ring);
+	(void)pthread_join(engine->thread, NULL);
+	release(engine);
+	return NULL;
+}
+
+/* ---- Serving --------------------------------------------------------------
+ */
+
+static void tick(struct ring_op *op, int result, unsigned cqe_flags)
+{
+	struct engine *engine = container_of(op, struct engine, tick);
+
+	engine->ticking = engine->queue != NULL;
+	if (!engine->ticking)
+		return;
+	vm_tick(engine->queue);
+	ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
+}
+
+struct start {
+	struct ring_task task;
+	struct engine *engine;
+	struct vm *vm;
+	struct track_queue *queue;
+	int listen_fd;
+};
+
+static void begin(struct ring_task *task)
+{
+	struct start *start = container_of(task, struct start, task);
+	struct engine *engine = start->engine;
+
+	engine->vm = start->vm;
+	engine->queue = start->queue;
+	engine->count = vm_disk_count(start->vm);
+	for (uint32_t i = 0; i < engine->count; i++)
+		engine->volumes[i] = vm_volume(start->vm, i, start->queue);
+	if (!engine->ticking)
+		ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
+	engine->ticking = true;
+	nbd_server_listen(engine->server, start->listen_fd);
+	tell(engine);
+}
+
+static void post(void *arg, struct ring_task *task)
+{
+	ring_post(((struct engine *)arg)->ring, task);
+}
+
+int engine_serve(struct engine *engine, struct vm *vm, int listen_fd,
+		 struct err *err)
+{
+	struct start start = {.task = {.run = begin},
+			      .engine = engine,
+			      .vm = vm,
+			      .listen_fd = listen_fd};
+
+	start.queue = vm_queue_new(vm, engine->ioq, post, engine);
+	if (!start.queue)
+		return err_set(err, -ENOMEM, "queue");
+	ring_post(engine->ring, &start.task);
+	await(engine);
+	return 0;
+}
+
+static void drained(void *arg)
+{
+	struct engine *engine = arg;
+
+	assert(vm_queue_inflight(engine->queue) == 0);
+	engine->vm = NULL;
+	engine->queue = NULL;
+	engine->count = 0;
+	tell(engine);
+}
+
+static void drain(struct ring_task *task)
+{
+	struct start *start = container_of(task, struct start, task);
+
+	nbd_server_drain(start->engine->server, drained, start->engine);
+}
+
+void engine_drain(struct engine *engine)
+{
+	struct start start = {.task = {.run = drain}, .engine = engine};
+
+	ring_post(engine->ring, &start.task);
+	await(engine);
+	views_settle(engine->views);
+}
+
+unsigned engine_connected(struct engine *engine, uint32_t disk)
+{
+	return atomic_load(&engine->connected[disk]);
+}
+
+uint64_t engine_inflight_bytes(struct engine *engine)
+{
+	return atomic_load_explicit(&engine->inflight, memory_order_relaxed);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/hooks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/bytes.h"
+#include "disk/faulty.h"
+#include "track/vm.h"
+
+/* They live as long as the process. */
+static struct faults *store, *memory, *io;
+
+int hooks_init(struct err *err)
+{
+	static const struct {
+		const char *variable;
+		struct faults **faults;
+	} all[] = {
+	    {"REFPOINT_FAULTS_STORE", &store},
+	    {"REFPOINT_FAULTS_MEMORY", &memory},
+	    {"REFPOINT_FAULTS_IO", &io},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		const char *rules = getenv(all[i].variable);
+
+		if (rules && *rules &&
+		    faults_new(rules, all[i].faults, err) < 0)
+			return err_wrap(err, "%s", all[i].variable);
+	}
+	return 0;
+}
+
+unsigned hooks_attach_flags(void)
+{
+	const char *tracking = getenv("REFPOINT_TRACKING");
+
+	return tracking && strcmp(tracking, "off") == 0 ? VM_ATTACH_UNTRACKED
+							: 0;
+}
+
+int hooks_store(struct fs **fs, struct err *err)
+{
+	return store ? faulty_fs_new(store, *fs, fs, err) : 0;
+}
+
+int hooks_memory(struct fs **fs, struct err *err)
+{
+	return memory ? faulty_fs_new(memory, *fs, fs, err) : 0;
+}
+
+int hooks_image(struct file **file, struct err *err)
+{
+	return io ? faulty_file_new(io, *file, file, err) : 0;
+}
+
+int hooks_ioq(struct ring *ring, struct ioq **ioq, struct err *err)
+{
+	return io ? faulty_ioq_new(io, ring, *ioq, ioq, err) : 0;
+}

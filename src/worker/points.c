@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making, listing, asking and destroying points. */
+#include <stdio.h>
+#include <string.h>
+
+#include "worker/request.h"
+
+/* ---- Create
+ * ------------------------------------------------------------------ */
+
+/* jansson has seen to it that it is UTF-8; U+0080 to U+009F are two bytes. */
+static bool has_controls(const char *text)
+{
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+			return true;
+	return false;
+}
+
+static int read_kind(const char *type, const char *consistency,
+		     struct vm_point_request *create, struct err *err)
+{
+	if (strcmp(type, "rct") == 0)
+		create->type = POINT_RCT;
+	else if (strcmp(type, "log") == 0)
+		create->type = POINT_LOG;
+	else
+		return err_set(err, -RP_ETYPE,
+			       "'%.32s' is no type of point: rct or log", type);
+	if (strcmp(consistency, "crash") == 0)
+		create->consistency = CONSISTENCY_CRASH;
+	else if (strcmp(consistency, "application") == 0)
+		create->consistency = CONSISTENCY_APPLICATION;
+	else
+		return err_set(err, -RP_EPARAM,
+			       "'%.32s' is no consistency: crash or "
+			       "application",
+			       consistency);
+	return 0;
+}
+
+static int read_images(struct request *request, json_t *list, struct err *err)
+{
+	if (!list || json_array_size(list) == 0)
+		return 0;
+	return images_read(list, request->fds, request->n_fds, &request->images,
+			   err);
+}
+
+int read_create(struct request *request, json_t *parameters, struct err *err)
+{
+	const char *type = "rct", *consistency = "crash", *label = "";
+	const char *id = "";
+	uint64_t timeout_ms = 0;
+	json_t *images = NULL;
+	const struct rpc_field fields[] = {
+	    {"type", RPC_STRING, false, 0, &type, NULL},
+	    {"consistency", RPC_STRING, false, 0, &consistency, NULL},
+	    {"label", RPC_STRING, false, LABEL_BYTES, &label, NULL},
+	    {"request_id", RPC_STRING, false, REQUEST_ID_BYTES, &id, NULL},
+	    {"timeout_ms", RPC_UINT, false, 0, &timeout_ms, NULL},
+	    {"images", RPC_ARRAY, false, DISKS_PER_VM_MAX, &images, NULL},
+	    {0}};
+	struct vm_point_request *create = &request->create;
+	struct guid guid;
+	int r = rpc_read_fields(parameters, fields, err);
+
+	if (r == 0)
+		r = read_kind(type, consistency, create, err);
+	if (r == 0 && has_controls(label))
+		r = err_set(err, -RP_EPARAM,
+			    "'label' has control characters in it");
+	if (r == 0 && *id && !guid_parse(id, &guid))
+		r = err_set(err, -RP_EPARAM, "'request_id' is no UUID");
+	if (r == 0 && timeout_ms > 86400000)
+		r = err_set(err, -RP_EPARAM,
+			    "'timeout_ms' is longer than a day");
+	if (r == 0)
+		r = read_images(request, images, err);
+	if (r < 0)
+		return r;
+	(void)strcpy(create->label, label);
+	if (*id)
+		guid_format(&guid, create->request_id);
+	create->timeout_ms = (uint32_t)timeout_ms;
+	return 0;
+}
+
+static int create(struct worker *worker, void *arg, struct err *err)
+{
+	struct request *request = arg;
+	struct point_row point;
+	int r = vm_point_create(worker->vm, &request->create, &point, err);
+
+	if (r == 0)
+		request->reply =
+		    json_pack("{s:o}", "point", point_json(worker->vm, &point));
+	return r;
+}
+
+/* FN with the disks attached: as they are, or for this alone. */
+static int run_attached(struct request *request,
+			int (*fn)(struct worker *worker, void *arg,
+				  struct err *err),
+			struct err *err)
+{
+	struct worker *worker = request->worker;
+	struct images *images = request->images;
+
+	if (vm_attached(worker->vm))
+		return fn(worker, request, err);
+	if (!images)
+		return err_set(err, -RP_ESTATE,
+			       "'%s' is not served, and no images came",
+			       worker->name);
+	request->images = NULL;
+	return worker_with_images(worker, images, fn, request, err);
+}
+
+int run_create(struct request *request, struct err *err)
+{
+	int r = worker_check_defined(request->worker, err);
+
+	return r < 0 ? r : run_attached(request, create, err);
+}
+
+/* ---- Destroy, Points -------------------------------------------------------
+ */
+
+static int read_point(const char *text, struct guid *ret_point, struct err *err)
+{
+	if (guid_parse(text, ret_point))
+		return 0;
+	return err_set(err, -RP_ENOPOINT, "there is no point '%.64s'", text);
+}
+
+int read_destroy(struct request *request, json_t *parameters, struct err *err)
+{
+	const char *point = NULL;
+	const struct rpc_field fields[] = {
+	    {"point", RPC_STRING, true, 0, &point, NULL}, {0}};
+	int r = rpc_read_fields(parameters, fields, err);
+
+	return r < 0 ? r : read_point(point, &request->point, err);
+}
+
+int run_destroy(struct request *request, struct err *err)
+{
+	int r = worker_check_defined(request->worker, err);
+
+	if (r == 0)
+		r = vm_point_destroy(request->worker->vm, &request->point, err);
+	return r;
+}
+
+struct listing {
+	struct vm *vm;
+	json_t *points;
+};
+
+static int list_point(void *arg, const struct point_row *row)
+{
+	struct listing *listing = arg;
+
+	return json_array_append_new(listing->points,
+				     point_json(listing->vm, row)) < 0
+		   ? -ENOMEM
+		   : 0;
+}
+
+int run_points(struct request *request, struct err *err)
+{
+	struct listing listing = {request->worker->vm, json_array()};
+	int r = worker_check_defined(request->worker, err);
+
+	if (r == 0 && vm_points(listing.vm, list_point, &listing) < 0)
+		r = err_set(err, -ENOMEM, "points");
+	if (r == 0)
+		request->reply = json_pack("{s:O}", "points", listing.points);
+	json_decref(listing.points);
+	return r;
+}
+
+/* ---- Changes ----------------------------------------------------------------
+ */
+
+int read_changes(struct request *request, json_t *parameters, struct err *err)
+{
+	struct changes_request *ask = &request->ask;
+	const char *since = NULL, *until = NULL, *disk = "";
+	json_t *images = NULL;
+	const struct rpc_field fields[] = {
+	    {"since", RPC_STRING, true, 0, &since, NULL},
+	    {"until", RPC_STRING, false, 0, &until, &ask->has_until},
+	    {"disk", RPC_STRING, false, DISK_ID_BYTES, &disk, &ask->has_disk},
+	    {"offset", RPC_UINT, false, 0, &ask->offset, NULL},
+	    {"length", RPC_UINT, false, 0, &ask->length, NULL},
+	    {"images", RPC_ARRAY, false, DISKS_PER_VM_MAX, &images, NULL},
+	    {0}};
+	int r;
+
+	ask->length = UINT64_MAX;
+	r = rpc_read_fields(parameters, fields, err);
+	if (r == 0)
+		r = read_point(since, &ask->since, err);
+	if (r == 0 && ask->has_until)
+		r = read_point(until, &ask->until, err);
+	if (r == 0)
+		r = read_images(request, images, err);
+	if (r == 0)
+		(void)strcpy(ask->disk, disk);
+	return r;
+}
+
+static int ask_changes(struct worker *worker, void *arg, struct err *err)
+{
+	struct request *request = arg;
+
+	return changes_ask(worker->vm, &request->ask, &request->changes, err);
+}
+
+int run_changes(struct request *request, struct err *err)
+{
+	int r = worker_check_defined(request->worker, err);
+
+	if (r < 0)
+		return r;
+	/* images only come with questions up to now, in LANE_CONTROL */
+	if (request->images)
+		return run_attached(request, ask_changes, err);
+	return ask_changes(request->worker, request, err);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A call on its way: read on the event loop, done by a job, answered on the
+ * loop.
+ */
+#ifndef WORKER_REQUEST_H
+#define WORKER_REQUEST_H
+
+#include "worker/worker.h"
+
+struct request;
+
+struct method {
+	enum lane lane;
+	bool transition; /* while one waits or runs, what changes is refused */
+	/* On the loop, may be NULL: nothing to read.  Everything checkable
+	 * without the vm is checked here. */
+	int (*read)(struct request *request, json_t *parameters,
+		    struct err *err);
+	/* By the job; sets REPLY (NULL: {}), or CHANGES. */
+	int (*run)(struct request *request, struct err *err);
+};
+
+struct definition; /* define.c */
+
+struct request {
+	struct job job;
+	struct worker *worker;
+	const struct method *method;
+	struct rpc_call *call; /* NULL: it is our own */
+	struct err err;
+	json_t *reply;
+	struct changes *changes;
+	int fds[RPC_FDS_MAX]; /* that came; -1 once taken */
+	unsigned n_fds;
+	struct images *images; /* NULL: none came */
+	int listener;
+	char disk[DISK_ID_BYTES];
+	uint64_t bytes;
+	struct guid point;
+	struct vm_point_request create;
+	struct changes_request ask;
+	struct definition *definition;
+};
+
+/* Frees what the request still holds. */
+void request_free(struct request *request);
+
+/* ---- define.c ---------------------------------------------------------------
+ */
+
+int read_initialize(struct request *request, json_t *parameters,
+		    struct err *err);
+int run_initialize(struct request *request, struct err *err);
+int run_definition(struct request *request, struct err *err);
+void definition_free(struct definition *definition);
+
+/* ---- points.c
+ * ---------------------------------------------------------------- */
+
+int read_create(struct request *request, json_t *parameters, struct err *err);
+int run_create(struct request *request, struct err *err);
+int read_destroy(struct request *request, json_t *parameters, struct err *err);
+int run_destroy(struct request *request, struct err *err);
+int run_points(struct request *request, struct err *err);
+int read_changes(struct request *request, json_t *parameters, struct err *err);
+int run_changes(struct request *request, struct err *err);
+
+#endif

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker on a store and on disks that fail, by refpoint-worker-faulty."""
+import os
+import unittest
+
+import nbd
+
+from workertest import BLOCK, FAULTY, MIB, Case, World, blocks, wait_until
+
+
+class Faults(Case):
+    def faulty(self, **environment):
+        w = self.world()
+        w.start()
+        w.initialize()
+        w.kill()
+        w.start(FAULTY, **environment)
+        return w
+
+    def test_a_slow_disk_makes_nothing_wrong(self):
+        w = self.faulty(REFPOINT_FAULTS_IO='write:delay=5ms;sync:delay=5ms')
+        w.serve()
+        point = w.create()
+        guest = w.guest('root')
+        for i in range(5):
+            guest.pwrite(b'x' * BLOCK, i * BLOCK)
+        self.assertEqual(blocks(w.changes(point)['root']), set(range(5)))
+        self.assertEqual(w.call('Unserve')['status']['state'], 'defined')
+
+    def test_an_error_of_the_disk_reaches_the_guest_and_is_a_change(self):
+        w = self.faulty(REFPOINT_FAULTS_IO='write:nth=2:errno=EIO')
+        w.serve()
+        point = w.create()
+        guest = w.guest('root')
+        guest.pwrite(b'x' * BLOCK, 0)
+        with self.assertRaises(nbd.Error):
+            guest.pwrite(b'x' * BLOCK, 9 * BLOCK)
+        guest.pwrite(b'x' * BLOCK, 2 * BLOCK)
+        self.assertEqual(blocks(w.changes(point)['root']), {0, 2, 9})
+
+    def test_a_point_whose_images_cannot_be_synced_is_none(self):
+        w = self.faulty(
+            REFPOINT_FAULTS_IO='sync:name=root:nth=1:errno=EIO')
+        w.serve()
+        self.refuses('IoError', w.create)
+        self.assertEqual(w.call('Points')['points'], [])
+
+    def test_a_store_that_fails_gives_way_to_the_guest(self):
+        w = self.world()
+        w.start()
+        w.initialize()
+        w.serve()
+        point = w.create()
+        w.call('Unserve')
+        w.call('Stop')
+        w.ends()
+        flag = os.path.join(w.root, 'stuck')
+        w.start(FAULTY, REFPOINT_FAULTS_STORE=f'sync:hang={flag}')
+        w.serve()
+        with open(flag, 'wb'):
+            pass
+        try:
+            guest = w.guest('root')
+            guest.pwrite(b'x' * BLOCK, 0)
+            s = wait_until('the latch', lambda: w.status()
+                           if w.status()['latched'] else None)
+            self.assertNotEqual(s['reason'], '')
+            found = w.changes(point)['root']
+            self.assertEqual(found['extents'],
+                             [{'offset': 0, 'length': 64 * MIB}])
+            self.assertEqual(guest.pread(BLOCK, 0), b'x' * BLOCK)
+        finally:
+            os.unlink(flag)
+
+
+if __name__ == '__main__':
+    assert World
+    unittest.main(verbosity=2)

@@ -1,0 +1,545 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's life, and what it tracks, as refpointd and a guest see it."""
+import os
+import signal
+import subprocess
+import threading
+import unittest
+import uuid
+
+import nbd
+
+from workertest import (BLOCK, KIB, MIB, Case, blocks, dirty_blocks, terminate,
+                        wait_until)
+
+SIZE = 64 * MIB
+
+
+class Define(Case):
+    def test_hello_has_no_uuid_before_the_definition_and_its_uuid_after(self):
+        w = self.world()
+        w.start()
+        hello = w.call('Hello')
+        self.assertEqual(hello, {'vm': 'vm1', 'uuid': None,
+                                 'pid': w.process.pid, 'state': 'defined'})
+        w.initialize()
+        self.assertEqual(w.call('Hello')['uuid'], w.uuid)
+
+    def test_what_was_defined_is_told_again_by_another_worker(self):
+        w = self.defined(root=64 * MIB, data=8 * MIB)
+        first = w.call('Definition')
+        self.assertEqual([d['id'] for d in first['disks']], ['root', 'data'])
+        self.assertEqual(first['uuid'], w.uuid)
+        self.assertEqual(first['owner'], '')
+        self.assertFalse(first['force_raw'])
+        w.kill()
+        w.start()
+        self.assertEqual(w.call('Definition'), first)
+
+    def test_a_store_is_defined_once(self):
+        w = self.defined()
+        self.refuses('AlreadyExists', w.initialize)
+
+    def test_a_size_that_is_not_the_images_is_refused(self):
+        w = self.world()
+        w.start()
+        self.refuses('InvalidParameter', w.initialize, sizes=[32 * MIB])
+        self.assertIsNone(w.call('Hello')['uuid'])
+        w.initialize()
+
+    def test_nothing_but_a_definition_is_possible_before_it(self):
+        w = self.world()
+        w.start()
+        for method, parameters in (
+                ('Status', {}), ('Points', {}), ('Check', {}), ('Create', {}),
+                ('Definition', {}), ('Destroy', {'point': w.uuid}),
+                ('Changes', {'since': w.uuid})):
+            self.refuses('InvalidState', w.call, method, **parameters)
+        self.refuses('InvalidState', w.serve)
+
+
+class Life(Case):
+    def test_a_second_worker_of_a_store_is_refused(self):
+        w = self.defined()
+        second = w.spawn()
+        self.assertEqual(second.wait(20), 4)
+        self.assertIn('another worker has the store', w.log())
+        w.call('Definition')
+
+    def test_it_waits_for_refpointd(self):
+        w = self.world()
+        w.daemon.vanish()
+        w.process = w.spawn()
+        wait_until('its complaint', lambda: 'waiting for refpointd' in w.log())
+        w.daemon.__init__(w.root)
+        w.daemon.paths = w.disks
+        w.wait_ready()
+
+    def test_it_ends_when_it_is_idle(self):
+        w = self.world()
+        w.start(REFPOINT_IDLE_MS='200')
+        self.assertEqual(w.ends(), 0)
+        self.assertFalse(os.path.exists(os.path.join(w.run_dir,
+                                                     'control.sock')))
+
+    def test_one_that_serves_does_not_end_when_idle(self):
+        w = self.world()
+        w.start(REFPOINT_IDLE_MS='300')
+        w.initialize()
+        w.serve()
+        with self.assertRaises(subprocess.TimeoutExpired):
+            w.process.wait(1)
+        w.call('Unserve')
+        self.assertEqual(w.ends(), 0)
+
+    def test_stop_ends_one_that_does_not_serve(self):
+        w = self.served()
+        self.refuses('InvalidState', w.call, 'Stop')
+        w.call('Unserve')
+        w.call('Stop')
+        self.assertEqual(w.ends(), 0)
+
+    def test_sigterm_ends_it_cleanly(self):
+        w = self.served()
+        point = w.create()
+        w.guest('root').pwrite(b'x' * BLOCK, 5 * BLOCK)
+        terminate(w.process)
+        self.assertEqual(w.ends(), 0)
+        self.assertEqual([f for d in w.live_dirs()
+                          for f in os.listdir(os.path.join(d, 'vm1'))], [])
+        w.start()
+        w.serve()
+        found = w.changes(point)['root']
+        self.assertEqual((found['accuracy'], blocks(found)), ('exact', {5}))
+
+    def test_it_serves_on_without_refpointd(self):
+        w = self.served()
+        guest = w.guest('root')
+        point = w.create()
+        w.daemon.vanish()
+        guest.pwrite(b'x' * BLOCK, 0)
+        self.assertEqual(blocks(w.changes(point)['root']), {0})
+        w.create()
+        self.assertEqual(w.status()['state'], 'serving')
+        # sealed, it cannot connect again: the next one can
+        w.call('Unserve')
+        self.assertEqual(w.ends(), 0)
+
+    def test_what_start_says_is_served(self):
+        w = self.defined()
+        w.kill()
+        w.serve_at_start()
+        w.start()
+        w.serving()
+        w.guest('root').pwrite(b'x' * BLOCK, 0)
+
+    def test_a_failed_start_of_serving_is_told_by_status(self):
+        w = self.defined()
+        w.kill()
+        w.daemon.mark_error = 'Failed'
+        w.serve_at_start()
+        w.start()
+        wait_until('failure', lambda: w.status()['state'] == 'failed')
+        self.assertIn('as the test wants it', w.status()['reason'])
+        w.daemon.mark_error = None
+        self.assertEqual(w.serve()['state'], 'serving')
+        self.assertEqual(w.status()['reason'], '')
+
+
+class Serve(Case):
+    def test_status_says_what_is(self):
+        w = self.served(root=64 * MIB, data=8 * MIB)
+        guest = w.guest('data')
+        s = wait_until('the connection', lambda: w.status()
+                       if w.status()['disks'][1]['connected'] else None)
+        self.assertEqual((s['vm'], s['uuid'], s['state'], s['latched'],
+                          s['reason'], s['worker_pid'], s['points'],
+                          s['points_max'], s['inflight_bytes']),
+                         ('vm1', w.uuid, 'serving', False, '', w.process.pid,
+                          0, 256, 0))
+        root, data = s['disks']
+        self.assertEqual(data['connected'], 1)
+        self.assertEqual(root['connected'], 0)
+        self.assertEqual(root['size'], 64 * MIB)
+        self.assertEqual(root['path'], w.disks['root'])
+        self.assertEqual(root['nbd_uri'],
+                         f'nbd+unix:///root?socket={w.nbd_path}')
+        self.assertIn(root['cache'], ('direct', 'writeback'))
+        self.assertEqual((root['accuracy'], root['reason'],
+                          root['widened_bytes'], root['hot_regions'],
+                          root['hot_regions_max']), ('exact', '', 0, 0, 256))
+        self.assertGreater(root['tracking_bytes'], 0)
+        guest.pwrite(b'x' * BLOCK, 0)
+        data = w.status()['disks'][1]
+        self.assertEqual(data['hot_regions'], 1)
+        self.assertEqual(data['worst_widening_bytes'], 8 * MIB)
+        guest.shutdown()
+        wait_until('the goodbye',
+                   lambda: w.status()['disks'][1]['connected'] == 0)
+        s = w.call('Unserve')['status']
+        self.assertEqual(s['state'], 'defined')
+        self.assertIsNone(s['disks'][0]['nbd_uri'])
+        self.assertEqual(s['disks'][0]['cache'], '')
+
+    def test_a_uri_from_status_can_be_connected_to(self):
+        w = self.served()
+        h = nbd.NBD()
+        h.connect_uri(w.status()['disks'][0]['nbd_uri'])
+        self.assertEqual(h.get_size(), SIZE)
+
+    def test_served_twice_and_unserved_twice_is_the_wrong_state(self):
+        w = self.served()
+        self.refuses('InvalidState', w.serve)
+        w.guest('root').pread(BLOCK, 0)
+        w.call('Unserve')
+        self.refuses('InvalidState', w.call, 'Unserve')
+        self.refuses('InvalidState', w.call, 'Listener')
+        w.serve()
+
+    def test_the_listener_can_be_had_again(self):
+        w = self.served()
+        (_, fds), = w.replies('Listener', {})
+        self.assertEqual(len(fds), 1)
+        self.assertEqual(os.fstat(fds[0]).st_ino,
+                         os.fstat(w.bind()).st_ino)
+        os.close(fds[0])
+
+    def test_a_failure_on_the_way_up_is_undone(self):
+        w = self.defined()
+        w.daemon.mark_error = 'Failed'
+        self.refuses('Failed', w.serve)
+        self.assertEqual(w.status()['state'], 'defined')
+        subprocess.run(['qemu-io', '-f', 'raw', '-c', 'read 0 512',
+                        w.disks['root']], check=True,
+                       stdout=subprocess.DEVNULL)
+        w.daemon.mark_error = None
+        w.serve()
+        w.guest('root').pwrite(b'x' * BLOCK, 0)
+
+    def test_other_images_than_the_defined_are_refused(self):
+        w = self.defined(root=8 * MIB, data=8 * MIB)
+        images, fds = w.open_images()
+        self.addCleanup(lambda: [os.close(fd) for fd in fds])
+        self.refuses('InvalidParameter', w.call, 'Serve',
+                     fds[:1] + [w.bind()], images=images[:1])
+        self.refuses('InvalidParameter', w.call, 'Serve', fds + [w.bind()],
+                     images=images[::-1])
+        self.refuses('InvalidParameter', w.call, 'Serve', fds, images=images)
+        self.assertEqual(w.status()['state'], 'defined')
+
+    def test_qemu_and_we_refuse_each_other(self):
+        w = self.defined()
+        w.serve()
+        qemu = ['qemu-io', '-f', 'raw', '-c']
+        done = subprocess.run(qemu + ['read 0 512', w.disks['root']],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b'lock', done.stdout)
+        w.call('Unserve')
+        with subprocess.Popen(['qemu-io', '-f', 'raw', w.disks['root']],
+                              stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as p:
+            p.stdin.write(b'read 0 512\n')
+            p.stdin.flush()
+            while b'read 512/512' not in p.stdout.readline():
+                pass
+            message = self.refuses('InUse', w.serve)
+            self.assertIn(w.disks['root'], message)
+            p.stdin.close()
+            p.wait()
+        w.serve()
+
+
+class Track(Case):
+    def test_what_was_written_since_a_point_is_told_exactly(self):
+        w = self.served(root=SIZE, data=SIZE)
+        root, data = w.guest('root'), w.guest('data')
+        root.pwrite(b'a' * BLOCK, 0)
+        first = w.create(label='one')
+        root.pwrite(b'b' * 512, 10 * BLOCK + 512)
+        root.pwrite(b'b' * 3 * BLOCK, 1000 * BLOCK)
+        data.zero(2 * BLOCK, 7 * BLOCK)
+        second = w.create()
+        data.pwrite(b'c' * BLOCK, 9 * BLOCK)
+        found = w.changes(first)
+        self.assertEqual(blocks(found['root']), {10, 1000, 1001, 1002})
+        self.assertEqual(blocks(found['data']), {7, 8, 9})
+        self.assertEqual(found['root']['changed_bytes'], 4 * BLOCK)
+        self.assertEqual(found['root']['granularity_bytes'], BLOCK)
+        self.assertEqual({d['accuracy'] for d in found.values()}, {'exact'})
+        between = w.changes(first, second)
+        self.assertEqual(blocks(between['data']), {7, 8})
+        since = w.changes(second, disk='data')
+        self.assertEqual(list(since), ['data'])
+        self.assertEqual(blocks(since['data']), {9})
+        self.assertEqual(blocks(w.changes(second)['root']), set())
+
+    def test_the_dirty_bitmap_over_nbd_agrees(self):
+        w = self.served()
+        guest = w.guest('root')
+        first = w.create()
+        guest.pwrite(b'a' * 5 * BLOCK, 3 * BLOCK)
+        context = 'qemu:dirty-bitmap:' + first
+        reader = w.guest('root', [context])
+        self.assertTrue(reader.can_meta_context(context))
+        self.assertEqual(dirty_blocks(reader, context, SIZE),
+                         set(range(3, 8)))
+        # written after the view was made, in a region that was clean then
+        guest.pwrite(b'a' * BLOCK, SIZE - BLOCK)
+        self.assertEqual(dirty_blocks(reader, context, SIZE),
+                         set(range(3, 8)) | {SIZE // BLOCK - 1})
+        # a point made meanwhile takes nothing away
+        w.create()
+        guest.pwrite(b'a' * BLOCK, 100 * BLOCK)
+        want = set(range(3, 8)) | {SIZE // BLOCK - 1, 100}
+        self.assertEqual(dirty_blocks(reader, context, SIZE), want)
+        self.assertEqual(blocks(w.changes(first)['root']), want)
+        w.call('Destroy', point=first)
+        with self.assertRaises(nbd.Error):
+            dirty_blocks(reader, context, SIZE)
+
+    def test_points_are_listed_as_they_were_made(self):
+        w = self.served(root=SIZE, data=SIZE)
+        request = str(uuid.uuid4())
+        a = w.call('Create', label='größer', request_id=request.upper())
+        b = w.call('Create', type='rct', consistency='crash')
+        again = w.call('Create', request_id=request)
+        self.assertEqual(again, a)
+        self.assertEqual(w.call('Points')['points'], [a['point'], b['point']])
+        point = a['point']
+        self.assertEqual((point['type'], point['consistency'], point['label']),
+                         ('rct', 'crash', 'größer'))
+        self.assertRegex(point['created'],
+                         r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$')
+        self.assertEqual([d['id'] for d in point['disks']], ['root', 'data'])
+        self.assertRegex(point['disks'][0]['tracking_id'],
+                         r'^rctX:[0-9a-f:]{36}:[0-9a-f]{8}$')
+        self.assertEqual(w.status()['points'], 2)
+        w.call('Destroy', point=point['id'])
+        self.assertEqual(w.call('Points')['points'], [b['point']])
+        self.refuses('NoSuchPoint', w.call, 'Destroy', point=point['id'])
+
+    def test_bad_requests_for_points_are_named(self):
+        w = self.served()
+        for name, parameters in (
+                ('InvalidType', {'type': 'vss'}),
+                ('NotSupported', {'type': 'log'}),
+                ('NotSupported', {'consistency': 'application'}),
+                ('InvalidParameter', {'consistency': 'eventual'}),
+                ('InvalidParameter', {'label': 'a\nb'}),
+                ('InvalidParameter', {'label': '\x85'}),
+                ('InvalidParameter', {'label': 'x' * 256}),
+                ('InvalidParameter', {'request_id': 'mine'}),
+                ('InvalidParameter', {'colour': 'blue'})):
+            self.refuses(name, w.call, 'Create', **parameters)
+        self.assertEqual(w.call('Points')['points'], [])
+        point = w.create(label='x' * 255)
+        self.refuses('NoSuchPoint', w.changes, str(uuid.uuid4()))
+        self.refuses('NoSuchPoint', w.changes, 'yesterday')
+        self.refuses('NoSuchDisk', w.changes, point, disk='floppy')
+        later = w.create()
+        self.refuses('InvalidParameter', w.changes, later, point)
+
+    def test_a_range_restricts_what_is_told(self):
+        w = self.served(root=SIZE + 512)
+        guest = w.guest('root')
+        point = w.create()
+        guest.pwrite(b'a' * 10 * BLOCK, 0)
+        guest.pwrite(b'a' * 512, SIZE)
+        found = w.changes(point)['root']
+        self.assertEqual(found['extents'], [
+            {'offset': 0, 'length': 10 * BLOCK},
+            {'offset': SIZE, 'length': 512}])
+        self.assertEqual(found['changed_bytes'], 10 * BLOCK + 512)
+        found = w.changes(point, offset=BLOCK + 1, length=BLOCK)['root']
+        self.assertEqual(found['extents'],
+                         [{'offset': BLOCK, 'length': 2 * BLOCK}])
+        self.assertEqual(found['changed_bytes'], 2 * BLOCK)
+        found = w.changes(point, offset=9 * BLOCK)['root']
+        self.assertEqual(found['changed_bytes'], BLOCK + 512)
+        found = w.changes(point, offset=1 << 40, length=1 << 40)['root']
+        self.assertEqual((found['extents'], found['changed_bytes']), ([], 0))
+
+    def test_a_long_answer_comes_in_pieces(self):
+        w = self.served(root=256 * MIB, data=SIZE)
+        guest = w.guest('root')
+        point = w.create()
+        n = 256 * MIB // BLOCK // 2
+        for i in range(n):
+            guest.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(512)),
+                             2 * i * BLOCK, completion=lambda *_: 1)
+            while guest.aio_in_flight() > 64:
+                guest.poll(-1)
+        while guest.aio_in_flight():
+            guest.poll(-1)
+        pieces = list(w.replies('Changes', {'since': point}, more=True))
+        self.assertGreaterEqual(len(pieces), n // 4096)
+        found = w.changes(point)
+        self.assertEqual(blocks(found['root']), set(range(0, 2 * n, 2)))
+        self.assertEqual(found['root']['changed_bytes'], n * BLOCK)
+        self.assertEqual(found['data']['extents'], [])
+        self.refuses('LimitReached', w.call, 'Changes', since=point)
+        # one that goes away in the middle disturbs nobody
+        replies = w.replies('Changes', {'since': point}, more=True)
+        next(replies)
+        replies.close()
+        self.assertEqual(blocks(w.changes(point)['data']), set())
+
+    def test_points_can_be_made_and_asked_while_nothing_is_served(self):
+        w = self.served()
+        first = w.create()
+        w.guest('root').pwrite(b'a' * BLOCK, 4 * BLOCK)
+        w.call('Unserve')
+        self.refuses('InvalidState', w.call, 'Create')
+        self.refuses('InvalidState', w.changes, first)
+        second = w.with_images('Create')['point']['id']
+        self.assertEqual(blocks(w.changes(first, second)['root']), {4})
+        images, fds = w.open_images()
+        found = w.changes(first, fds=fds, images=images)['root']
+        for fd in fds:
+            os.close(fd)
+        self.assertEqual((found['accuracy'], blocks(found)), ('exact', {4}))
+        # nothing is held after that
+        subprocess.run(['qemu-io', '-f', 'raw', '-c', 'read 0 512',
+                        w.disks['root']], check=True,
+                       stdout=subprocess.DEVNULL)
+        w.serve()
+        w.guest('root').pwrite(b'a' * BLOCK, 6 * BLOCK)
+        self.assertEqual(blocks(w.changes(first)['root']), {4, 6})
+        self.assertEqual(blocks(w.changes(second)['root']), {6})
+
+    def test_a_write_behind_our_back_invalidates(self):
+        w = self.served()
+        point = w.create()
+        w.call('Unserve')
+        with open(w.disks['root'], 'r+b') as f:
+            f.write(b'mine')
+        w.serve()
+        found = w.changes(point)['root']
+        self.assertEqual(found['accuracy'], 'invalid')
+        self.assertNotEqual(found['reason'], '')
+        self.assertEqual(found['extents'], [{'offset': 0, 'length': SIZE}])
+        self.assertEqual(w.status()['disks'][0]['accuracy'], 'invalid')
+        fresh = w.create()
+        found = w.changes(fresh)['root']
+        self.assertEqual((found['accuracy'], found['extents']), ('exact', []))
+
+    def test_check_finds_nothing_wrong(self):
+        w = self.served()
+        guest = w.guest('root')
+        guest.pwrite(b'a' * MIB, 0)
+        w.create()
+        guest.pwrite(b'a' * MIB, 8 * MIB)
+        found = w.call('Check')
+        self.assertEqual((found['ok'], found['findings']), (True, []))
+        self.assertGreater(found['bytes_read'], 0)
+
+
+class Crash(Case):
+    def test_after_a_kill_in_mid_write_the_answer_is_exact(self):
+        w = self.served(root=SIZE)
+        point = w.create()
+        w.serve_at_start()
+        submitted, completed = set(), set()
+        for generation in range(4):
+            guest = w.guest('root')
+            stop = threading.Event()
+
+            def write():
+                at = generation * 3000
+                try:
+                    while not stop.is_set():
+                        submitted.update(range(at, at + 16))
+                        guest.pwrite(b'k' * 16 * BLOCK, at * BLOCK)
+                        completed.update(range(at, at + 16))
+                        at += 32
+                except nbd.Error:
+                    pass
+            thread = threading.Thread(target=write)
+            thread.start()
+            before = len(completed)
+            wait_until('some writes', lambda: len(completed) > before + 100)
+            w.kill()
+            stop.set()
+            thread.join()
+            w.start()
+            w.serving()
+            found = w.changes(point)['root']
+            self.assertEqual(found['accuracy'], 'exact', found['reason'])
+            self.assertLessEqual(completed, blocks(found))
+            self.assertLessEqual(blocks(found), submitted)
+
+    def test_a_killed_worker_leaves_nothing_locked_for_the_next(self):
+        w = self.served()
+        w.guest('root').pwrite(b'x' * BLOCK, 0)
+        w.process.send_signal(signal.SIGKILL)
+        w.process.wait()
+        w.start()
+        self.assertEqual(w.serve()['state'], 'serving')
+
+
+class Resize(Case):
+    def resize(self, w, size):
+        path = w.disks['root']
+        images, fds = w.open_images({'root': path})
+        try:
+            return w.call('Resize', fds, disk='root', size=size,
+                          image=images[0])['status']
+        finally:
+            os.close(fds[0])
+
+    def test_a_disk_grows_while_it_is_served(self):
+        w = self.served()
+        point = w.create()
+        w.guest('root').pwrite(b'a' * BLOCK, 0)
+        status = self.resize(w, 2 * SIZE)
+        self.assertEqual(status['state'], 'serving')
+        self.assertEqual(status['disks'][0]['size'], 2 * SIZE)
+        self.assertEqual(os.stat(w.disks['root']).st_size, 2 * SIZE)
+        guest = w.guest('root')
+        self.assertEqual(guest.get_size(), 2 * SIZE)
+        found = w.changes(point)['root']
+        self.assertEqual(found['accuracy'], 'exact', found['reason'])
+        self.assertEqual(found['extents'], [
+            {'offset': 0, 'length': BLOCK},
+            {'offset': SIZE, 'length': SIZE}])
+        fresh = w.create()
+        guest.pwrite(b'b' * BLOCK, 2 * SIZE - BLOCK)
+        self.assertEqual(blocks(w.changes(fresh)['root']),
+                         {2 * SIZE // BLOCK - 1})
+
+    def test_a_disk_grows_while_it_is_not_served(self):
+        w = self.served()
+        point = w.create()
+        w.call('Unserve')
+        status = self.resize(w, SIZE + 512 * KIB)
+        self.assertEqual(status['state'], 'defined')
+        w.serve()
+        found = w.changes(point)['root']
+        self.assertEqual((found['accuracy'], found['extents']), (
+            'exact', [{'offset': SIZE, 'length': 512 * KIB}]))
+
+    def test_a_disk_does_not_shrink(self):
+        w = self.served()
+        for size in (SIZE, SIZE - MIB, SIZE + 100):
+            self.refuses('InvalidParameter', self.resize, w, size)
+        self.assertEqual(w.status()['state'], 'serving')
+        self.assertEqual(os.stat(w.disks['root']).st_size, SIZE)
+
+    def test_without_refpointd_the_next_worker_serves_what_grew(self):
+        w = self.served()
+        w.daemon.vanish()
+        self.resize(w, 2 * SIZE)
+        self.assertEqual(w.ends(), 0)
+        w.daemon.__init__(w.root)
+        w.daemon.paths = w.disks
+        w.serve_at_start()
+        w.start()
+        w.serving()
+        self.assertEqual(w.guest('root').get_size(), 2 * SIZE)
+        self.assertEqual(w.status()['disks'][0]['accuracy'], 'exact')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
