@@ -59,7 +59,8 @@ struct model {
 	uint32_t next;      /* record number */
 	uint32_t committed; /* 0: none */
 	uint32_t first;     /* of those written, not committed: up to next */
-	bool shaky;         /* a sync failed, and none succeeded since */
+	bool failed;        /* a sync failed, ever: what it lost may come to
+			       light at any later cut, as damage */
 };
 
 /* Is one of those in force that were written and never committed? */
@@ -80,11 +81,11 @@ static struct intents_file *open_and_check(struct scene *s, struct model *m)
 	bool found;
 	int r = intents_open(s->fs, &store_id, &live_a, &file, &found, &err);
 
-	if (r == -RP_ECORRUPT && m->shaky) {
+	if (r == -RP_ECORRUPT && m->failed) {
 		m->next = UINT32_MAX;
 		return NULL;
 	}
-	m->shaky |= r == -EIO;
+	m->failed |= r == -EIO;
 	if (r == -RP_EDEAD || r == -EIO)
 		return NULL;
 	if (r < 0)
@@ -95,7 +96,6 @@ static struct intents_file *open_and_check(struct scene *s, struct model *m)
 		assert_int_not_equal(m->committed, 0);
 	}
 	m->first = m->next;
-	m->shaky = false;
 	return file;
 }
 
@@ -115,7 +115,7 @@ static void live_a_life(struct scene *s, struct model *m)
 		r = file_sync(intents_sync_file(file), NULL);
 		if (r == -RP_EDEAD)
 			break;
-		m->shaky |= r < 0;
+		m->failed |= r < 0;
 		assert_true(!m->committed || record_is(file, m->committed));
 		if (r < 0)
 			continue;
@@ -123,7 +123,6 @@ static void live_a_life(struct scene *s, struct model *m)
 		assert_true(record_is(file, id));
 		m->committed = id;
 		m->first = m->next;
-		m->shaky = false;
 	}
 	intents_close(file);
 }
