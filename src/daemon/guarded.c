@@ -26,7 +26,9 @@ static bool is_ours(const struct stat *st)
 
 static int refuse(const struct walk *w, struct err *err)
 {
-	return err_set(err, -RP_EDENIED, "others may replace '%s'",
+	return err_set(err, -RP_EDENIED,
+		       "others may replace '%s': close it to them, or define "
+		       "the VM anew",
 		       w->at[0] ? w->at : "/");
 }
 

@@ -127,6 +127,17 @@ static const struct route *route_of(const struct request *request)
 	return route;
 }
 
+/* A listener that nobody will serve would keep guests waiting for ever. */
+static void fail(struct request *request, const struct err *err)
+{
+	struct vm *vm = request->vm;
+
+	if (route_of(request)->needs == NEEDS_IMAGES && !vm->entry.serve &&
+	    !vm->serving)
+		vm_close_listener(vm);
+	request_fail(request, err);
+}
+
 /* ---- Points after a change -------------------------------------------------
  */
 
@@ -224,7 +235,7 @@ static void on_status(void *arg, const struct err *err, json_t *parameters,
 
 	request->link = NULL;
 	if (err->code)
-		request_fail(request, err);
+		fail(request, err);
 	else
 		request_reply_text(request, text, bytes);
 }
@@ -258,7 +269,7 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 		return;
 	if (err->code) {
 		if (!try_again(request, err))
-			request_fail(request, err);
+			fail(request, err);
 		return;
 	}
 	if (route->succeeded &&
@@ -281,7 +292,7 @@ static void send(struct request *request, json_t *parameters, const int *fds,
 		      route->changes ? 0 : route->ms, on_answer, request,
 		      &request->link, &err) < 0 &&
 	    !try_again(request, &err))
-		request_fail(request, &err);
+		fail(request, &err);
 }
 
 static void on_images(void *arg, struct images *images, const struct err *why)
@@ -305,7 +316,7 @@ static void on_images(void *arg, struct images *images, const struct err *why)
 		memcpy(fds, images->fds, images->n * sizeof(int));
 	if (err.code) {
 		json_decref(parameters);
-		request_fail(request, &err);
+		fail(request, &err);
 		return;
 	}
 	images_note(images, &vm->entry, disk);
@@ -328,7 +339,7 @@ static void ask_with_images(struct request *request, const char *disk)
 
 	if (images_open(request->daemon, &request->vm->entry, disk, on_images,
 			request, &err) < 0)
-		request_fail(request, &err);
+		fail(request, &err);
 }
 
 static void on_ready(void *arg, const struct err *err)
@@ -344,7 +355,7 @@ static void on_ready(void *arg, const struct err *err)
 	if (!why.code && route->needs == NEEDS_ONE_IMAGE && !disk)
 		err_set(&why, -RP_EPARAM, "'disk' must be given");
 	if (why.code)
-		request_fail(request, &why);
+		fail(request, &why);
 	else if (route->needs == NEEDS_IMAGES ||
 		 (route->needs == NEEDS_IMAGES_IF_IDLE &&
 		  !request->vm->serving))
@@ -404,7 +415,7 @@ static bool answered_here(struct request *request)
 
 	if (unserve && !vm->entry.serve && !vm->serving) {
 		err_set(&err, -RP_ESTATE, "'%s' is not served", vm->name);
-		request_fail(request, &err);
+		fail(request, &err);
 		return true;
 	}
 	if (vm->worker != WORKER_BACKOFF)

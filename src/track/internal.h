@@ -32,15 +32,16 @@
  *
  * Locks, in the order in which they may be taken:
  *   control   one control call at a time
+ *   keeping   the intents and page files, while they are used
  *   maps      which live bitmaps exist: read by the keeper while it writes
  *             pages and by queries while they read live bits; written by a
  *             seal while it changes them, for no longer than that takes
  *   model     the catalogue's rows in memory
  *   volume    a volume's regions
  *   wake      the keeper's and undertakers' wake-ups
- * None but control and maps is held across I/O.  The queues' threads take only
- * maps (for reading), model, volume and wake, and none while it may be held
- * across I/O for writing.
+ * None but control, keeping and maps is held across I/O.  The queues' threads
+ * take only maps (for reading), model, volume and wake, and none while it may
+ * be held across I/O for writing.
  */
 #ifndef TRACK_INTERNAL_H
 #define TRACK_INTERNAL_H
@@ -129,6 +130,7 @@ struct vm {
 	struct catalogue *catalogue;
 
 	pthread_mutex_t control;
+	pthread_mutex_t keeping;
 	pthread_rwlock_t maps;
 	pthread_mutex_t model;
 

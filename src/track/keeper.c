@@ -323,8 +323,14 @@ bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err)
 bool vm_keep(struct vm *vm, bool retire_all)
 {
 	struct err err = {0};
+	bool work;
 
-	return keeper_cycle(vm, retire_all, &err);
+	/* Without threads, whoever holds it is below us on the stack. */
+	if (pthread_mutex_trylock(&vm->keeping) != 0)
+		return false;
+	work = keeper_cycle(vm, retire_all, &err);
+	(void)pthread_mutex_unlock(&vm->keeping);
+	return work;
 }
 
 void keeper_prelog(struct volume *volume, uint32_t since)
@@ -376,17 +382,24 @@ static bool keeper_wait(struct vm *vm)
 	return go;
 }
 
+static bool keeper_cycle_locked(struct vm *vm)
+{
+	struct err err = {0};
+	bool work;
+
+	(void)pthread_mutex_lock(&vm->keeping);
+	work = keeper_cycle(vm, false, &err);
+	(void)pthread_mutex_unlock(&vm->keeping);
+	return work && !err.code;
+}
+
 static void *keeper_thread(void *arg)
 {
 	struct vm *vm = arg;
 
-	while (keeper_wait(vm)) {
-		struct err err = {0};
-
-		while (keeper_cycle(vm, false, &err))
-			if (err.code)
-				break;
-	}
+	while (keeper_wait(vm))
+		while (keeper_cycle_locked(vm))
+			;
 	return NULL;
 }
 

@@ -189,8 +189,11 @@ static int prepare(struct seal *seal, struct err *err)
 {
 	struct vm *vm = seal->vm;
 	uint32_t since = atomic_load(&vm->tick) - PRELOG_MS;
-	int r = bring_home(vm, err);
+	int r;
 
+	(void)pthread_mutex_lock(&vm->keeping);
+	r = bring_home(vm, err);
+	(void)pthread_mutex_unlock(&vm->keeping);
 	if (r < 0) {
 		latch_begin(vm, err->text);
 		return r;

@@ -282,6 +282,7 @@ static void locks_init(struct vm *vm)
 	pthread_condattr_t attr;
 
 	(void)pthread_mutex_init(&vm->control, NULL);
+	(void)pthread_mutex_init(&vm->keeping, NULL);
 	(void)pthread_rwlock_init(&vm->maps, NULL);
 	(void)pthread_mutex_init(&vm->model, NULL);
 	(void)pthread_mutex_init(&vm->wake, NULL);
@@ -328,6 +329,7 @@ struct vm *vm_close(struct vm *vm)
 	(void)pthread_mutex_destroy(&vm->wake);
 	(void)pthread_mutex_destroy(&vm->model);
 	(void)pthread_rwlock_destroy(&vm->maps);
+	(void)pthread_mutex_destroy(&vm->keeping);
 	(void)pthread_mutex_destroy(&vm->control);
 	free(vm);
 	return NULL;

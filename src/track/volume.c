@@ -23,6 +23,8 @@
 #include "disk/posix.h"
 #include "track/internal.h"
 
+#define AHEAD 16 /* regions that a waiting request asks for at once */
+
 enum request_state {
 	REQUEST_IDLE,
 	REQUEST_SERIALISED, /* on another one's held list */
@@ -258,10 +260,21 @@ static void bits_set(_Atomic uint64_t *bits, uint64_t first, uint64_t end)
 }
 
 /* With the volume's lock held. */
+static void region_want(struct volume *volume, uint32_t index)
+{
+	if (volume->regions[index].state != REGION_COLD ||
+	    volume->wanted_count >= volume->vm->system.hot_regions)
+		return;
+	volume->regions[index].state = REGION_WANTED;
+	volume->wanted[volume->wanted_count++] = index;
+}
+
+/* With the volume's lock held. */
 static void wait_for_region(struct volume *volume,
 			    struct volume_request *request, uint32_t index)
 {
-	struct region *region = &volume->regions[index];
+	uint32_t last =
+	    (uint32_t)((request->offset + request->length - 1) >> REGION_SHIFT);
 
 	request->state = REQUEST_WAITING;
 	request->waiting = NULL;
@@ -269,11 +282,10 @@ static void wait_for_region(struct volume *volume,
 	volume->waiters_end = &request->waiting;
 	if (!volume->waiting_since_ns)
 		volume->waiting_since_ns = track_monotonic_ns();
-	if (region->state == REGION_COLD &&
-	    volume->wanted_count < volume->vm->system.hot_regions) {
-		region->state = REGION_WANTED;
-		volume->wanted[volume->wanted_count++] = index;
-	}
+	/* A long request will want its next regions too: they may as well
+	 * share the sync. */
+	for (uint32_t i = index; i <= last && i < index + AHEAD; i++)
+		region_want(volume, i);
 }
 
 /* T1: false if the request must wait for its region; it is then on the

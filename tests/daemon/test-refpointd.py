@@ -241,6 +241,17 @@ class Workers(Case):
         with self.assertRaises(OSError):
             rig.guest('v')
 
+    def test_a_failed_start_of_serving_leaves_no_listener(self):
+        rig = self.rig
+        rig.define('v')
+        rig.behave('v', fail=['Serve'])
+        self.error('IoError', 'Serve', vm='v')
+        self.assertEqual(rig.state('v'), 'defined')
+        with self.assertRaises(OSError):
+            rig.guest('v')
+        rig.behave('v')
+        rig.call('Serve', vm='v')
+
     def test_a_dead_worker_is_replaced_and_guests_wait_meanwhile(self):
         rig = self.rig
         rig.behave('v')
