@@ -172,13 +172,40 @@ static void become_worker(const struct launch *l)
 	report_and_exit(l, errno);
 }
 
+/* Lets go of all but standard I/O and KEEP: the child must hold neither our
+ * lock, nor our sockets, nor images, nor the end of a pipe whose closing tells
+ * it that we are gone. */
+static void close_others(const int *keep, unsigned n)
+{
+	unsigned from = STDERR_FILENO + 1;
+
+	for (;;) {
+		unsigned to = UINT_MAX;
+
+		for (unsigned i = 0; i < n; i++)
+			if ((unsigned)keep[i] >= from && (unsigned)keep[i] < to)
+				to = (unsigned)keep[i];
+		if (to == UINT_MAX)
+			break;
+		if (to > from)
+			(void)syscall(SYS_close_range, from, to - 1, 0u);
+		from = to + 1;
+	}
+	(void)syscall(SYS_close_range, from, UINT_MAX, 0u);
+}
+
 /* The first child: makes the worker, says its pid, and is gone. */
 static void be_middle(const struct launch *l, int pid_to)
 {
-	pid_t pid = fork();
+	const int keep[] = {l->go, l->report, pid_to};
+	pid_t pid;
 
-	if (pid == 0)
+	close_others(keep, 3);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(pid_to);
 		become_worker(l);
+	}
 	(void)!write(pid_to, &pid, sizeof(pid));
 	_exit(0);
 }
