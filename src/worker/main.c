@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -117,14 +116,6 @@ static int on_signal(sd_event_source *source,
 	return 0;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static uint64_t look_us(const struct worker *worker)
 {
 	return MIN(worker->idle_ms, 1000) * 250;
@@ -133,21 +124,10 @@ static uint64_t look_us(const struct worker *worker)
 static int on_look(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct worker *worker = arg;
-	bool busy = atomic_load(&worker->state) == WORKER_SERVING ||
-		    jobs_pending(worker->jobs) > 0;
 
 	(void)sd_event_source_set_time_relative(source, look_us(worker));
 	(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	if (busy)
-		return 0;
-	if (!link_is_usable(worker->link)) {
-		log_info("ending: refpointd has gone, and another worker can "
-			 "reach the next one");
-		worker_end(worker);
-	} else if (now_ms() - worker->used_ms >= worker->idle_ms) {
-		log_info("ending: nothing to do");
-		worker_end(worker);
-	}
+	worker_look(worker);
 	return 0;
 }
 
@@ -178,7 +158,7 @@ static int loop_prepare(struct worker *worker, struct err *err)
 	if (r == 0)
 		r = rpc_server_listen(worker->server, fd, RPC_ROLE_DAEMON, &uid,
 				      1, err);
-	worker->used_ms = now_ms();
+	worker_used(worker);
 	return r;
 }
 

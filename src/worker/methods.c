@@ -22,6 +22,11 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+void worker_used(struct worker *worker)
+{
+	worker->used_ms = now_ms();
+}
+
 /* ---- Requests ---------------------------------------------------------------
  */
 
@@ -105,11 +110,12 @@ static void done_job(struct job *job)
 	struct request *request = container_of(job, struct request, job);
 	struct worker *worker = request->worker;
 
-	worker->used_ms = now_ms();
+	worker_used(worker);
 	if (request->method->transition)
 		worker->transitions--;
 	answer(request);
 	request_free(request);
+	worker_look(worker);
 }
 
 static void submit(struct request *request, void (*done)(struct job *job))
@@ -118,7 +124,7 @@ static void submit(struct request *request, void (*done)(struct job *job))
 
 	request->job.run = run_job;
 	request->job.done = done;
-	worker->used_ms = now_ms();
+	worker_used(worker);
 	if (request->method->transition)
 		worker->transitions++;
 	jobs_submit(worker->jobs, request->method->lane, &request->job);
@@ -354,10 +360,12 @@ HANDLER(resize)
 
 static void on_changes(struct rpc_call *call, json_t *parameters, void *arg)
 {
-	bool images =
-	    json_array_size(json_object_get(parameters, "images")) > 0;
+	/* between two points they are not needed */
+	bool attach =
+	    json_array_size(json_object_get(parameters, "images")) > 0 &&
+	    !json_is_string(json_object_get(parameters, "until"));
 
-	handle(call, parameters, arg, images ? &changes_idle : &changes);
+	handle(call, parameters, arg, attach ? &changes_idle : &changes);
 }
 
 /* ---- Answered at once
@@ -485,6 +493,21 @@ void worker_begin(struct worker *worker, struct images *images, int listener)
 	request->images = images;
 	request->listener = listener;
 	submit(request, done_job);
+}
+
+void worker_look(struct worker *worker)
+{
+	if (atomic_load(&worker->state) == WORKER_SERVING ||
+	    jobs_pending(worker->jobs) > 0)
+		return;
+	if (!link_is_usable(worker->link)) {
+		log_info("ending: refpointd has gone, and another worker can "
+			 "reach the next one");
+		worker_end(worker);
+	} else if (now_ms() - worker->used_ms >= worker->idle_ms) {
+		log_info("ending: nothing to do");
+		worker_end(worker);
+	}
 }
 
 static int run_end(struct request *request, struct err *err)

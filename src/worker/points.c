@@ -225,8 +225,8 @@ int run_changes(struct request *request, struct err *err)
 
 	if (r < 0)
 		return r;
-	/* images only come with questions up to now, in LANE_CONTROL */
-	if (request->images)
+	/* in LANE_CONTROL then */
+	if (request->images && !request->ask.has_until)
 		return run_attached(request, ask_changes, err);
 	return ask_changes(request->worker, request, err);
 }

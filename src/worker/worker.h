@@ -130,6 +130,10 @@ extern const struct rpc_method worker_methods[];
 
 /* Serves what Start brought, when the loop runs. */
 void worker_begin(struct worker *worker, struct images *images, int listener);
+/* There was something to do. */
+void worker_used(struct worker *worker);
+/* Ends the worker if it is of no use any more. */
+void worker_look(struct worker *worker);
 /* Unserves if need be, and ends the loop. */
 void worker_end(struct worker *worker);
 
