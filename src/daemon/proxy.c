@@ -108,7 +108,7 @@ static bool resize_done(struct request *request, json_t *parameters,
 static const struct route routes[] = {
     {"Status", false, NEEDS_NOTHING, 10000, status_done},
     {"Points", false, NEEDS_NOTHING, 10000, NULL},
-    {"Changes", false, NEEDS_NOTHING, 60000, NULL},
+    {"Changes", false, NEEDS_IMAGES_IF_IDLE, 60000, NULL},
     {"Check", false, NEEDS_NOTHING, 3600000, NULL},
     {"Create", true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS,
      create_or_destroy_done},
@@ -342,6 +342,13 @@ static void ask_with_images(struct request *request, const char *disk)
 		fail(request, &err);
 }
 
+/* What changed between two points needs no disks. */
+static bool needs_images_now(const struct request *request)
+{
+	return !request->vm->serving &&
+	       !json_is_string(json_object_get(request->parameters, "until"));
+}
+
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
@@ -358,7 +365,7 @@ static void on_ready(void *arg, const struct err *err)
 		fail(request, &why);
 	else if (route->needs == NEEDS_IMAGES ||
 		 (route->needs == NEEDS_IMAGES_IF_IDLE &&
-		  !request->vm->serving))
+		  needs_images_now(request)))
 		ask_with_images(request, NULL);
 	else if (route->needs == NEEDS_ONE_IMAGE)
 		ask_with_images(request, disk);
