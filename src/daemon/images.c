@@ -155,9 +155,8 @@ static int mark_one(struct images_task *task)
 			       "disk '%s': '%s' is another file by now",
 			       disk->id, disk->path);
 	r = image_nonce_set(fd, &task->nonce, &task->err);
-	if (r < 0 && r != -EOPNOTSUPP && r != -RP_EUNSUPPORTED)
+	if (r < 0)
 		return r;
-	task->err = (struct err){0};
 	return image_stamp_read(fd, disk->path, stamp, &task->err);
 }
 

@@ -36,7 +36,8 @@ int images_prove(struct daemon *daemon, const struct inventory_entry *entry,
 		 const int *fds, images_fn *fn, void *arg, struct err *err);
 
 /* Sets the nonce of one image, which must be the one that the entry knows; the
- * result's one stamp was read after that, and its descriptor is closed. */
+ * result's one stamp was read after that, and its descriptor is closed.  ERR is
+ * -RP_EUNSUPPORTED or -EOPNOTSUPP where an image can have none. */
 int images_mark(struct daemon *daemon, const struct inventory_entry *entry,
 		const char *disk, const struct guid *nonce, images_fn *fn,
 		void *arg, struct err *err);

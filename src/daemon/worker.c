@@ -338,7 +338,7 @@ static void judge_status(struct vm *vm, json_t *status)
 		vm->connected = connected;
 	} else if (strcmp(state, "failed") == 0 ||
 		   (strcmp(state, "defined") == 0 && !vm->retry &&
-		    daemon_now_ms() >= vm->grace_ms)) {
+		    ((reason && *reason) || daemon_now_ms() >= vm->grace_ms))) {
 		err_set(&err, -RP_EFAILED, "'%s' is not served: %s", vm->name,
 			reason && *reason ? reason : state);
 		vm_serve_failed(vm, &err);

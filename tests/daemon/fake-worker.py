@@ -20,7 +20,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from varlink import Channel, Client  # noqa: E402
+from varlink import Channel, Client, Error  # noqa: E402
 
 
 class Worker:
@@ -173,10 +173,11 @@ class Worker:
 
     # ---- the loop
 
-    def changes(self, channel, message):
+    def changes(self, channel, message, fds):
         """A stream: `since` says how many replies of how many bytes."""
         n, size = map(int, message['parameters']['since'].split('x'))
-        self.event('changes')
+        for fd in fds:
+            os.close(fd)
         channel.sock.settimeout(60)
         for i in range(n):
             channel.send({'parameters': {'since': 's', 'n': i,
@@ -209,7 +210,7 @@ class Worker:
                           'parameters': {'message': 'as told'}})
             return
         if name == 'Changes':
-            self.changes(channel, message)
+            self.changes(channel, message, fds)
             return
         try:
             reply, out = getattr(self, 'm_' + name.lower())(
@@ -235,8 +236,11 @@ class Worker:
         if reply['serve'] and 'Start' not in self.behaviour().get('fail', []):
             self.take(reply['images'], fds)
         for mark in self.behaviour().get('mark', []):
-            stamp = client.call('org.refpoint.daemon.Mark', mark)
-            self.event('Mark', stamp=stamp['stamp'])
+            try:
+                stamp = client.call('org.refpoint.daemon.Mark', mark)['stamp']
+            except Error as e:
+                stamp = {'error': e.name}
+            self.event('Mark', stamp=stamp)
         client.close()
 
     def main(self):
