@@ -7,9 +7,9 @@
  * store's own (one worker for each store).
  *
  *  K1  A change is true once COMMIT returned success: its frames are synced.
- *  K2  A commit that failed before its frames were synced for lack of space
- *      left no valid commit frame: it is not on disk, and the next one
- *      overwrites what is.  Any other failure is `unknown`: the caller latches.
+ *  K2  A commit that failed for lack of space is withdrawn: what it left in the
+ *      log is made invalid, durably.  If that fails too, and for any other
+ *      failure, the outcome is `unknown`: the caller latches.
  *  K3  A row is believed only if its crc column matches its values.
  *
  * Reading and writing a row name its columns in the same order; a `crc` runs
@@ -365,6 +365,7 @@ int catalogue_drop_point(struct catalogue *c, const struct guid *id,
 
 int catalogue_begin(struct catalogue *c, struct err *err)
 {
+	sqlite_vfs_begin(c->vfs);
 	return run(c, "BEGIN IMMEDIATE", "change", err);
 }
 
@@ -381,8 +382,9 @@ int catalogue_commit(struct catalogue *c, bool *ret_unknown, struct err *err)
 	if (rc == SQLITE_OK)
 		return 0;
 	rc = fail(c, sqlite3_extended_errcode(c->db), "commit to", err);
-	*ret_unknown = rc != -RP_ENOROOM; /* K2 */
 	catalogue_cancel(c);
+	*ret_unknown = rc != -RP_ENOROOM || /* K2 */
+		       sqlite_vfs_withdraw(c->vfs, NULL) < 0;
 	return rc;
 }
 

@@ -25,6 +25,14 @@
  *       a file may grow by zeros; SEQUENTIAL, as writes survive in any order;
  *       ATOMIC512 would be true, and of no use to pages of 4096.
  *
+ *   V5  A COMMIT that runs out of space may have written its commit frame: the
+ *       padding of V4 comes after it.  SQLite forgets the frames; a killed
+ *       process's successor would find them and believe them.  So it is known
+ * where a transaction's first frame is, and to withdraw it that frame's head is
+ *       cleared, in place, which breaks the chain of checksums, and synced.
+ *       (Not where the log was first written since its last sync: SQLite
+ *       syncs in the middle of the padding, and goes on with the rest.)
+ *
  * Methods of version 1 suffice: WAL without shared memory wants nothing but
  * the exclusive locking mode, and memory-mapped reads are never wanted, since
  * an I/O error in one is a SIGBUS.
@@ -44,14 +52,17 @@
 #define NAME_BYTES   96 /* as in struct file */
 #define SECTOR       4096
 #define REWRITE      KIB(64)
+#define LOG_HEAD     32                /* bytes of the head of the log ... */
+#define FRAME_HEAD   24                /* ... and of that of a frame in it */
 #define JULIAN_EPOCH 210866760000000ll /* 1970-01-01 in ms of Julian days */
 
 struct vfs {
 	sqlite3_vfs base;
 	struct fs *fs;
 	struct err last;
-	unsigned files; /* open ones */
-	bool latched;   /* V3 */
+	unsigned files;       /* open ones */
+	bool latched;         /* V3 */
+	struct vfs_file *log; /* the write-ahead log, if it is open */
 	char name[SQLITE_VFS_NAME_BYTES];
 };
 
@@ -59,8 +70,9 @@ struct vfs_file {
 	sqlite3_file base;
 	struct vfs *vfs;
 	struct file *file;
-	bool name_unsynced; /* V1 */
-	bool unlink;        /* when closed */
+	bool name_unsynced;   /* V1 */
+	bool unlink;          /* when closed */
+	uint64_t frames_from; /* V5: this transaction's; 0: none yet */
 };
 
 static struct vfs_file *file_of(sqlite3_file *file)
@@ -98,6 +110,8 @@ static int vfs_close(sqlite3_file *base)
 
 	(void)snprintf(name, sizeof(name), "%s", file->file->name);
 	file_close(file->file);
+	if (file->vfs->log == file)
+		file->vfs->log = NULL;
 	if (--file->vfs->files == 0)
 		file->vfs->latched = false;
 	if (file->unlink)
@@ -131,6 +145,8 @@ static int vfs_write(sqlite3_file *base, const void *buf, int bytes,
 
 	if (file->vfs->latched)
 		return SQLITE_IOERR_WRITE;
+	if (file->frames_from == 0)
+		file->frames_from = MAX((uint64_t)offset, LOG_HEAD);
 	if (file_write(file->file, buf, (uint64_t)bytes, (uint64_t)offset,
 		       &err) < 0)
 		return failed(file->vfs, &err, SQLITE_IOERR_WRITE);
@@ -280,6 +296,8 @@ static int vfs_open(sqlite3_vfs *base, const char *name, sqlite3_file *ret_file,
 		return failed(vfs, &err, SQLITE_IOERR);
 	}
 	vfs->files++;
+	if (flags & SQLITE_OPEN_WAL)
+		vfs->log = file;
 	file->name_unsynced = true;
 	file->unlink = flags & SQLITE_OPEN_DELETEONCLOSE;
 	file->base.pMethods = &file_methods;
@@ -457,4 +475,40 @@ int sqlite_vfs_last_error(const char *name, struct err *err)
 	if (err)
 		*err = vfs->last;
 	return vfs->last.code;
+}
+
+void sqlite_vfs_begin(const char *name)
+{
+	struct vfs *vfs = find(name);
+
+	if (vfs && vfs->log)
+		vfs->log->frames_from = 0;
+}
+
+int sqlite_vfs_withdraw(const char *name, struct err *err)
+{
+	static const uint8_t zeros[FRAME_HEAD];
+	struct vfs *vfs = find(name);
+	struct vfs_file *log = vfs ? vfs->log : NULL;
+	uint64_t bytes = 0;
+	int r;
+
+	if (!log)
+		return err_set(err, -EIO, "there is no log");
+	if (vfs->latched)
+		return err_set(err, -EIO, "'%s': a sync failed",
+			       log->file->name);
+	if (log->frames_from == 0)
+		return 0;
+	r = log->file->ops->size(log->file, &bytes, err);
+	if (r == 0 && bytes > log->frames_from) {
+		r = file_write(log->file, zeros,
+			       MIN(bytes - log->frames_from, FRAME_HEAD),
+			       log->frames_from, err);
+		if (r == 0)
+			r = file_sync(log->file, err);
+	}
+	if (r < 0)
+		vfs->latched = true; /* V3 */
+	return r;
 }

@@ -32,6 +32,14 @@ int sqlite_vfs_register(struct fs *fs, char ret_name[SQLITE_VFS_NAME_BYTES],
 /* All its connections must have been closed.  Unknown names are ignored. */
 void sqlite_vfs_unregister(const char *name);
 
+/* A transaction begins. */
+void sqlite_vfs_begin(const char *name);
+
+/* After a COMMIT that failed and a ROLLBACK: makes sure that no later opening
+ * finds the transaction in the log, durably.  On failure it may be there, and
+ * nothing can be written any more until all was closed and opened again. */
+int sqlite_vfs_withdraw(const char *name, struct err *err);
+
 /* The last failure of the seam below this VFS: what stands behind an
  * SQLITE_IOERR, SQLITE_FULL or SQLITE_CANTOPEN.  Sets ERR and returns its
  * code; 0, and ERR untouched, if there was none.  (That a file is not there is
