@@ -185,6 +185,16 @@ static int sync_images(struct seal *seal, struct err *err)
 	return r;
 }
 
+/* D4: a sync that a guest asked for may have failed meanwhile, and taken the
+ * kernel's one report of what is lost: ours then succeeded for nothing. */
+static int check_syncs(struct vm *vm, struct err *err)
+{
+	if (!atomic_load(&vm->sync_failed))
+		return 0;
+	return err_set(err, -RP_EIOFAIL,
+		       "no point: a disk's image could not be synced");
+}
+
 static int prepare(struct seal *seal, struct err *err)
 {
 	struct vm *vm = seal->vm;
@@ -382,6 +392,8 @@ static int cut_and_commit(struct seal *seal, struct err *err)
 		r = write_sealed(seal, err);
 	if (r == 0)
 		r = check_time(seal, "writing the store", err);
+	if (r == 0)
+		r = check_syncs(vm, err);
 	if (r == 0 && atomic_load(&vm->latch) != LATCH_OFF)
 		r = err_set(err, -RP_ELATCHED, "no point: %s",
 			    vm->latch_reason);
