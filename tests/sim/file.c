@@ -335,6 +335,17 @@ void sim_image_poke(struct sim *sim, const char *name, const void *buf,
 	node->mtime = node->mtime_synced = node->ctime = sim->now;
 }
 
+void sim_image_grow(struct sim *sim, const char *name, uint64_t bytes)
+{
+	struct node *node = image_find(sim, name);
+
+	assert(bytes >= node_bytes(node));
+	node_sync(node, UINT64_MAX);
+	content_resize(&node->current, bytes);
+	content_resize(&node->durable, bytes);
+	node->mtime = node->mtime_synced = node->ctime = sim->now;
+}
+
 void sim_image_stamp(const struct sim *sim, const char *name,
 		     struct image_stamp *ret_stamp)
 {

@@ -159,6 +159,10 @@ void sim_image_peek(const struct sim *sim, const char *name, bool durable,
 void sim_image_poke(struct sim *sim, const char *name, const void *buf,
 		    uint64_t bytes, uint64_t offset);
 
+/* Somebody makes the disk larger, at once durable, uncounted; what is new
+ * reads as zeros, and the times move.  No handle may be in use. */
+void sim_image_grow(struct sim *sim, const char *name, uint64_t bytes);
+
 /* As disk/image.h has them for a file; works when dead.  The times move when a
  * write is submitted and, after a kill, by up to 52 ms when what was in flight
  * lands; after a cut they may be those of the last sync.  The nonce is durable

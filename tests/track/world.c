@@ -209,6 +209,7 @@ static void remember(struct world *w, uint32_t disk, uint64_t sector,
 	}
 	h->ids[h->count] = id;
 	h->epochs[h->count++] = epoch;
+	w->touched[disk][sector / 8] = 1;
 }
 
 static void on_image_write(void *arg, const struct io *io)
@@ -226,6 +227,52 @@ static void on_image_write(void *arg, const struct io *io)
 	for (uint64_t s = io->offset / 512; s < (io->offset + io->length) / 512;
 	     s++)
 		remember(w, disk, s, io->op == IO_WRITE ? wr->id : 0, epoch);
+}
+
+/* What [offset, offset + length) of a disk holds is what was written last. */
+static void relearn_range(struct world *w, uint32_t disk, uint64_t offset,
+			  uint64_t length, uint64_t epoch)
+{
+	uint8_t sector[512];
+	uint32_t now;
+
+	for (uint64_t s = offset / 512; s < (offset + length) / 512; s++) {
+		struct history *h = &w->histories[disk][s];
+
+		if (!h->count)
+			continue;
+		sim_image_peek(w->sim, image_names[disk], false, sector,
+			       sizeof(sector), s * 512);
+		memcpy(&now, sector, sizeof(now));
+		if (now != h->ids[h->count - 1])
+			remember(w, disk, s, now, epoch);
+	}
+}
+
+/* A write that fails may have had any part of its effect. */
+static void watch_done(struct io *io, int result)
+{
+	struct volume_request *r = container_of(io, struct volume_request, io);
+	struct world_request *wr =
+	    container_of(r, struct world_request, request);
+	struct world *w = wr->world;
+
+	if (result < 0 && io->op != IO_SYNC && io->op != IO_READ)
+		relearn_range(w, r->volume->ordinal, io->offset, io->length,
+			      w->epoch_base + r->epoch);
+	wr->io_done(io, result);
+}
+
+static void watch_submit(struct ioq *ioq, struct io *io)
+{
+	struct world *w = container_of(ioq, struct world, watched);
+	struct volume_request *r = container_of(io, struct volume_request, io);
+	struct world_request *wr =
+	    container_of(r, struct world_request, request);
+
+	wr->io_done = io->done;
+	io->done = watch_done;
+	ioq_submit(w->ioq, io);
 }
 
 static void request_done(struct volume_request *request, int result)
@@ -391,6 +438,7 @@ struct world *world_new(uint64_t seed, uint32_t hot_regions)
 							 .can_discard = true};
 		w->histories[i] =
 		    calloc(w->bytes[i] / 512, sizeof(struct history));
+		w->touched[i] = calloc(w->bytes[i] / 4096 + 1, 1);
 	}
 	for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
 		w->requests[i].world = w;
@@ -409,6 +457,7 @@ struct world *world_free(struct world *w)
 			free(w->histories[i][s].epochs);
 		}
 		free(w->histories[i]);
+		free(w->touched[i]);
 		blockset_free(w->claims[i]);
 	}
 	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
@@ -483,38 +532,37 @@ int world_define(struct world *w, struct err *err)
  * from here on the truth is what the images hold. */
 static void relearn(struct world *w)
 {
-	uint8_t sector[512];
-	uint32_t now;
-
 	for (uint32_t d = 0; d < WORLD_DISKS; d++)
-		for (uint64_t s = 0; s < w->bytes[d] / 512; s++) {
-			struct history *h = &w->histories[d][s];
+		for (uint64_t b = 0; b < w->bytes[d] / 4096 + 1; b++)
+			if (w->touched[d][b])
+				relearn_range(w, d, b * 4096,
+					      MIN(4096, w->bytes[d] - b * 4096),
+					      w->epoch_top);
+}
 
-			if (!h->count)
-				continue;
-			sim_image_peek(w->sim, image_names[d], false, sector,
-				       sizeof(sector), s * 512);
-			memcpy(&now, sector, sizeof(now));
-			if (now != h->ids[h->count - 1])
-				remember(w, d, s, now, w->epoch_top);
-		}
+int world_open(struct world *w, struct err *err)
+{
+	struct vm_env env;
+
+	open_handles(w);
+	env = environment(w);
+	return vm_open(&env, &w->vm, err);
 }
 
 int world_start(struct world *w, unsigned flags, struct err *err)
 {
-	struct vm_env env;
-	int r;
+	static const struct ioq_ops watch_ops = {watch_submit};
+	int r = world_open(w, err);
 
-	open_handles(w);
-	env = environment(w);
-	r = vm_open(&env, &w->vm, err);
 	if (r == 0)
 		r = vm_attach(w->vm, w->images, w->geometry, flags, err);
 	if (r < 0)
 		return r;
 	w->epoch_base = w->epoch_top;
+	w->claims_ops = UINT64_MAX; /* they were of an earlier life */
 	relearn(w);
-	w->queue = vm_queue_new(w->vm, w->ioq, post, w);
+	w->watched.ops = &watch_ops;
+	w->queue = vm_queue_new(w->vm, &w->watched, post, w);
 	for (uint32_t i = 0; i < WORLD_DISKS; i++)
 		(void)vm_volume(w->vm, i, w->queue);
 	sim_on_image_write(w->sim, on_image_write, w);
@@ -567,6 +615,8 @@ void world_stop(struct world *w)
 
 /* ---- control ---------------------------------------------------------- */
 
+static void check_points(struct world *w);
+
 static int find_new(void *arg, const struct point_row *row)
 {
 	struct world *w = arg;
@@ -589,13 +639,18 @@ int world_point(struct world *w, struct err *err)
 
 	if (w->point_count + 2 >= WORLD_POINTS_MAX)
 		return 0;
+	for (unsigned i = 0; i < w->point_count; i++)
+		if (!w->points[i].acked && !w->points[i].destroyed)
+			check_points(w); /* before there are two of them */
 	/* The cut, if one is made, puts all epochs up to `before` before. */
-	w->points[w->point_count] = (struct world_point){.stamp = before};
+	w->points[w->point_count] =
+	    (struct world_point){.stamp = before,
+				 .bytes = {w->bytes[0], w->bytes[1]}};
 	r = vm_point_create(w->vm, &request, &row, err);
 	if (r == 0) {
 		w->points[w->point_count].id = row.id;
 		w->points[w->point_count++].acked = true;
-	} else if (sim_dead(w->sim)) {
+	} else if (sim_dead(w->sim) || w->vm->broken) {
 		/* It may or may not be there; if so, it has this stamp.  Its
 		 * id is learnt after recovery. */
 		w->point_count++;
@@ -623,7 +678,7 @@ int world_destroy(struct world *w, struct err *err)
 	r = vm_point_destroy(w->vm, &w->points[i].id, err);
 	if (r == 0)
 		w->points[i].destroyed = true;
-	else if (sim_dead(w->sim))
+	else if (sim_dead(w->sim) || w->vm->broken)
 		w->points[i].acked = false; /* there or not */
 	return r;
 }
@@ -649,52 +704,107 @@ static bool written_between(const struct history *h, uint64_t after,
 	return false;
 }
 
+/* Is there a reason why the answer is no good? */
+static bool doubtful(const struct world *w, const struct world_point *p,
+		     const struct world_point *q, uint32_t disk)
+{
+	for (unsigned i = 0; i < w->doubt_count; i++)
+		if (w->doubts[i].disk == disk &&
+		    p->stamp < w->doubts[i].epoch &&
+		    (!q || q->stamp >= w->doubts[i].epoch))
+			return true;
+	return w->expect_invalid;
+}
+
+void world_doubt(struct world *w, uint32_t disk)
+{
+	struct world_doubt *d = &w->doubts[w->doubt_count];
+	uint64_t epoch = w->epoch_top;
+
+	if (w->vm && vm_attached(w->vm))
+		epoch = MAX(epoch,
+			    w->epoch_base + atomic_load(&w->vm->epoch.current));
+	if (w->doubt_count && d[-1].disk == disk && d[-1].epoch == epoch)
+		return;
+	if (w->doubt_count == WORLD_DOUBTS_MAX)
+		FAIL("too many doubts");
+	*d = (struct world_doubt){disk, epoch};
+	w->doubt_count++;
+	w->epoch_top = MAX(w->epoch_top, epoch);
+}
+
+/* P1 for a block that is not reported and was written at some time. */
+static void check_unreported(struct world *w, const struct world_point *p,
+			     const struct world_point *q, uint32_t disk,
+			     uint64_t b, uint64_t bytes, bool written)
+{
+	uint8_t block[BLOCK_BYTES];
+
+	if (q && written)
+		FAIL("P1: block %llu of disk %u was written between "
+		     "two points and is not reported",
+		     (unsigned long long)b, disk);
+	if (q)
+		return;
+	sim_image_peek(w->sim, image_names[disk], false, block, bytes,
+		       b * BLOCK_BYTES);
+	for (uint64_t s = 0; s < bytes / 512; s++) {
+		const struct history *h = &w->histories[disk][b * 8 + s];
+		uint32_t now;
+
+		memcpy(&now, block + s * 512, sizeof(now));
+		if (now != id_at(h, p->stamp))
+			FAIL("P1: block %llu of disk %u sector %llu "
+			     "holds write %u, held %u at the point, "
+			     "and is not reported",
+			     (unsigned long long)b, disk, (unsigned long long)s,
+			     now, id_at(h, p->stamp));
+	}
+}
+
 static void check_disk(struct world *w, const struct world_point *p,
 		       const struct world_point *q, uint32_t disk)
 {
 	struct vm_changes changes;
 	struct err err = {0};
-	uint64_t blocks = div_round_up(w->bytes[disk], BLOCK_BYTES), over = 0;
-	uint64_t upto = q ? q->stamp : UINT64_MAX;
-	uint8_t block[BLOCK_BYTES];
+	uint64_t upto = q ? q->stamp : UINT64_MAX, over = 0, blocks;
+	uint64_t bytes = q ? q->bytes[disk] : w->bytes[disk];
+	int r = vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes,
+			   &err);
 
-	if (vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes, &err) <
-	    0)
+	if (r < 0 && sim_dead(w->sim))
+		return;
+	if (r < 0)
 		FAIL("changes: %s", err.text);
+	if (changes.bytes != bytes)
+		FAIL("an answer about %llu bytes, not %llu",
+		     (unsigned long long)changes.bytes,
+		     (unsigned long long)bytes);
+	blocks = div_round_up(bytes, BLOCK_BYTES);
 	for (uint64_t b = 0; b < blocks; b++) {
-		uint64_t n = MIN(BLOCK_BYTES, w->bytes[disk] - b * BLOCK_BYTES);
+		uint64_t n = MIN(BLOCK_BYTES, bytes - b * BLOCK_BYTES);
 		bool reported = blockset_has(changes.set, b);
-		bool written = false;
+		bool written = bytes > p->bytes[disk] &&
+			       (b + 1) * BLOCK_BYTES > p->bytes[disk];
 
+		if (written && !reported)
+			FAIL("P1: block %llu of disk %u is new and not "
+			     "reported",
+			     (unsigned long long)b, disk);
+		if (!w->touched[disk][b]) {
+			over += reported && !written;
+			continue;
+		}
 		for (uint64_t s = 0; s < n / 512 && !written; s++)
 			written =
 			    written_between(&w->histories[disk][b * 8 + s],
 					    p->stamp, upto);
 		over += reported && !written;
-		if (reported || (!written && q))
-			continue;
-		if (q && written)
-			FAIL("P1: block %llu of disk %u was written between "
-			     "two points and is not reported",
-			     (unsigned long long)b, disk);
-		sim_image_peek(w->sim, image_names[disk], false, block, n,
-			       b * BLOCK_BYTES);
-		for (uint64_t s = 0; s < n / 512; s++) {
-			const struct history *h =
-			    &w->histories[disk][b * 8 + s];
-			uint32_t now;
-
-			memcpy(&now, block + s * 512, sizeof(now));
-			if (now != id_at(h, p->stamp))
-				FAIL("P1: block %llu of disk %u sector %llu "
-				     "holds write %u, held %u at the point, "
-				     "and is not reported",
-				     (unsigned long long)b, disk,
-				     (unsigned long long)s, now,
-				     id_at(h, p->stamp));
-		}
+		if (!reported)
+			check_unreported(w, p, q, disk, b, n, written);
 	}
-	if (changes.accuracy.accuracy == ACCURACY_INVALID && !w->expect_invalid)
+	if (changes.accuracy.accuracy == ACCURACY_INVALID &&
+	    !doubtful(w, p, q, disk))
 		FAIL("invalid without a cause: %s", changes.accuracy.reason);
 	if (changes.accuracy.accuracy <= ACCURACY_WIDENED &&
 	    over * BLOCK_BYTES > changes.accuracy.widened_bytes)
@@ -726,7 +836,7 @@ static void check_points(struct world *w)
 		if (p->destroyed)
 			continue;
 		if (p->acked && !exists(w, &p->id))
-			FAIL("P3: a point is gone");
+			FAIL("P3: point %u of %u is gone", i, w->point_count);
 		if (p->acked)
 			continue;
 		if (!guid_is_zero(&p->id)) { /* a destroy was cut short */
@@ -771,6 +881,77 @@ void world_check(struct world *w)
 	}
 	if (vm_check(w->vm, on_finding, w, &bytes, NULL) < 0)
 		FAIL("check failed");
+}
+
+/* A point that is there, with an index not below FROM; NULL: none. */
+static const struct world_point *pick_point(struct world *w, unsigned from,
+					    unsigned *ret_index)
+{
+	unsigned n = 0, pick;
+
+	for (unsigned i = from; i < w->point_count; i++)
+		n += w->points[i].acked && !w->points[i].destroyed;
+	if (n == 0)
+		return NULL;
+	pick = (unsigned)sim_random(w->sim, n);
+	for (unsigned i = from;; i++)
+		if (w->points[i].acked && !w->points[i].destroyed &&
+		    pick-- == 0) {
+			*ret_index = i;
+			return &w->points[i];
+		}
+}
+
+void world_ask(struct world *w)
+{
+	unsigned at = 0;
+	const struct world_point *p = pick_point(w, 0, &at), *q = NULL;
+
+	if (!p)
+		return;
+	if (!vm_attached(w->vm) || sim_random(w->sim, 2))
+		q = pick_point(w, at, &at);
+	check_disk(w, p, q, (uint32_t)sim_random(w->sim, WORLD_DISKS));
+}
+
+/* ---- others ----------------------------------------------------------- */
+
+void world_poke(struct world *w, uint32_t disk)
+{
+	uint64_t sectors = 1 + sim_random(w->sim, 32);
+	uint64_t at = random_place(w, w->bytes[disk] - KIB(16)) / 512;
+	uint32_t id = ++w->next_id;
+	uint8_t sector[512] = {0};
+
+	memcpy(sector, &id, sizeof(id));
+	for (uint64_t s = at; s < at + sectors; s++) {
+		sim_image_poke(w->sim, image_names[disk], sector,
+			       sizeof(sector), s * 512);
+		remember(w, disk, s, id, w->epoch_top);
+	}
+	world_doubt(w, disk);
+}
+
+static void *grown(void *old, uint64_t was, uint64_t is, uint64_t size)
+{
+	char *p = realloc(old, is * size);
+
+	if (!p)
+		abort();
+	memset(p + was * size, 0, (is - was) * size);
+	return p;
+}
+
+void world_grow_image(struct world *w, uint32_t disk, uint64_t bytes)
+{
+	uint64_t was = w->bytes[disk];
+
+	sim_image_grow(w->sim, image_names[disk], bytes);
+	w->histories[disk] = grown(w->histories[disk], was / 512, bytes / 512,
+				   sizeof(struct history));
+	w->touched[disk] =
+	    grown(w->touched[disk], was / 4096 + 1, bytes / 4096 + 1, 1);
+	w->bytes[disk] = w->geometry[disk].bytes = bytes;
 }
 
 void world_recover(struct world *w)

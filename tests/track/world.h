@@ -22,7 +22,8 @@
 #include "track/vm.h"
 
 #define WORLD_DISKS      2
-#define WORLD_POINTS_MAX 32
+#define WORLD_POINTS_MAX 128
+#define WORLD_DOUBTS_MAX 64
 #define WORLD_REQUESTS   24
 
 struct history {
@@ -36,6 +37,14 @@ struct world_point {
 	bool acked;
 	bool destroyed;
 	uint64_t stamp; /* global epoch: writes at or below it are before */
+	uint64_t bytes[WORLD_DISKS];
+};
+
+/* Something happened at EPOCH because of which the generation that was open
+ * then may be invalid. */
+struct world_doubt {
+	uint32_t disk;
+	uint64_t epoch;
 };
 
 struct world_request {
@@ -44,6 +53,7 @@ struct world_request {
 	uint8_t *data;
 	uint32_t id;
 	bool busy;
+	void (*io_done)(struct io *io, int result);
 };
 
 struct world {
@@ -57,13 +67,14 @@ struct world {
 	struct image_geometry geometry[WORLD_DISKS];
 	struct track_queue *queue;
 	struct ioq *ioq;
+	struct ioq watched;      /* what the volumes get; hands on to ioq */
 	struct ring_task *tasks; /* posted, oldest first */
 	struct ring_task **tasks_end;
 	struct world_request requests[WORLD_REQUESTS];
 	uint32_t next_id;
 	uint64_t bytes[WORLD_DISKS];
 	struct history *histories[WORLD_DISKS]; /* per sector */
-	uint8_t *sector_written[WORLD_DISKS];
+	uint8_t *touched[WORLD_DISKS]; /* per block: it has a history */
 	struct world_point points[WORLD_POINTS_MAX];
 	unsigned point_count;
 	uint64_t epoch_base; /* epochs of earlier attachments end here */
@@ -71,7 +82,9 @@ struct world {
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
 	bool in_keeper;
 	bool check_order;
-	bool expect_invalid; /* a latch or a foreign write happened */
+	bool expect_invalid; /* any answer may be invalid */
+	struct world_doubt doubts[WORLD_DOUBTS_MAX];
+	unsigned doubt_count;
 	uint64_t order_checks;
 	uint64_t seed;
 	struct blockset *claims[WORLD_DISKS];
@@ -94,9 +107,23 @@ void world_settle(struct world *w); /* until nothing is in flight */
 int world_point(struct world *w, struct err *err);
 int world_destroy(struct world *w, struct err *err);
 
+/* From here on the open generation of DISK may be invalid. */
+void world_doubt(struct world *w, uint32_t disk);
+
+/* While stopped: somebody else writes to the image of DISK; somebody makes it
+ * larger. */
+void world_poke(struct world *w, uint32_t disk);
+void world_grow_image(struct world *w, uint32_t disk, uint64_t bytes);
+
+/* The store opened without attaching, for what is done detached; ended by
+ * world_stop(). */
+int world_open(struct world *w, struct err *err);
+
 /* After sim_kill() or sim_power_cut(), or none: opens, attaches, and holds
  * every promise to the truth.  Detached and closed again.  ASSERTs. */
 void world_recover(struct world *w);
 void world_check(struct world *w);
+/* One question at random: any pair of points, or up to now. */
+void world_ask(struct world *w);
 
 #endif
