@@ -311,6 +311,30 @@ static uint64_t random_place(struct world *w, uint64_t bytes)
 	       512;
 }
 
+bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
+		  uint64_t offset, uint64_t length)
+{
+	struct world_request *wr = idle_request(w);
+	struct volume_request *r;
+
+	if (!wr)
+		return false;
+	r = &wr->request;
+	memset(r, 0, sizeof(*r));
+	wr->busy = true;
+	wr->id = ++w->next_id;
+	r->done = request_done;
+	r->op = op;
+	r->offset = offset;
+	r->length = length;
+	if (op == VOLUME_WRITE) {
+		r->data = wr->data;
+		fill(wr, length);
+	}
+	volume_submit(vm_volume(w->vm, disk, w->queue), r);
+	return true;
+}
+
 bool world_write(struct world *w)
 {
 	struct world_request *wr = idle_request(w);
@@ -769,8 +793,8 @@ static void check_disk(struct world *w, const struct world_point *p,
 	struct err err = {0};
 	uint64_t upto = q ? q->stamp : UINT64_MAX, over = 0, blocks;
 	uint64_t bytes = q ? q->bytes[disk] : w->bytes[disk];
-	int r = vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes,
-			   &err);
+	int r =
+	    vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes, &err);
 
 	if (r < 0 && sim_dead(w->sim))
 		return;

@@ -99,6 +99,10 @@ int world_start(struct world *w, unsigned flags, struct err *err);
 void world_stop(struct world *w); /* handles only, as a dead process */
 int world_detach(struct world *w, struct err *err);
 
+/* One request of the guest's, of at most 16 KiB if it is a write; false: too
+ * many are in flight. */
+bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
+		  uint64_t offset, uint64_t length);
 /* One guest write (or zero, or discard) at random; false: no room. */
 bool world_write(struct world *w);
 void world_run_tasks(struct world *w);
