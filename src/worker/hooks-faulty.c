@@ -32,12 +32,21 @@ int hooks_init(struct err *err)
 	return 0;
 }
 
+static bool is_off(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value && strcmp(value, "off") == 0;
+}
+
 unsigned hooks_attach_flags(void)
 {
-	const char *tracking = getenv("REFPOINT_TRACKING");
+	return is_off("REFPOINT_TRACKING") ? VM_ATTACH_UNTRACKED : 0;
+}
 
-	return tracking && strcmp(tracking, "off") == 0 ? VM_ATTACH_UNTRACKED
-							: 0;
+bool hooks_sealed(void)
+{
+	return !is_off("REFPOINT_SANDBOX");
 }
 
 int hooks_store(struct fs **fs, struct err *err)

@@ -5,7 +5,9 @@
  * refpoint-worker-faulty with hooks-faulty.c, which follows the rules
  * (disk/faulty.h) in REFPOINT_FAULTS_STORE, REFPOINT_FAULTS_MEMORY and
  * REFPOINT_FAULTS_IO (the images, in both halves of the seam), and attaches
- * untracked under REFPOINT_TRACKING=off, for benchmarks.
+ * untracked under REFPOINT_TRACKING=off, for benchmarks.  There
+ * REFPOINT_SANDBOX=off leaves the system calls alone, for sanitizers that need
+ * others than we do.
  */
 #ifndef WORKER_HOOKS_H
 #define WORKER_HOOKS_H
@@ -16,6 +18,7 @@
 int hooks_init(struct err *err);
 /* Of enum vm_attach_flags, to be added. */
 unsigned hooks_attach_flags(void);
+bool hooks_sealed(void); /* is sandbox_seal() to be called? */
 
 /* Each may replace what it is given; on failure that is left alone. */
 int hooks_store(struct fs **fs, struct err *err);

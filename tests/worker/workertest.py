@@ -192,7 +192,8 @@ class World:
         self.process = None
         self.nbd_path = os.path.join(self.run_dir, 'nbd.sock')
         self.listener = None
-        self.environment = {'REFPOINT_SANDBOX': 'log'}
+        self.environment = {'REFPOINT_SANDBOX':
+                            os.environ.get('REFPOINT_SANDBOX', 'log')}
 
     def live_dirs(self):
         st = os.stat(self.lib)
