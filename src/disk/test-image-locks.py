@@ -211,12 +211,21 @@ class Images:
         self.assert_we_get_it()
 
     def wait_for_greeting(self):
-        """qemu-nbd listens first and opens the image then."""
-        self.wait_for(self.sock)
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(30)
-            s.connect(self.sock)
-            self.assertEqual(s.recv(8), b"NBDMAGIC")
+        """qemu-nbd listens first and opens the image then; between bind and
+        listen it refuses."""
+        end = time.monotonic() + 30
+        while True:
+            self.wait_for(self.sock)
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(30)
+                try:
+                    s.connect(self.sock)
+                except ConnectionRefusedError:
+                    self.assertLess(time.monotonic(), end, self.sock)
+                    time.sleep(0.002)
+                    continue
+                self.assertEqual(s.recv(8), b"NBDMAGIC")
+                return
 
     def wait_for(self, path):
         end = time.monotonic() + 30

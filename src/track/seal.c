@@ -331,7 +331,10 @@ static void publish(struct seal *seal)
 	struct vm *vm = seal->vm;
 
 	(void)pthread_mutex_lock(&vm->model);
-	vm->system = seal->system;
+	/* Only these: the rest is read without the lock while attached. */
+	vm->system.open_generation = seal->system.open_generation;
+	vm->system.open_file = seal->system.open_file;
+	vm->system.next_point = seal->system.next_point;
 	*model_open_generation(vm) = seal->sealed;
 	if (!seal->keep)
 		model_drop_generation(vm, seal->sealed.generation);

@@ -96,8 +96,7 @@ class Life(Case):
         w = self.served()
         self.refuses('InvalidState', w.call, 'Stop')
         w.call('Unserve')
-        w.call('Stop')
-        self.assertEqual(w.ends(), 0)
+        self.assertEqual(w.stop(), 0)
 
     def test_sigterm_ends_it_cleanly(self):
         w = self.served()

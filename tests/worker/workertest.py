@@ -254,6 +254,14 @@ class World:
         except subprocess.TimeoutExpired:
             raise AssertionError(f'it goes on: {self.log()}') from None
 
+    def stop(self):
+        """Ends it; it may be about to end by itself."""
+        try:
+            self.call('Stop')
+        except (ConnectionError, FileNotFoundError):
+            pass
+        return self.ends()
+
     # ---- calls
 
     def connect(self):
