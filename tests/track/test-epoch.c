@@ -233,10 +233,10 @@ static int tear_down(void **state)
 {
 	if (atomic_exchange(&stopping, true))
 		return 0;
-	for (unsigned i = 0; i < THREADS; i++) {
+	for (unsigned i = 0; i < THREADS; i++)
 		(void)pthread_join(servers[i].thread, NULL);
+	for (unsigned i = 0; i < THREADS; i++)
 		(void)pthread_mutex_destroy(&servers[i].lock);
-	}
 	epoch_done(&epoch);
 	return 0;
 }
