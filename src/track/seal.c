@@ -437,6 +437,13 @@ static int seal_run(struct seal *seal, struct err *err)
 	seal->opened.disks = vm->disk_count;
 	seal->system.open_generation = seal->opened.generation;
 	seal->system.open_file = vm->slots[seal->old].file ^ 1;
+	/* E4: what began in an undone seal's epoch is of G as well, but is
+	 * counted where N's writes will be.  Nobody enters there now. */
+	if (!epoch_drain(&vm->epoch, atomic_load(&vm->epoch.current) + 1,
+			 ms_left(seal)))
+		return err_set(err, -RP_ETIMEOUT,
+			       "no point: writes in flight since an earlier "
+			       "attempt did not end within the time limit");
 	r = prepare(seal, err);
 	return r ? r : cut_and_commit(seal, err);
 }
