@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "track/internal.h"
+#include "track/judge.h"
 
 struct checking {
 	struct vm *vm;
@@ -229,28 +230,56 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 
 /* ---- growth ----------------------------------------------------------- */
 
-static int put_disk(struct vm *vm, void *arg, struct err *err)
+struct growing {
+	struct disk_row disk;
+	struct generation_row open;
+};
+
+static struct growing *growing_new(struct vm *vm, uint32_t disk)
 {
-	return catalogue_put_disk(vm->catalogue, arg, err);
+	struct growing *g = malloc(sizeof(*g));
+
+	if (g) {
+		g->disk = vm->disks[disk];
+		g->open = *model_open_generation(vm);
+	}
+	return g;
 }
 
-static int commit_disk(struct vm *vm, const struct disk_row *row,
-		       struct err *err)
+static int put_growing(struct vm *vm, void *arg, struct err *err)
 {
-	struct disk_row *copy = malloc(sizeof(*copy));
-	int r = copy ? 0 : err_set(err, -ENOMEM, "resize");
+	const struct growing *g = arg;
+	int r = catalogue_put_disk(vm->catalogue, &g->disk, err);
 
-	if (r == 0) {
-		*copy = *row;
-		r = vm_commit(vm, put_disk, copy, NULL, err);
-	}
-	if (r == 0) {
-		(void)pthread_mutex_lock(&vm->model);
-		vm->disks[copy->ordinal] = *copy;
-		vm->serial++;
-		(void)pthread_mutex_unlock(&vm->model);
-	}
-	free(copy);
+	return r ? r : catalogue_put_generation(vm->catalogue, &g->open, err);
+}
+
+static int commit_growing(struct vm *vm, struct growing *g, struct err *err)
+{
+	int r = vm_commit(vm, put_growing, g, NULL, err);
+
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&vm->model);
+	vm->disks[g->disk.ordinal] = g->disk;
+	*model_open_generation(vm) = g->open;
+	vm->serial++;
+	(void)pthread_mutex_unlock(&vm->model);
+	return 0;
+}
+
+/* Growth moves the image's times: what others did before it must be told now,
+ * or never. */
+static int judge_growing(struct vm *vm, struct growing *g, struct err *err)
+{
+	struct judge_facts facts = {.end = JUDGE_CLEAN,
+				    .owned = vm->system.owned};
+	uint32_t disk = g->disk.ordinal;
+	struct image_stamp stamp;
+	int r = vm->env.stamp(vm->env.arg, disk, &stamp, err);
+
+	if (r == 0)
+		judge_image(&g->disk, &stamp, &facts, &g->open.accuracy[disk]);
 	return r;
 }
 
@@ -275,49 +304,57 @@ static int grow_check(const struct vm *vm, uint32_t disk, uint64_t bytes,
 
 int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes, struct err *err)
 {
+	struct growing *g;
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	r = grow_check(vm, disk, bytes, err);
+	g = growing_new(vm, disk);
+	r = g ? grow_check(vm, disk, bytes, err)
+	      : err_set(err, -ENOMEM, "resize");
+	if (r == 0)
+		r = judge_growing(vm, g, err);
 	if (r == 0)
 		r = pages_create(vm->env.store, disk, bytes, err);
 	if (r == 0) {
-		struct disk_row *row = malloc(sizeof(*row));
-
-		if (!row) {
-			r = err_set(err, -ENOMEM, "resize");
-		} else {
-			*row = vm->disks[disk];
-			row->growing_to = bytes;
-			r = commit_disk(vm, row, err);
-		}
-		free(row);
+		g->disk.growing_to = bytes;
+		r = commit_growing(vm, g, err);
 	}
 	(void)pthread_mutex_unlock(&vm->control);
+	free(g);
 	return r;
+}
+
+static int grow_end(struct vm *vm, struct growing *g, struct err *err)
+{
+	struct disk_row *row = &g->disk;
+	struct image_stamp stamp;
+	int r = vm->env.stamp(vm->env.arg, row->ordinal, &stamp, err);
+
+	if (r < 0)
+		return r;
+	if (row->growing_to == 0 || stamp.bytes < row->growing_to)
+		return err_set(err, -RP_ESTATE,
+			       "the image of disk '%s' has not grown", row->id);
+	/* A block device may have been rounded up. */
+	if (stamp.bytes > row->growing_to)
+		r = pages_create(vm->env.store, row->ordinal, stamp.bytes, err);
+	if (r < 0)
+		return r;
+	row->bytes = stamp.bytes;
+	row->growing_to = 0;
+	row->stamp = stamp;
+	return commit_growing(vm, g, err);
 }
 
 int vm_grow_end(struct vm *vm, uint32_t disk, struct err *err)
 {
-	struct disk_row *row = malloc(sizeof(*row));
-	struct image_stamp stamp;
+	struct growing *g;
 	int r;
 
-	if (!row)
-		return err_set(err, -ENOMEM, "resize");
 	(void)pthread_mutex_lock(&vm->control);
-	*row = vm->disks[disk];
-	r = vm->env.stamp(vm->env.arg, disk, &stamp, err);
-	if (r == 0 && (row->growing_to == 0 || stamp.bytes < row->growing_to))
-		r = err_set(err, -RP_ESTATE,
-			    "the image of disk '%s' has not grown", row->id);
-	if (r == 0) {
-		row->bytes = stamp.bytes;
-		row->growing_to = 0;
-		row->stamp = stamp;
-		r = commit_disk(vm, row, err);
-	}
+	g = growing_new(vm, disk);
+	r = g ? grow_end(vm, g, err) : err_set(err, -ENOMEM, "resize");
 	(void)pthread_mutex_unlock(&vm->control);
-	free(row);
+	free(g);
 	return r;
 }
