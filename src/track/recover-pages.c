@@ -33,12 +33,13 @@ static int load_page(void *arg, const struct page_report *report)
 	uint8_t *need = &load->a->pages[volume->ordinal][report->index];
 
 	/* A page is only being written while one of its regions is hot, or to
-	 * bring home what the other file holds of it (scanned before): a torn
-	 * one without either is damage. */
-	if (report->torn && (load->a->end != JUDGE_CUT ||
-			     !(*need & PAGE_NEEDS_WRITE ||
-			       region_was_hot(load->a, volume->ordinal, first,
-					      first + PAGE_REGIONS))))
+	 * bring home what the other file holds of it (scanned before; that may
+	 * also have been cut short after a clean end, A3): a torn one without
+	 * either is damage. */
+	if (report->torn && !(*need & PAGE_NEEDS_WRITE) &&
+	    (load->a->end != JUDGE_CUT ||
+	     !region_was_hot(load->a, volume->ordinal, first,
+			     first + PAGE_REGIONS)))
 		return -RP_ECORRUPT;
 	if (report->torn)
 		*need |= load->own ? PAGE_NEEDS_WRITE : PAGE_NEEDS_MENDING;

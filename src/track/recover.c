@@ -124,6 +124,9 @@ static void adopt_hot(struct attaching *a)
 			continue;
 		volume->regions[region].state = REGION_HOT;
 		volume->hot[volume->hot_count++] = (uint32_t)region;
+		/* Its page in the other file may be half written too. */
+		a->pages[a->intents[i].disk][region / PAGE_REGIONS] |=
+		    PAGE_NEEDS_MENDING;
 	}
 }
 
