@@ -304,6 +304,27 @@ int rig_stop(struct rig *rig, struct err *err)
 	return r;
 }
 
+int rig_grow(struct rig *rig, uint64_t bytes, struct err *err)
+{
+	struct vm_env env;
+	int r = rig_stop(rig, err);
+
+	if (r < 0)
+		return r;
+	open_all(rig, NULL);
+	env = environment(rig);
+	r = vm_open(&env, &rig->vm, err);
+	if (r == 0)
+		r = vm_grow_begin(rig->vm, 0, bytes, err);
+	if (r == 0 && ftruncate(rig->image_fd, (off_t)bytes) < 0)
+		r = err_set(err, -errno, "grow the image");
+	if (r == 0)
+		r = vm_grow_end(rig->vm, 0, err);
+	rig->vm = vm_close(rig->vm);
+	close_all(rig);
+	return r;
+}
+
 /* ---- requests --------------------------------------------------------- */
 
 static void done(struct volume_request *request, int result)

@@ -57,6 +57,9 @@ int rig_start(struct rig *rig, const char *rules, struct err *err);
 /* Stops serving, detaches, closes. */
 int rig_stop(struct rig *rig, struct err *err);
 
+/* Stops it, and makes the image larger. */
+int rig_grow(struct rig *rig, uint64_t bytes, struct err *err);
+
 /* One request through the ring; waits up to MS (-ETIMEDOUT: it is still in
  * flight, and the rig may only be abandoned or waited for). */
 struct rig_request {

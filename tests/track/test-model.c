@@ -302,6 +302,7 @@ static void stop(struct model *m)
 	struct world *w = m->w;
 	struct err err = {0};
 	bool bad_sync = atomic_load(&w->vm->sync_failed);
+	uint64_t failed;
 	int r;
 
 	/* Opening anew after a death drops what the page cache has in vain. */
@@ -311,7 +312,10 @@ static void stop(struct model *m)
 	}
 	world_settle(w);
 	note_latch(m);
+	failed = sim_failed(w->sim);
 	r = world_detach(w, &err);
+	if (r < 0 && sim_failed(w->sim) > failed)
+		doubt_all(w);
 	TELL("detach: %d %s", r, r ? err.text : "");
 	if (sim_dead(w->sim))
 		return;
@@ -319,14 +323,16 @@ static void stop(struct model *m)
 		FAIL("detach: %s", err.text);
 	if (r < 0) {
 		count.refused_detaches++;
-		doubt_all(w);
 		die(m);
 		return;
 	}
 	world_stop(w);
 	sim_fail_none(w->sim);
-	if (dice(m, 4) == 0)
-		grow(m);
+	if (dice(m, 4))
+		return;
+	if (dice(m, 3) == 0)
+		poke(m);
+	grow(m);
 }
 
 static void live(struct model *m)

@@ -72,7 +72,9 @@ static void pump(void *arg)
 	struct world *w = arg;
 
 	world_run_tasks(w);
-	if (sim_ioq_pending(w->sim))
+	if (w->pump_holds)
+		w->pump_holds--;
+	else if (sim_ioq_pending(w->sim))
 		sim_ioq_complete_random(w->sim);
 	if (!w->in_keeper) {
 		w->in_keeper = true;

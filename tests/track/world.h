@@ -80,6 +80,7 @@ struct world {
 	uint64_t epoch_base; /* epochs of earlier attachments end here */
 	uint64_t epoch_top;
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
+	unsigned pump_holds; /* so many waits complete no I/O */
 	bool in_keeper;
 	bool check_order;
 	bool expect_invalid; /* any answer may be invalid */
