@@ -85,6 +85,9 @@ struct page_report {
 int pages_scan(struct pages_file *file, uint64_t from,
 	       int (*fn)(void *arg, const struct page_report *report),
 	       void *arg, struct err *err);
+/* The same of one page, which need not be present. */
+int pages_read(struct pages_file *file, uint32_t index, uint64_t from,
+	       struct page_report *ret_report, struct err *err);
 struct pages_file *pages_close(struct pages_file *file);
 
 /* ---- tombstone -------------------------------------------------------- */

@@ -7,7 +7,10 @@
  *       same slot.
  *   I2  What is read from a slot, to choose one, is durable: the file is synced
  *       before the first choice, as a killed process may have left writes that
- *       only the page cache has.
+ *       only the page cache has; and then written again as it was read, as a
+ *       sync that failed for somebody before us may have lost what the cache
+ *       still shows (D4).  Sectors that were durable do not change by that, so
+ *       a crash tears only what had been lost.
  *   So no crash damages both slots of a page.
  *   I3  After a sync that failed nobody knows which pages are durable (D4), so
  *       there is no slot to choose: the object refuses to write from then on.
@@ -231,6 +234,16 @@ static int scan_piece(const struct pages_file *file, uint32_t first,
 	return 0;
 }
 
+int pages_read(struct pages_file *file, uint32_t index, uint64_t from,
+	       struct page_report *ret_report, struct err *err)
+{
+	uint8_t buf[PAIR_BYTES];
+	int r = file_read_all(file->file, buf, PAIR_BYTES,
+			      page_offset(index, 0), err);
+
+	return r ? r : report_pair(file, index, buf, from, ret_report, err);
+}
+
 int pages_scan(struct pages_file *file, uint64_t from,
 	       int (*fn)(void *arg, const struct page_report *report),
 	       void *arg, struct err *err)
@@ -291,10 +304,38 @@ int pages_sync(struct pages_file *file, struct err *err)
 	return r;
 }
 
+static bool all_zero(const uint8_t *buf, uint64_t bytes)
+{
+	return buf[0] == 0 && memcmp(buf, buf + 1, bytes - 1) == 0;
+}
+
+/* I2. */
+static int renew(struct pages_file *file, struct err *err)
+{
+	uint8_t *buf = malloc((size_t)PIECE_PAGES * PAIR_BYTES);
+	int r = buf ? 0 : err_set(err, -ENOMEM, "'%s'", file->file->name);
+
+	for (uint64_t at = 0; at < file->pages && r == 0; at += PIECE_PAGES) {
+		uint64_t n =
+		    MIN(file->pages - at, (uint64_t)PIECE_PAGES) * PAIR_BYTES;
+		uint64_t offset = page_offset((uint32_t)at, 0);
+
+		r = file_read_all(file->file, buf, n, offset, err);
+		if (r == 0 && !all_zero(buf, n))
+			r = file_write(file->file, buf, n, offset, err);
+	}
+	free(buf);
+	return r;
+}
+
 static int begin_writing(struct pages_file *file, struct err *err)
 {
 	int r = pages_sync(file, err);
 
+	if (r == 0)
+		r = renew(file, err);
+	if (r == 0)
+		r = pages_sync(file, err);
 	if (r == 0)
 		file->round = 2; /* what is learnt is of round 1: durable */
 	return r;

@@ -156,13 +156,14 @@ static int mark_images(struct attaching *a, struct err *err)
 	struct vm *vm = a->vm;
 
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		struct image_stamp stamp;
+		struct image_stamp *stamp = &vm->volumes[i].stamp;
 		int r = 0;
 
+		*stamp = a->stamps[i];
 		if (a->flags & VM_ATTACH_WRITE && a->end != JUDGE_KILLED &&
 		    a->stamps[i].kind == IMAGE_FILE)
 			r = vm->env.mark(vm->env.arg, i, &a->disks[i].nonce,
-					 &stamp, err);
+					 stamp, err);
 		if (r < 0 && r != -EOPNOTSUPP)
 			return r;
 		atomic_store(&vm->volumes[i].live[1].state->last_submission_ns,
@@ -215,13 +216,20 @@ int attaching_stamps(struct attaching *a, struct err *err)
 	return r;
 }
 
-static int open_tombstone(struct vm *vm, struct err *err)
+static int open_tombstone(struct attaching *a, struct err *err)
 {
+	struct vm *vm = a->vm;
 	int r = fs_open(vm->env.store, "tombstone", FILE_WRITE, &vm->tombstone,
 			err);
 
 	if (r != -ENOENT)
 		return r;
+	if (vm->system.live) {
+		invalidate_all(a, "the tombstone is missing");
+		r = commit_judgement(a, err);
+		if (r < 0)
+			return r;
+	}
 	r = tombstone_create(vm->env.store, err);
 	return r ? r
 		 : fs_open(vm->env.store, "tombstone", FILE_WRITE,
@@ -235,7 +243,7 @@ static int attach_steps(struct attaching *a, struct err *err)
 	bool latched;
 
 	if (r == 0)
-		r = open_tombstone(vm, err);
+		r = open_tombstone(a, err);
 	if (r < 0)
 		return r;
 	find_end(a);

@@ -47,6 +47,7 @@ void find_end(struct attaching *a);
 bool judge_latch(struct attaching *a);
 void judge_disks(struct attaching *a);
 int commit_judgement(struct attaching *a, struct err *err);
+int commit_disk_judgement(struct attaching *a, uint32_t disk, struct err *err);
 void live_close_all(struct vm *vm);
 
 /* recover-pages.c */

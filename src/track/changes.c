@@ -138,7 +138,8 @@ static int add_live(struct asking *ask, struct blockset *set, struct err *err)
 		r = -EAGAIN;
 	(void)pthread_mutex_unlock(&vm->model);
 	for (unsigned s = 0; r == 0 && s < 2; s++)
-		if (vm->volumes[ask->disk].live_open[s])
+		if (vm->volumes[ask->disk].live_open[s] &&
+		    vm->slots[s].generation > ask->after)
 			r = blockset_add_bitmap(
 			    set, vm->volumes[ask->disk].live[s].bits);
 	(void)pthread_rwlock_unlock(&vm->maps);

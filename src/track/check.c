@@ -138,34 +138,11 @@ static void check_intents(struct checking *c)
 }
 
 /* T3 on what is attached: in a cold region every set bit is in a page. */
-struct durable {
-	struct checking *c;
-	struct blockset *set;
-};
-
-static int collect_page(void *arg, const struct page_report *report)
+static bool region_is_durable(struct volume *volume, uint64_t region,
+			      const uint64_t words[REGION_WORDS])
 {
-	struct durable *d = arg;
-
-	for (uint64_t r = 0; report->present && r < PAGE_REGIONS; r++) {
-		uint64_t region = (uint64_t)report->index * PAGE_REGIONS + r;
-
-		if (region < blockset_regions(d->set) &&
-		    blockset_add_words(d->set, region, report->bits[r]) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static void check_region(struct checking *c, struct volume *volume,
-			 const struct blockset *durable, uint64_t region)
-{
-	uint64_t words[REGION_WORDS] = {0};
-	char where[64];
-
 	if (volume->regions[region].state != REGION_COLD)
-		return;
-	(void)blockset_region(durable, region, words);
+		return true;
 	for (uint64_t w = 0; w < REGION_WORDS; w++) {
 		uint64_t live = 0;
 
@@ -174,34 +151,73 @@ static void check_region(struct checking *c, struct volume *volume,
 				live |= atomic_load(
 				    &volume->live[s]
 					 .bits[region * REGION_WORDS + w]);
-		if (!(live & ~words[w]))
-			continue;
-		(void)snprintf(where, sizeof(where), "disk %u region %llu",
-			       volume->ordinal, (unsigned long long)region);
+		if (live & ~words[w])
+			return false;
+	}
+	return true;
+}
+
+/* What both page files hold of a page together. */
+static int durable_page(struct volume *volume, uint32_t index,
+			uint64_t bits[PAGE_REGIONS][REGION_WORDS],
+			struct err *err)
+{
+	uint64_t from = volume->vm->system.open_generation;
+
+	memset(bits, 0, PAGE_REGIONS * sizeof(bits[0]));
+	for (unsigned f = 0; f < PAGE_FILES; f++) {
+		struct page_report report;
+		int r = pages_read(volume->pages[f], index, from, &report, err);
+
+		if (r < 0)
+			return r;
+		for (uint64_t i = 0; report.present && i < PAGE_REGIONS; i++)
+			for (uint64_t w = 0; w < REGION_WORDS; w++)
+				bits[i][w] |= report.bits[i][w];
+	}
+	return 0;
+}
+
+/* One page at a time: the keeper and the guest wait for no more than that. */
+static void check_cold_page(struct checking *c, struct volume *volume,
+			    uint32_t index)
+{
+	uint64_t bits[PAGE_REGIONS][REGION_WORDS];
+	struct vm *vm = c->vm;
+	struct err err = {0};
+	char where[64];
+	bool good = true;
+	int r;
+
+	(void)pthread_mutex_lock(&vm->keeping);
+	r = durable_page(volume, index, bits, &err);
+	(void)pthread_rwlock_rdlock(&vm->maps);
+	(void)pthread_mutex_lock(&volume->lock);
+	for (uint64_t i = 0; r == 0 && i < PAGE_REGIONS; i++) {
+		uint64_t region = (uint64_t)index * PAGE_REGIONS + i;
+
+		if (region < volume->region_count)
+			good &= region_is_durable(volume, region, bits[i]);
+	}
+	(void)pthread_mutex_unlock(&volume->lock);
+	(void)pthread_rwlock_unlock(&vm->maps);
+	(void)pthread_mutex_unlock(&vm->keeping);
+	(void)snprintf(where, sizeof(where), "disk %u page %u", volume->ordinal,
+		       index);
+	if (r < 0)
+		finding(c, true, where, err.text);
+	else if (!good)
 		finding(c, true, where,
 			"a block is marked that no durable page holds");
-		return;
-	}
 }
 
 static void check_cold(struct checking *c, struct volume *volume)
 {
-	struct durable d = {c, blockset_new(volume->bytes)};
-	struct vm *vm = c->vm;
-	int r = d.set ? 0 : -ENOMEM;
-
-	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
-		r = pages_scan(volume->pages[f], vm->system.open_generation,
-			       collect_page, &d, NULL);
-	if (r == 0) {
-		(void)pthread_rwlock_rdlock(&vm->maps);
-		(void)pthread_mutex_lock(&volume->lock);
-		for (uint64_t i = 0; i < volume->region_count; i++)
-			check_region(c, volume, d.set, i);
-		(void)pthread_mutex_unlock(&volume->lock);
-		(void)pthread_rwlock_unlock(&vm->maps);
-	}
-	blockset_free(d.set);
+	/* Tracking that gave way marks where nothing is durable (T10). */
+	for (uint32_t i = 0; i < page_count(volume->bytes) &&
+			     atomic_load(&c->vm->latch) == LATCH_OFF;
+	     i++)
+		check_cold_page(c, volume, i);
 }
 
 int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
@@ -216,13 +232,13 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 			check_sealed(&c, &vm->generations[i]);
 	(void)pthread_mutex_lock(&vm->keeping);
 	check_intents(&c);
+	(void)pthread_mutex_unlock(&vm->keeping);
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		for (unsigned f = 0; f < PAGE_FILES; f++)
 			check_pages(&c, i, f);
 		if (vm->attached)
 			check_cold(&c, &vm->volumes[i]);
 	}
-	(void)pthread_mutex_unlock(&vm->keeping);
 	(void)pthread_mutex_unlock(&vm->control);
 	*ret_bytes_read = c.bytes;
 	return 0;
@@ -230,57 +246,65 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 
 /* ---- growth ----------------------------------------------------------- */
 
-struct growing {
+struct disk_change {
 	struct disk_row disk;
 	struct generation_row open;
 };
 
-static struct growing *growing_new(struct vm *vm, uint32_t disk)
+static int put_disk(struct vm *vm, void *arg, struct err *err)
 {
-	struct growing *g = malloc(sizeof(*g));
+	struct disk_change *change = arg;
+	int r = catalogue_put_disk(vm->catalogue, &change->disk, err);
 
-	if (g) {
-		g->disk = vm->disks[disk];
-		g->open = *model_open_generation(vm);
-	}
-	return g;
+	return r ? r
+		 : catalogue_put_generation(vm->catalogue, &change->open, err);
 }
 
-static int put_growing(struct vm *vm, void *arg, struct err *err)
+static int commit_disk(struct vm *vm, struct disk_change *change,
+		       struct err *err)
 {
-	const struct growing *g = arg;
-	int r = catalogue_put_disk(vm->catalogue, &g->disk, err);
-
-	return r ? r : catalogue_put_generation(vm->catalogue, &g->open, err);
-}
-
-static int commit_growing(struct vm *vm, struct growing *g, struct err *err)
-{
-	int r = vm_commit(vm, put_growing, g, NULL, err);
+	int r = vm_commit(vm, put_disk, change, NULL, err);
 
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&vm->model);
-	vm->disks[g->disk.ordinal] = g->disk;
-	*model_open_generation(vm) = g->open;
+	vm->disks[change->disk.ordinal] = change->disk;
+	*model_open_generation(vm) = change->open;
 	vm->serial++;
 	(void)pthread_mutex_unlock(&vm->model);
 	return 0;
 }
 
-/* Growth moves the image's times: what others did before it must be told now,
- * or never. */
-static int judge_growing(struct vm *vm, struct growing *g, struct err *err)
+static struct disk_change *change_new(struct vm *vm, uint32_t disk,
+				      struct err *err)
+{
+	struct disk_change *change = malloc(sizeof(*change));
+
+	if (!change) {
+		err_set(err, -ENOMEM, "resize");
+		return NULL;
+	}
+	change->disk = vm->disks[disk];
+	change->open = *model_open_generation(vm);
+	return change;
+}
+
+/* The growth will move the image's times, so others' writes are looked for
+ * first.  A block device has grown already. */
+static int judge_before_growth(struct vm *vm, uint32_t disk, uint64_t bytes,
+			       struct disk_change *change, struct err *err)
 {
 	struct judge_facts facts = {.end = JUDGE_CLEAN,
 				    .owned = vm->system.owned};
-	uint32_t disk = g->disk.ordinal;
-	struct image_stamp stamp;
-	int r = vm->env.stamp(vm->env.arg, disk, &stamp, err);
+	struct image_stamp now;
+	int r = vm->env.stamp(vm->env.arg, disk, &now, err);
 
-	if (r == 0)
-		judge_image(&g->disk, &stamp, &facts, &g->open.accuracy[disk]);
-	return r;
+	if (r < 0)
+		return r;
+	if (now.kind == IMAGE_BLOCK && now.bytes == bytes)
+		now.bytes = change->disk.bytes;
+	judge_image(&change->disk, &now, &facts, &change->open.accuracy[disk]);
+	return 0;
 }
 
 static int grow_check(const struct vm *vm, uint32_t disk, uint64_t bytes,
@@ -302,59 +326,67 @@ static int grow_check(const struct vm *vm, uint32_t disk, uint64_t bytes,
 	return vm_usable(vm, err);
 }
 
-int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes, struct err *err)
+static int grow_begin_locked(struct vm *vm, uint32_t disk, uint64_t bytes,
+			     struct err *err)
 {
-	struct growing *g;
-	int r;
+	struct disk_change *change;
+	int r = grow_check(vm, disk, bytes, err);
 
-	(void)pthread_mutex_lock(&vm->control);
-	g = growing_new(vm, disk);
-	r = g ? grow_check(vm, disk, bytes, err)
-	      : err_set(err, -ENOMEM, "resize");
-	if (r == 0)
-		r = judge_growing(vm, g, err);
 	if (r == 0)
 		r = pages_create(vm->env.store, disk, bytes, err);
-	if (r == 0) {
-		g->disk.growing_to = bytes;
-		r = commit_growing(vm, g, err);
-	}
-	(void)pthread_mutex_unlock(&vm->control);
-	free(g);
+	if (r < 0)
+		return r;
+	change = change_new(vm, disk, err);
+	if (!change)
+		return -ENOMEM;
+	change->disk.growing_to = bytes;
+	r = judge_before_growth(vm, disk, bytes, change, err);
+	if (r == 0)
+		r = commit_disk(vm, change, err);
+	free(change);
 	return r;
 }
 
-static int grow_end(struct vm *vm, struct growing *g, struct err *err)
+int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes, struct err *err)
 {
-	struct disk_row *row = &g->disk;
-	struct image_stamp stamp;
-	int r = vm->env.stamp(vm->env.arg, row->ordinal, &stamp, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (row->growing_to == 0 || stamp.bytes < row->growing_to)
-		return err_set(err, -RP_ESTATE,
-			       "the image of disk '%s' has not grown", row->id);
-	/* A block device may have been rounded up. */
-	if (stamp.bytes > row->growing_to)
-		r = pages_create(vm->env.store, row->ordinal, stamp.bytes, err);
-	if (r < 0)
-		return r;
-	row->bytes = stamp.bytes;
-	row->growing_to = 0;
-	row->stamp = stamp;
-	return commit_growing(vm, g, err);
+	(void)pthread_mutex_lock(&vm->control);
+	r = grow_begin_locked(vm, disk, bytes, err);
+	(void)pthread_mutex_unlock(&vm->control);
+	return r;
+}
+
+static int grow_end_locked(struct vm *vm, uint32_t disk, struct err *err)
+{
+	struct disk_change *change = change_new(vm, disk, err);
+	struct image_stamp stamp;
+	int r;
+
+	if (!change)
+		return -ENOMEM;
+	r = vm->env.stamp(vm->env.arg, disk, &stamp, err);
+	if (r == 0 && (change->disk.growing_to == 0 ||
+		       stamp.bytes < change->disk.growing_to))
+		r = err_set(err, -RP_ESTATE,
+			    "the image of disk '%s' has not grown",
+			    change->disk.id);
+	if (r == 0) {
+		change->disk.bytes = stamp.bytes;
+		change->disk.growing_to = 0;
+		change->disk.stamp = stamp;
+		r = commit_disk(vm, change, err);
+	}
+	free(change);
+	return r;
 }
 
 int vm_grow_end(struct vm *vm, uint32_t disk, struct err *err)
 {
-	struct growing *g;
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	g = growing_new(vm, disk);
-	r = g ? grow_end(vm, g, err) : err_set(err, -ENOMEM, "resize");
+	r = grow_end_locked(vm, disk, err);
 	(void)pthread_mutex_unlock(&vm->control);
-	free(g);
 	return r;
 }

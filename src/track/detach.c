@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "track/attaching.h"
 
@@ -29,6 +30,23 @@ static int make_all_durable(struct vm *vm, struct err *err)
 	return r;
 }
 
+/* Where we wrote nothing the stamp must be what it was when we came. */
+static void judge_idle(struct attaching *a, uint32_t disk)
+{
+	const struct volume *volume = &a->vm->volumes[disk];
+	const struct image_stamp *then = &volume->stamp,
+				 *now = &a->stamps[disk];
+
+	if (volume->wrote)
+		return;
+	if (now->mtime_ns != then->mtime_ns ||
+	    now->ctime_ns != then->ctime_ns || now->writes != then->writes ||
+	    now->discards != then->discards)
+		invalidate(a, disk,
+			   "the image was changed by somebody else while it "
+			   "was attached");
+}
+
 static int detach_commit(struct vm *vm, struct err *err)
 {
 	struct attaching *a = calloc(1, sizeof(*a));
@@ -43,8 +61,10 @@ static int detach_commit(struct vm *vm, struct err *err)
 		a->system.live = false;
 		if (atomic_load(&vm->latch) != LATCH_OFF)
 			invalidate_all(a, vm->latch_reason);
-		for (uint32_t i = 0; i < vm->disk_count; i++)
+		for (uint32_t i = 0; i < vm->disk_count; i++) {
+			judge_idle(a, i);
 			a->disks[i].stamp = a->stamps[i];
+		}
 		r = vm_commit(vm, attaching_put, a, NULL, err);
 	}
 	if (r == 0)
@@ -53,11 +73,27 @@ static int detach_commit(struct vm *vm, struct err *err)
 	return r;
 }
 
+/* Tasks of ours that queues' threads have still to run point into what is
+ * freed next. */
+static void wait_for_retries(struct vm *vm)
+{
+	const struct timespec moment = {0, 200000};
+
+	for (struct track_queue *q = vm->queues; q; q = q->next)
+		while (atomic_load(&q->retries) > 0) {
+			if (vm->env.pump)
+				vm->env.pump(vm->env.arg);
+			else
+				(void)nanosleep(&moment, NULL);
+		}
+}
+
 static int detach_locked(struct vm *vm, struct err *err)
 {
 	int r = 0, r2;
 
 	keeper_stop(vm);
+	wait_for_retries(vm);
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		r2 = file_sync(vm->volumes[i].image, err);
 		r = r ? r : r2;
@@ -66,6 +102,10 @@ static int detach_locked(struct vm *vm, struct err *err)
 		r = vm_usable(vm, err);
 	if (r == 0 && atomic_load(&vm->latch) == LATCH_OFF)
 		r = make_all_durable(vm, err);
+	/* A successor adopts what the live files hold, and must not take pages
+	 * for durable that a failed sync lost. */
+	if (r < 0)
+		latch_begin(vm, err->text);
 	if (r == 0)
 		r = detach_commit(vm, err);
 	if (r == 0)

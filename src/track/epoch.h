@@ -12,8 +12,11 @@
  *  E3  The guest never waits for writes of an older epoch: adopting waits for
  *      nothing, and E2 waits for threads only, not for I/O.
  *  E4  Epochs e and e + 2 share a counter of writes in flight and a bitmap (the
- *      parity of e names both).  Either all writes of e have drained before
- *      e + 1 was undone by e + 2, or they belong to the same generation.
+ *      parity of e names both).  Whoever flips to e + 1 drains e before he
+ *      calls the cut good; else he undoes it by flipping to e + 2, which
+ *      belongs to the same generation as e.  Writes of the undone e + 1 may
+ *      then be in flight: they are drained before the next flip, so that one
+ *      never has writes of two generations under one parity.
  *
  * Flips are made by one thread at a time.
  */

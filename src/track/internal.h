@@ -59,6 +59,8 @@ enum region_state {
 	REGION_COLD,
 	REGION_WANTED, /* queued for activation */
 	REGION_HOT,
+	REGION_RETIRING, /* takes no marks any more; turns cold with this cycle
+			  */
 };
 
 struct region {
@@ -74,6 +76,7 @@ struct volume {
 	uint64_t blocks;
 	struct file *image; /* borrowed */
 	struct image_geometry geometry;
+	struct image_stamp stamp; /* once it was attached and marked */
 
 	/* By parity of the epoch that marks there.  Both pages files are
 	 * always open; which one a slot's generation uses is slot_file. */
@@ -90,11 +93,11 @@ struct volume {
 	uint32_t wanted_count;
 	struct volume_request *waiters; /* for activation, oldest first */
 	struct volume_request **waiters_end;
-	uint64_t waiting_since_ns; /* oldest waiter's; 0: none */
 
 	/* The queue's thread only. */
 	struct track_queue *queue;
 	struct volume_request *inflight; /* pieces begun and not over */
+	bool wrote;                      /* a piece was ever submitted */
 };
 
 struct track_queue {
@@ -105,6 +108,7 @@ struct track_queue {
 	void *arg;
 	struct ring_task retry; /* posted when waiters may go on */
 	_Atomic bool retry_posted;
+	_Atomic uint32_t retries;    /* tasks posted and not yet over */
 	struct volume_request *held; /* completed, but not yet by E2 */
 	struct volume_request **held_end;
 	uint64_t requests; /* in flight */

@@ -87,7 +87,9 @@ static void judge_block(const struct disk_row *row,
 	    facts->owned ? ACCURACY_ASSUMED : ACCURACY_INVALID;
 	bool same_boot = guid_equal(&now->boot, &then->boot);
 
-	if (same_boot && now->diskseq != then->diskseq) {
+	/* Partitions share their disk's sequence number. */
+	if (same_boot &&
+	    (now->diskseq != then->diskseq || now->device != then->device)) {
 		accuracy_worsen(into, ACCURACY_INVALID,
 				"the block device is another one than before");
 		return;

@@ -50,14 +50,20 @@ void live_close_all(struct vm *vm)
 		}
 }
 
+/* What cannot be read may be one. */
 static void judge_tombstone(struct attaching *a, struct file *file)
 {
 	struct tombstone tombstone;
+	int r;
 
-	if (file &&
-	    tombstone_read(file, &a->vm->system.store, &a->vm->system.live_id,
-			   &tombstone, NULL) == 0)
+	if (!file)
+		return;
+	r = tombstone_read(file, &a->vm->system.store, &a->vm->system.live_id,
+			   &tombstone, NULL);
+	if (r == 0)
 		invalidate_all(a, tombstone.reason);
+	else if (r != -ENODATA)
+		invalidate_all(a, "a tombstone cannot be read");
 }
 
 /* True if tracking had given way to the guest. */
@@ -119,8 +125,31 @@ int commit_judgement(struct attaching *a, struct err *err)
 	if (memcmp(open, &a->open, sizeof(a->open)) == 0)
 		return 0;
 	r = vm_commit(vm, put_accuracy, &a->open, NULL, err);
+	(void)pthread_mutex_lock(&vm->model);
 	if (r == 0)
 		*open = a->open;
+	(void)pthread_mutex_unlock(&vm->model);
+	return r;
+}
+
+/* The same for one disk, before something is done that hides the cause. */
+int commit_disk_judgement(struct attaching *a, uint32_t disk, struct err *err)
+{
+	struct vm *vm = a->vm;
+	struct generation_row *open = model_open_generation(vm);
+	struct generation_row *row = malloc(sizeof(*row));
+	int r;
+
+	if (!row)
+		return err_set(err, -ENOMEM, "attach");
+	*row = *open;
+	row->accuracy[disk] = a->open.accuracy[disk];
+	r = vm_commit(vm, put_accuracy, row, NULL, err);
+	(void)pthread_mutex_lock(&vm->model);
+	if (r == 0)
+		*open = *row;
+	(void)pthread_mutex_unlock(&vm->model);
+	free(row);
 	return r;
 }
 

@@ -5,7 +5,9 @@
  * One cycle serves everybody who waits at its start with one sync:
  *
  *   1  take the wanted regions (A), as many as fit; pick regions to retire (R),
- *      least recently used first, and note their mark counters
+ *      least recently used first, and note their mark counters (where the
+ *      wanted ones do not fit, R takes no marks from now on: else a guest that
+ *      marks faster than we sync would keep all others out)
  *   2  write the pages of R, for every generation that is being marked
  *   3  write one intent record: all that is hot, R included, and A
  *   4  sync the intents and the page files of R
@@ -37,6 +39,7 @@ struct retiree {
 struct disk_cycle {
 	uint32_t activate;
 	uint32_t retire;
+	bool pressed;           /* there are regions wanted that do not fit */
 	bool wrote[PAGE_FILES]; /* which page files to sync */
 	struct retiree retirees[RETIRE_PER_CYCLE];
 };
@@ -102,6 +105,7 @@ static void plan_disk(struct volume *volume, struct disk_cycle *cycle, bool all)
 	cycle->activate =
 	    MIN(volume->wanted_count, limit - MIN(limit, volume->hot_count));
 	cycle->retire = 0;
+	cycle->pressed = volume->wanted_count > cycle->activate;
 	quota = retire_quota(volume, limit, cycle->activate, all);
 	while (cycle->retire < RETIRE_PER_CYCLE) {
 		uint32_t region;
@@ -112,6 +116,8 @@ static void plan_disk(struct volume *volume, struct disk_cycle *cycle, bool all)
 		    now - atomic_load(&volume->regions[region].used) <
 			RETIRE_IDLE_MS)
 			break;
+		if (cycle->pressed && cycle->retire < quota)
+			volume->regions[region].state = REGION_RETIRING;
 		cycle->retirees[cycle->retire].region = region;
 		cycle->retirees[cycle->retire++].marks =
 		    volume->regions[region].marks;
@@ -293,7 +299,7 @@ static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
 bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err)
 {
 	struct disk_cycle *cycles;
-	bool work = vm->record_stale, wanted = false;
+	bool work = vm->record_stale, waiters = false;
 	int r;
 
 	if (atomic_load(&vm->latch) != LATCH_OFF)
@@ -307,13 +313,13 @@ bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err)
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		plan_disk(&vm->volumes[i], &cycles[i], retire_all);
 		work |= cycles[i].activate || cycles[i].retire;
-		wanted |= cycles[i].activate > 0;
+		waiters |= cycles[i].activate || cycles[i].pressed;
 	}
 	if (work) {
 		r = run_cycle(vm, cycles, err);
 		if (r < 0)
 			latch_begin(vm, err->text);
-		else if (wanted)
+		else if (waiters)
 			wake_waiters(vm);
 	}
 	free(cycles);

@@ -90,6 +90,11 @@ int remake_pages(struct attaching *a, uint32_t disk, struct err *err)
 	struct fs *fs = vm->env.store;
 	int r;
 
+	/* Once they are gone nothing shows any more that they were damaged. */
+	invalidate(a, disk, "tracking pages are damaged");
+	r = commit_disk_judgement(a, disk, err);
+	if (r < 0)
+		return r;
 	for (unsigned f = 0; f < PAGE_FILES; f++) {
 		char name[48];
 
@@ -121,7 +126,6 @@ int load_pages(struct attaching *a, uint32_t disk, struct err *err)
 			       load_page, &load, err);
 	}
 	if (r == -RP_ECORRUPT || r == -ENOENT) {
-		invalidate(a, disk, "tracking pages are damaged");
 		r = remake_pages(a, disk, err);
 		/* What was read of them is worth nothing, and on no page. */
 		for (uint64_t w = 0; w < volume->live[1].words; w++)

@@ -18,8 +18,12 @@ int load_intents(struct attaching *a, struct err *err)
 	if (r == -RP_ECORRUPT || r == -ENOENT ||
 	    (r == 0 && vm->system.live && !found)) {
 		vm->intents = intents_close(vm->intents);
-		if (vm->system.live)
+		if (vm->system.live) {
 			invalidate_all(a, "the intents are damaged");
+			r = commit_judgement(a, err);
+			if (r < 0)
+				return r;
+		}
 		r = vm->env.store->ops->unlink(vm->env.store, "intents", err);
 		if (r == 0 || r == -ENOENT)
 			r = intents_create(vm->env.store, err);
@@ -203,7 +207,6 @@ static int fresh_disk(struct attaching *a, uint32_t disk, struct err *err)
 	if (r == 0)
 		r = open_pages(a, disk, err);
 	if (r == -ENOENT || r == -RP_ECORRUPT) {
-		invalidate(a, disk, "tracking pages are damaged");
 		r = remake_pages(a, disk, err);
 	}
 	if (r == 0)

@@ -68,33 +68,59 @@ static int check_time(const struct seal *seal, const char *what,
 
 /* ---- S1 --------------------------------------------------------------- */
 
+/* One page of the undone generation, as G's own. */
+static int bring_page_home(struct volume *volume, uint32_t index,
+			   bool wrote[PAGE_FILES], struct err *err)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&volume->vm->keeping);
+	r = keeper_write_page(volume, index, wrote, err);
+	(void)pthread_mutex_unlock(&volume->vm->keeping);
+	return r;
+}
+
+static int bring_disk_home(struct volume *volume, unsigned other,
+			   struct err *err)
+{
+	const uint64_t per_page = PAGE_REGIONS * REGION_WORDS;
+	struct live_file *live = &volume->live[other];
+	bool wrote[PAGE_FILES] = {false};
+	int r = 0;
+
+	for (uint64_t w = 0;
+	     r == 0 && volume->live_open[other] && w < live->words; w++) {
+		if (!atomic_load(&live->bits[w]))
+			continue;
+		r = bring_page_home(volume, (uint32_t)(w / per_page), wrote,
+				    err);
+		w = (w / per_page + 1) * per_page - 1;
+	}
+	(void)pthread_mutex_lock(&volume->vm->keeping);
+	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
+		if (wrote[f])
+			r = pages_sync(volume->pages[f], err);
+	(void)pthread_mutex_unlock(&volume->vm->keeping);
+	return r;
+}
+
 /* T7: writes, as G's own pages, every page in which the undone generation
  * marked; then nothing depends on the other page file any more. */
 static int bring_home(struct vm *vm, struct err *err)
 {
-	unsigned own = atomic_load(&vm->epoch.current) & 1, other = own ^ 1;
+	unsigned other = (atomic_load(&vm->epoch.current) & 1) ^ 1;
 	int r = 0;
 
 	if (!vm->undone)
 		return 0;
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++) {
-		struct volume *volume = &vm->volumes[i];
-		const uint64_t per_page = PAGE_REGIONS * REGION_WORDS;
-		bool wrote[PAGE_FILES] = {false};
-
-		for (uint64_t w = 0; r == 0 && volume->live_open[other] &&
-				     w < volume->live[other].words;
-		     w++) {
-			if (!atomic_load(&volume->live[other].bits[w]))
-				continue;
-			r = keeper_write_page(volume, (uint32_t)(w / per_page),
-					      wrote, err);
-			w = (w / per_page + 1) * per_page - 1;
-		}
-		for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
-			if (wrote[f])
-				r = pages_sync(volume->pages[f], err);
-	}
+	/* Nobody has marked there since the cut was undone, and the keeper
+	 * need not write its pages again: a page torn there would look like
+	 * damage, as its regions may be cold. */
+	(void)pthread_rwlock_wrlock(&vm->maps);
+	vm->slots[other].marking = false;
+	(void)pthread_rwlock_unlock(&vm->maps);
+	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
+		r = bring_disk_home(&vm->volumes[i], other, err);
 	if (r == 0)
 		vm->undone = false;
 	return r;
@@ -129,6 +155,7 @@ static int make_live(struct seal *seal, struct err *err)
 	    .generation = seal->opened.generation,
 	};
 	struct live_file made[DISKS_PER_VM_MAX];
+	bool latched;
 	uint32_t n;
 	int r = 0;
 
@@ -148,6 +175,9 @@ static int make_live(struct seal *seal, struct err *err)
 		return err_wrap(err, "no room for the live bitmaps");
 	}
 	(void)pthread_rwlock_wrlock(&vm->maps);
+	/* Whoever gives way marks the live files that it finds under `maps`:
+	 * these too, or it claimed the latch before this. */
+	latched = atomic_load(&vm->latch_claimed);
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		atomic_store(&made[i].state->last_submission_ns,
 			     (uint64_t)vm->env.now_ns(vm->env.arg));
@@ -157,7 +187,10 @@ static int make_live(struct seal *seal, struct err *err)
 	vm->slots[seal->new] = (struct slot){true, seal->opened.generation,
 					     vm->slots[seal->old].file ^ 1};
 	(void)pthread_rwlock_unlock(&vm->maps);
-	return 0;
+	if (!latched)
+		return 0;
+	drop_live(vm, seal->new);
+	return err_set(err, -RP_ELATCHED, "no point: %s", vm->latch_reason);
 }
 
 static int sync_image(void *arg, struct err *err)
@@ -201,9 +234,7 @@ static int prepare(struct seal *seal, struct err *err)
 	uint32_t since = atomic_load(&vm->tick) - PRELOG_MS;
 	int r;
 
-	(void)pthread_mutex_lock(&vm->keeping);
 	r = bring_home(vm, err);
-	(void)pthread_mutex_unlock(&vm->keeping);
 	if (r < 0) {
 		latch_begin(vm, err->text);
 		return r;
@@ -480,6 +511,8 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 			       "tracking gave way to the guest (%s); stop and "
 			       "serve the virtual system again",
 			       vm->latch_reason);
+	if (vm->untracked)
+		return err_set(err, -RP_ESTATE, "writes are not tracked");
 	if (atomic_load(&vm->sync_failed))
 		return err_set(
 		    err, -RP_EIOFAIL,

@@ -212,10 +212,10 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 /*
  * Growth of a disk, detached, in two steps around the image's own growth:
  * vm_grow_begin() makes room for the tracking of BYTES and notes the intent;
- * the caller grows the image; vm_grow_end() makes it true.  The first also
- * judges the image, as its times will not tell any more.  After a crash between
- * them the next vm_attach() takes the image's size as it is; if it has grown by
- * then, the open generation is invalid.
+ * the caller grows the image; vm_grow_end() makes it true.  After a crash
+ * between them the next vm_attach() forgets it if the image has not grown, and
+ * takes it as done if it has; the open generation is then invalid, as growth
+ * and others' writes move the same times.
  * -RP_EPARAM: not larger, no multiple of 512, or beyond DISK_BYTES_MAX.
  */
 int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes,

@@ -212,6 +212,7 @@ static void piece_submit(struct volume_request *request)
 
 	request->state = REQUEST_SUBMITTED;
 	volume->queue->writes++;
+	volume->wrote = true;
 	atomic_store_explicit(
 	    &volume->live[request->epoch & 1].state->last_submission_ns,
 	    (uint64_t)vm->env.now_ns(vm->env.arg), memory_order_release);
@@ -280,8 +281,8 @@ static void wait_for_region(struct volume *volume,
 	request->waiting = NULL;
 	*volume->waiters_end = request;
 	volume->waiters_end = &request->waiting;
-	if (!volume->waiting_since_ns)
-		volume->waiting_since_ns = track_monotonic_ns();
+	if (!request->waiting_since_ns)
+		request->waiting_since_ns = track_monotonic_ns();
 	/* A long request will want its next regions too: they may as well
 	 * share the sync. */
 	for (uint32_t i = index; i <= last && i < index + AHEAD; i++)
@@ -356,6 +357,7 @@ static void piece_begin(struct volume_request *request)
 		*end = request;
 		return;
 	}
+	request->waiting_since_ns = 0;
 	inflight_add(volume, request);
 	piece_mark_and_submit(request);
 }
@@ -421,7 +423,6 @@ static struct volume_request *take_waiters(struct volume *volume)
 	waiters = volume->waiters;
 	volume->waiters = NULL;
 	volume->waiters_end = &volume->waiters;
-	volume->waiting_since_ns = 0;
 	(void)pthread_mutex_unlock(&volume->lock);
 	return waiters;
 }
@@ -448,12 +449,14 @@ static void retry_task(struct ring_task *task)
 			r = next;
 		}
 	}
+	atomic_fetch_sub(&queue->retries, 1); /* the last of it */
 }
 
 void queue_retry(struct track_queue *queue)
 {
 	if (atomic_exchange(&queue->retry_posted, true))
 		return;
+	atomic_fetch_add(&queue->retries, 1);
 	queue->retry.run = retry_task;
 	queue->post(queue->arg, &queue->retry);
 }
@@ -468,10 +471,13 @@ uint64_t vm_queue_inflight(const struct track_queue *queue)
 static void stall_check(struct volume *volume)
 {
 	char reason[REASON_BYTES];
-	uint64_t since;
+	uint64_t since = 0;
 
 	(void)pthread_mutex_lock(&volume->lock);
-	since = volume->waiting_since_ns;
+	for (const struct volume_request *r = volume->waiters; r;
+	     r = r->waiting)
+		if (!since || r->waiting_since_ns < since)
+			since = r->waiting_since_ns;
 	(void)pthread_mutex_unlock(&volume->lock);
 	if (!since ||
 	    track_monotonic_ns() - since < STORE_STALL_MS * UINT64_C(1000000))

@@ -45,6 +45,7 @@ struct volume_request {
 	struct volume_request *next; /* in one list at a time */
 	struct volume_request *prev;
 	struct volume_request *waiting; /* next that waits for its region */
+	uint64_t waiting_since_ns;      /* of this piece; 0: it does not */
 	struct volume_request *held;    /* overlapping ones waiting on us */
 	uint64_t position;              /* of the piece in work */
 	uint64_t piece;                 /* its length */
