@@ -3,6 +3,8 @@
  * Taking disks up and laying them down.  Each way up is undone fully by the
  * step that fails.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +20,16 @@
 /* ---- The store --------------------------------------------------------------
  */
 
+/* Times that are not on the disk yet would be older after a power cut, and
+ * look like somebody else's doing. */
 static int read_stamp(void *arg, uint32_t disk, struct image_stamp *ret_stamp,
 		      struct err *err)
 {
 	struct worker *worker = arg;
 	struct images *images = worker->images;
 
+	if (fsync(images->fds[disk]) < 0)
+		return err_set(err, -errno, "sync '%s'", images->paths[disk]);
 	return image_stamp_read(images->fds[disk], images->paths[disk],
 				ret_stamp, err);
 }
@@ -108,6 +114,22 @@ static int detach(struct worker *worker, struct err *err)
 	return r;
 }
 
+/* D4: where a sync failed for a predecessor the page cache may show what the
+ * disk does not hold.  Written back first, what is then dropped is read again
+ * from the disk. */
+static int drop_caches(const struct images *images, struct err *err)
+{
+	for (uint32_t i = 0; i < images->n; i++) {
+		if (fsync(images->fds[i]) < 0)
+			return err_set(err, -errno, "sync '%s'",
+				       images->paths[i]);
+		if (!images->geometry[i].direct)
+			(void)posix_fadvise(images->fds[i], 0, 0,
+					    POSIX_FADV_DONTNEED);
+	}
+	return 0;
+}
+
 /* IMAGES are taken over.  The store is read anew: what it said before an
  * earlier failure may not be so. */
 static int attach(struct worker *worker, struct images *images, unsigned flags,
@@ -126,6 +148,8 @@ static int attach(struct worker *worker, struct images *images, unsigned flags,
 		r = images_match(images, worker->vm, err);
 	if (r == 0)
 		r = images_lock(images, err);
+	if (r == 0 && vm_system(worker->vm)->live)
+		r = drop_caches(images, err);
 	if (r == 0)
 		r = vm_attach(worker->vm, images->files, images->geometry,
 			      flags, err);
