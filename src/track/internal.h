@@ -152,11 +152,11 @@ struct vm {
 	struct vm_cut_times cut_times;
 
 	/* attached */
-	bool attached;
+	_Atomic bool attached;
 	bool untracked; /* VM_ATTACH_UNTRACKED */
 	bool broken;    /* the catalogue may say something else: reopen */
 	struct volume *volumes; /* disk_count */
-	struct track_queue *queues;
+	struct track_queue *_Atomic queues; /* only grows while attached */
 	struct epoch epoch;
 	struct slot slots[2]; /* by parity; changed under maps */
 	/* D4: what an image holds after a power cut is not known any more; no
