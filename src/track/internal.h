@@ -155,7 +155,7 @@ struct vm {
 	_Atomic bool attached;
 	bool untracked; /* VM_ATTACH_UNTRACKED */
 	bool broken;    /* the catalogue may say something else: reopen */
-	struct volume *volumes; /* disk_count */
+	struct volume *volumes;             /* disk_count */
 	struct track_queue *_Atomic queues; /* only grows while attached */
 	struct epoch epoch;
 	struct slot slots[2]; /* by parity; changed under maps */
