@@ -340,7 +340,8 @@ static int attach_locked(struct vm *vm, struct file *const *images,
 	epoch_init(&vm->epoch);
 	vm->epoch.pump = vm->env.pump;
 	vm->epoch.pump_arg = vm->env.arg;
-	vm->record_stale = vm->undone = false;
+	vm->undone = false;
+	atomic_store(&vm->record_stale, false);
 	vm->untracked = flags & VM_ATTACH_UNTRACKED;
 	atomic_store(&vm->sync_failed, false);
 	atomic_store(&vm->latch, LATCH_OFF);

@@ -178,7 +178,7 @@ static int durable_page(struct volume *volume, uint32_t index,
 	return 0;
 }
 
-/* One page at a time: the keeper and the guest wait for no more than that. */
+/* One page at a time: the retirer and the guest wait for no more than that. */
 static void check_cold_page(struct checking *c, struct volume *volume,
 			    uint32_t index)
 {
@@ -189,7 +189,7 @@ static void check_cold_page(struct checking *c, struct volume *volume,
 	bool good = true;
 	int r;
 
-	(void)pthread_mutex_lock(&vm->keeping);
+	(void)pthread_mutex_lock(&vm->paging);
 	r = durable_page(volume, index, bits, &err);
 	(void)pthread_rwlock_rdlock(&vm->maps);
 	(void)pthread_mutex_lock(&volume->lock);
@@ -201,7 +201,7 @@ static void check_cold_page(struct checking *c, struct volume *volume,
 	}
 	(void)pthread_mutex_unlock(&volume->lock);
 	(void)pthread_rwlock_unlock(&vm->maps);
-	(void)pthread_mutex_unlock(&vm->keeping);
+	(void)pthread_mutex_unlock(&vm->paging);
 	(void)snprintf(where, sizeof(where), "disk %u page %u", volume->ordinal,
 		       index);
 	if (r < 0)

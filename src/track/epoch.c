@@ -54,13 +54,11 @@ static void release_task(struct ring_task *task)
 /* With the lock held, when the last queue has adopted. */
 static void release_all(struct epoch *epoch)
 {
-	uint64_t first = UINT64_MAX, last = 0;
+	uint64_t now = monotonic_ns(), first = now;
 
-	for (unsigned i = 0; i < epoch->queues; i++) {
+	for (unsigned i = 0; i < epoch->queues; i++)
 		first = MIN(first, epoch->queue[i]->adopted_ns);
-		last = MAX(last, epoch->queue[i]->adopted_ns);
-	}
-	epoch->barrier_ns = epoch->queues ? last - first : 0;
+	epoch->barrier_ns = now - first;
 	atomic_store_explicit(&epoch->released, atomic_load(&epoch->current),
 			      memory_order_release);
 	for (unsigned i = 0; i < epoch->queues; i++) {
@@ -79,8 +77,8 @@ static void adopt_task(struct ring_task *task)
 	    container_of(task, struct epoch_queue, task);
 	struct epoch *epoch = queue->epoch;
 
-	(void)pthread_mutex_lock(&epoch->lock);
 	queue->adopted_ns = monotonic_ns();
+	(void)pthread_mutex_lock(&epoch->lock);
 	atomic_store_explicit(&queue->adopted, atomic_load(&epoch->current),
 			      memory_order_release);
 	epoch->pending--;

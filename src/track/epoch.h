@@ -58,7 +58,7 @@ struct epoch {
 	unsigned waiting; /* queues that have not adopted `current` yet */
 	unsigned pending; /* tasks posted and not yet run */
 	struct epoch_queue *queue[EPOCH_QUEUES_MAX];
-	uint64_t barrier_ns;     /* of the last flip: first adoption to last */
+	uint64_t barrier_ns; /* of the last flip: first adoption to release */
 	void (*pump)(void *arg); /* instead of waiting, in tests */
 	void *pump_arg;
 };

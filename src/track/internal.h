@@ -32,16 +32,17 @@
  *
  * Locks, in the order in which they may be taken:
  *   control   one control call at a time
- *   keeping   the intents and page files, while they are used
- *   maps      which live bitmaps exist: read by the keeper while it writes
+ *   keeping   the intents file, while it is used
+ *   paging    the page files, while they are used
+ *   maps      which live bitmaps exist: read by whoever retires while he writes
  *             pages and by queries while they read live bits; written by a
  *             seal while it changes them, for no longer than that takes
  *   model     the catalogue's rows in memory
  *   volume    a volume's regions
- *   wake      the keeper's and undertakers' wake-ups
- * None but control, keeping and maps is held across I/O.  The queues' threads
- * take only maps (for reading), model, volume and wake, and none while it may
- * be held across I/O for writing.
+ *   wake      the keeper's, the retirer's and undertakers' wake-ups
+ * None but control, keeping, paging and maps is held across I/O.  The queues'
+ * threads take only maps (for reading), model, volume and wake, and none while
+ * it may be held across I/O for writing.
  */
 #ifndef TRACK_INTERNAL_H
 #define TRACK_INTERNAL_H
@@ -91,6 +92,7 @@ struct volume {
 	uint32_t hot_count;
 	uint32_t *wanted; /* regions to activate, oldest first */
 	uint32_t wanted_count;
+	uint32_t activating; /* the keeper's: the first of the wanted ones */
 	struct volume_request *waiters; /* for activation, oldest first */
 	struct volume_request **waiters_end;
 
@@ -129,12 +131,19 @@ enum latch_state {
 	LATCH_ON
 };
 
+struct counts {
+	_Atomic uint64_t activations;
+	_Atomic uint64_t intent_syncs;
+	_Atomic uint64_t waited_writes;
+};
+
 struct vm {
 	struct vm_env env;
 	struct catalogue *catalogue;
 
 	pthread_mutex_t control;
 	pthread_mutex_t keeping;
+	pthread_mutex_t paging;
 	pthread_rwlock_t maps;
 	pthread_mutex_t model;
 
@@ -170,19 +179,31 @@ struct vm {
 			but pages of it still count */
 	uint64_t undone_generation;
 	_Atomic uint32_t
-	    tick;          /* milliseconds, for least recently used; wraps */
-	bool record_stale; /* the record in force names cold regions */
+	    tick; /* milliseconds, for least recently used; wraps */
+	_Atomic bool record_stale; /* the record in force names cold regions */
+	struct intent *record;     /* room for one; under keeping */
+	struct counts counts;
 
-	struct parallel *keeper_syncs; /* NULL without threads */
+	struct parallel *retire_syncs; /* NULL without threads */
 	struct parallel *seal_syncs;
 
-	/* keeper and undertakers */
+	/* keeper, retirer and undertakers */
 	pthread_mutex_t wake;
-	pthread_cond_t woken;
+	pthread_cond_t woken; /* undertakers */
+	pthread_cond_t keeper_woken;
+	pthread_cond_t retire_woken;
 	bool keeper_wanted;
+	bool retire_wanted;
 	bool stopping;
+	bool gathering;           /* the keeper waits for a crowd */
+	_Atomic unsigned waiting; /* requests, for their regions */
+	/* the keeper's */
+	unsigned crowd;   /* that waited at its last cycle's end; read by
+			     others under `wake` while gathering */
+	uint64_t sync_ns; /* how long that took */
+	unsigned gather_skip;
 	unsigned threads;
-	pthread_t thread[3];
+	pthread_t thread[4];
 	_Atomic bool latch_claimed;
 	_Atomic int latch;      /* enum latch_state */
 	_Atomic uint32_t tombs; /* undertakers that succeeded */
@@ -192,15 +213,22 @@ struct vm {
 
 /* keeper.c */
 void keeper_wake(struct vm *vm);
-bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err);
+void keeper_wake_waiters(struct vm *vm); /* they try again */
 int keeper_start(struct vm *vm, struct err *err);
 void keeper_stop(struct vm *vm);
-/* Writes, without syncing, the page with REGION for each marking slot. */
-int keeper_write_page(struct volume *volume, uint32_t index,
-		      bool wrote[PAGE_FILES], struct err *err);
 /* Makes wanted all regions of VOLUME that were written since SINCE (tick) and
  * are cold, up to what fits. */
 void keeper_prelog(struct volume *volume, uint32_t since);
+
+/* retire.c */
+void retire_wake(struct vm *vm);
+void *retire_thread(void *arg); /* the vm */
+/* With `paging` held.  PRESSED: room is wanted; ALL: as if all of it were.
+ * True if there was something to do. */
+bool retire_cycle(struct vm *vm, bool pressed, bool all);
+/* Writes, without syncing, the page with REGION for each marking slot. */
+int keeper_write_page(struct volume *volume, uint32_t index,
+		      bool wrote[PAGE_FILES], struct err *err);
 
 /* latch.c */
 void latch_begin(struct vm *vm, const char *reason);

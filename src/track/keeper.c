@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper: makes regions hot and cold again.
+ * The keeper: makes regions hot.  (Making them cold again is retire.c's.)
  *
  * One cycle serves everybody who waits at its start with one sync:
  *
- *   1  take the wanted regions (A), as many as fit; pick regions to retire (R),
- *      least recently used first, and note their mark counters (where the
- *      wanted ones do not fit, R takes no marks from now on: else a guest that
- *      marks faster than we sync would keep all others out)
- *   2  write the pages of R, for every generation that is being marked
- *   3  write one intent record: all that is hot, R included, and A
- *   4  sync the intents and the page files of R
- *   5  A is hot; those of R whose counters did not move are cold (T4); the
- *      next record leaves them out
- *   6  everybody who waits tries again
+ *   K1  take the wanted regions, as many as fit
+ *   K2  write one intent record: all that is hot, and these
+ *   K3  sync it; then they are hot
+ *   K4  everybody who waits tries again
  *
  * A record names the whole hot set, so the newest one is all that recovery
- * needs; there is no log to replay.  R turns cold in memory before a record
- * without it is durable: a power cut in between widens, and misses nothing.
+ * needs; there is no log to replay.  A region that turns cold meanwhile may
+ * still be named by it, which widens after a power cut and misses nothing.
+ *
+ * Writers come in crowds: those that one sync let go are soon back, wanting
+ * other regions.  The first of them would start a sync that all the others
+ * miss, so the thread waits for as many as there were before, for half the time
+ * of a sync at most.  Where they do not come back it gives that up for a while.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,315 +26,152 @@
 #include "common/log.h"
 #include "track/internal.h"
 
-#define RETIRE_PER_CYCLE 64    /* regions of one disk */
-#define RETIRE_IDLE_MS   30000 /* a region not written for so long */
 #define KEEPER_PERIOD_MS 1000
+#define GATHER_SYNC_NS   200000u /* of a faster sync nobody waits for more */
+#define GATHER_MAX_NS    5000000u
+#define GATHER_SKIP      16 /* cycles without, after one in vain */
 
-struct retiree {
-	uint32_t region;
-	uint32_t marks;
-};
+/* ---- a cycle ---------------------------------------------------------- */
 
-struct disk_cycle {
-	uint32_t activate;
-	uint32_t retire;
-	bool pressed;           /* there are regions wanted that do not fit */
-	bool wrote[PAGE_FILES]; /* which page files to sync */
-	struct retiree retirees[RETIRE_PER_CYCLE];
-};
-
-/* ---- step 1 ----------------------------------------------------------- */
-
-/* The hot region used longest ago that is not among CYCLE's yet. */
-static bool oldest_hot(struct volume *volume, const struct disk_cycle *cycle,
-		       uint32_t *ret_region)
+/* K1: how many of VOLUME's wanted regions fit; the first ones.  Regions are
+ * added to both lists, the hot ones and the wanted, at their ends, and the hot
+ * ones only get fewer but for us. */
+static uint32_t fitting(struct volume *volume)
 {
-	uint32_t now = atomic_load(&volume->vm->tick);
-	uint32_t best = 0, best_age = 0;
-	bool found = false;
+	uint32_t limit = volume->vm->system.hot_regions;
 
-	for (uint32_t i = 0; i < volume->hot_count; i++) {
-		uint32_t region = volume->hot[i];
-		uint32_t age =
-		    now - atomic_load_explicit(&volume->regions[region].used,
-					       memory_order_relaxed);
-		bool taken = false;
-
-		if (found && age <= best_age)
-			continue;
-		for (uint32_t k = 0; !taken && k < cycle->retire; k++)
-			taken = cycle->retirees[k].region == region;
-		if (taken)
-			continue;
-		best = region;
-		best_age = age;
-		found = true;
-	}
-	if (found)
-		*ret_region = best;
-	return found;
+	return MIN(volume->wanted_count, limit - MIN(limit, volume->hot_count));
 }
 
-/* How many regions should turn cold in this cycle: as many as are needed to
- * keep some room for the next ones, or those that were idle for long. */
-static uint32_t retire_quota(struct volume *volume, uint32_t limit,
-			     uint32_t activate, bool all)
+/* K1 and K2.  Returns how many regions turn hot, or a negative code. */
+static int write_record(struct vm *vm, struct err *err)
 {
-	uint32_t slack = MIN(limit / 4, RETIRE_PER_CYCLE);
-	uint32_t used = volume->hot_count + activate;
-	/* Those still wanted after this cycle need room in the next. */
-	uint32_t more = volume->wanted_count - activate;
-	uint32_t quota = 0;
-
-	if (all)
-		return MIN(volume->hot_count, RETIRE_PER_CYCLE);
-	if (activate + more > 0 && used + slack + more > limit)
-		quota = used + slack + more - limit;
-	return MIN(MIN(quota, volume->hot_count), RETIRE_PER_CYCLE);
-}
-
-static void plan_disk(struct volume *volume, struct disk_cycle *cycle, bool all)
-{
-	struct vm *vm = volume->vm;
-	uint32_t limit = vm->system.hot_regions;
-	uint32_t now = atomic_load(&vm->tick);
-	uint32_t quota;
-
-	(void)pthread_mutex_lock(&volume->lock);
-	cycle->activate =
-	    MIN(volume->wanted_count, limit - MIN(limit, volume->hot_count));
-	cycle->retire = 0;
-	cycle->pressed = volume->wanted_count > cycle->activate;
-	quota = retire_quota(volume, limit, cycle->activate, all);
-	while (cycle->retire < RETIRE_PER_CYCLE) {
-		uint32_t region;
-
-		if (!oldest_hot(volume, cycle, &region))
-			break;
-		if (cycle->retire >= quota &&
-		    now - atomic_load(&volume->regions[region].used) <
-			RETIRE_IDLE_MS)
-			break;
-		if (cycle->pressed && cycle->retire < quota)
-			volume->regions[region].state = REGION_RETIRING;
-		cycle->retirees[cycle->retire].region = region;
-		cycle->retirees[cycle->retire++].marks =
-		    volume->regions[region].marks;
-	}
-	(void)pthread_mutex_unlock(&volume->lock);
-}
-
-/* ---- step 2 ----------------------------------------------------------- */
-
-int keeper_write_page(struct volume *volume, uint32_t index,
-		      bool wrote[PAGE_FILES], struct err *err)
-{
-	struct vm *vm = volume->vm;
-	uint64_t word = (uint64_t)index * PAGE_REGIONS * REGION_WORDS;
-	int r = 0;
-
-	for (unsigned s = 0; r == 0 && s < 2; s++) {
-		struct slot *slot = &vm->slots[s];
-		struct live_file *live = &volume->live[s];
-
-		if (!slot->marking)
-			continue;
-		wrote[slot->file] = true;
-		r = pages_write(volume->pages[slot->file], index,
-				slot->generation, live->bits + word,
-				live->words - word, err);
-	}
-	return r;
-}
-
-static int write_pages(struct volume *volume, struct disk_cycle *cycle,
-		       struct err *err)
-{
-	for (uint32_t i = 0; i < cycle->retire; i++) {
-		uint32_t index = cycle->retirees[i].region / PAGE_REGIONS;
-		bool again = false;
-		int r;
-
-		for (uint32_t k = 0; !again && k < i; k++)
-			again =
-			    cycle->retirees[k].region / PAGE_REGIONS == index;
-		r = again ? 0
-			  : keeper_write_page(volume, index, cycle->wrote, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* ---- steps 3 and 4 ---------------------------------------------------- */
-
-static int write_record(struct vm *vm, const struct disk_cycle *cycles,
-			struct err *err)
-{
-	struct intent *record =
-	    malloc((size_t)vm->disk_count * HOT_REGIONS_MAX * sizeof(*record));
 	uint32_t n = 0;
-	int r;
+	int activate = 0, r;
 
-	if (!record)
-		return err_set(err, -ENOMEM, "write the intents");
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		struct volume *volume = &vm->volumes[i];
 
 		(void)pthread_mutex_lock(&volume->lock);
+		volume->activating = fitting(volume);
 		for (uint32_t k = 0; k < volume->hot_count; k++)
-			record[n++] = (struct intent){i, volume->hot[k]};
-		for (uint32_t k = 0; k < cycles[i].activate; k++)
-			record[n++] = (struct intent){i, volume->wanted[k]};
+			vm->record[n++] = (struct intent){i, volume->hot[k]};
+		for (uint32_t k = 0; k < volume->activating; k++)
+			vm->record[n++] = (struct intent){i, volume->wanted[k]};
 		(void)pthread_mutex_unlock(&volume->lock);
+		activate += (int)volume->activating;
 	}
-	r = intents_write(vm->intents, record, n, err);
-	free(record);
-	return r;
+	r = intents_write(vm->intents, vm->record, n, err);
+	return r < 0 ? r : activate;
 }
 
-static int sync_intents(void *arg, struct err *err)
+/* K3. */
+static void activate_disk(struct volume *volume)
 {
-	return file_sync(intents_sync_file(arg), err);
-}
-
-static int sync_pages(void *arg, struct err *err)
-{
-	return pages_sync(arg, err);
-}
-
-/* All at once: each is durable for itself, and what they promise together is
- * promised by step 5. */
-static int sync_all(struct vm *vm, const struct disk_cycle *cycles,
-		    struct err *err)
-{
-	struct parallel_job *jobs =
-	    calloc(1 + (size_t)vm->disk_count * PAGE_FILES, sizeof(*jobs));
-	unsigned n = 0;
-	int r;
-
-	if (!jobs)
-		return err_set(err, -ENOMEM, "sync the intents");
-	jobs[n++] =
-	    (struct parallel_job){.run = sync_intents, .arg = vm->intents};
-	for (uint32_t i = 0; i < vm->disk_count; i++)
-		for (unsigned f = 0; f < PAGE_FILES; f++)
-			if (cycles[i].wrote[f])
-				jobs[n++] = (struct parallel_job){
-				    .run = sync_pages,
-				    .arg = vm->volumes[i].pages[f]};
-	r = parallel_run(vm->keeper_syncs, jobs, n, err);
-	if (jobs[0].result == 0)
-		intents_commit(vm->intents);
-	free(jobs);
-	return r;
-}
-
-/* ---- step 5 ----------------------------------------------------------- */
-
-static void drop_hot(struct volume *volume, uint32_t region)
-{
-	for (uint32_t i = 0; i < volume->hot_count; i++)
-		if (volume->hot[i] == region) {
-			volume->hot[i] = volume->hot[--volume->hot_count];
-			return;
-		}
-}
-
-/* True if a region turned cold. */
-static bool finish_disk(struct volume *volume, const struct disk_cycle *cycle)
-{
-	bool cooled = false;
+	uint32_t now = atomic_load(&volume->vm->tick);
 
 	(void)pthread_mutex_lock(&volume->lock);
-	for (uint32_t i = 0; i < cycle->retire; i++) {
-		uint32_t index = cycle->retirees[i].region;
-		struct region *region = &volume->regions[index];
+	for (uint32_t i = 0; i < volume->activating; i++) {
+		struct region *region = &volume->regions[volume->wanted[i]];
 
-		if (region->marks != cycle->retirees[i].marks)
-			continue;
-		region->state = REGION_COLD;
-		drop_hot(volume, index);
-		cooled = true;
-	}
-	for (uint32_t i = 0; i < cycle->activate; i++) {
-		volume->regions[volume->wanted[i]].state = REGION_HOT;
+		region->state = REGION_HOT;
+		/* who wanted it is not here yet: it is not to be the first
+		 * that turns cold */
+		atomic_store_explicit(&region->used, now, memory_order_relaxed);
 		volume->hot[volume->hot_count++] = volume->wanted[i];
 	}
-	volume->wanted_count -= cycle->activate;
-	memmove(volume->wanted, volume->wanted + cycle->activate,
+	volume->wanted_count -= volume->activating;
+	memmove(volume->wanted, volume->wanted + volume->activating,
 		volume->wanted_count * sizeof(*volume->wanted));
 	(void)pthread_mutex_unlock(&volume->lock);
-	return cooled;
 }
 
-static void wake_waiters(struct vm *vm)
+void keeper_wake_waiters(struct vm *vm)
 {
 	for (struct track_queue *q = vm->queues; q; q = q->next)
 		queue_retry(q);
 }
 
-static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
+static int run_cycle(struct vm *vm, struct err *err)
 {
-	bool cooled = false;
-	int r = 0;
+	uint64_t begin = track_monotonic_ns();
+	int activated, r;
 
-	(void)pthread_rwlock_rdlock(&vm->maps);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = write_pages(&vm->volumes[i], &cycles[i], err);
-	(void)pthread_rwlock_unlock(&vm->maps);
-	if (r == 0)
-		r = write_record(vm, cycles, err);
-	if (r == 0)
-		r = sync_all(vm, cycles, err);
+	/* From here on, what turns cold is for the next record. */
+	atomic_store(&vm->record_stale, false);
+	activated = write_record(vm, err);
+	if (activated < 0)
+		return activated;
+	r = file_sync(intents_sync_file(vm->intents), err);
 	if (r < 0)
 		return r;
+	intents_commit(vm->intents);
 	for (uint32_t i = 0; i < vm->disk_count; i++)
-		cooled |= finish_disk(&vm->volumes[i], &cycles[i]);
-	vm->record_stale = cooled;
+		activate_disk(&vm->volumes[i]);
+	vm->sync_ns = track_monotonic_ns() - begin;
+	if (activated == 0)
+		return 0;
+	atomic_fetch_add(&vm->counts.activations, (uint64_t)activated);
+	atomic_fetch_add(&vm->counts.intent_syncs, 1);
+	vm->crowd = atomic_load(&vm->waiting);
+	keeper_wake_waiters(vm);
 	return 0;
 }
 
-bool keeper_cycle(struct vm *vm, bool retire_all, struct err *err)
+/* What is to be done: regions that fit, and those that do not. */
+static void look(struct vm *vm, bool *ret_fit, bool *ret_full)
 {
-	struct disk_cycle *cycles;
-	bool work = vm->record_stale, waiters = false;
-	int r;
+	*ret_fit = *ret_full = false;
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		struct volume *volume = &vm->volumes[i];
+		uint32_t fit;
+
+		(void)pthread_mutex_lock(&volume->lock);
+		fit = fitting(volume);
+		*ret_fit |= fit > 0;
+		*ret_full |= fit < volume->wanted_count;
+		(void)pthread_mutex_unlock(&volume->lock);
+	}
+}
+
+/* With `keeping` held.  REFRESH: writes a record also if only cold regions are
+ * to be left out.  True if there was something to do, and it was done. */
+static bool keeper_cycle(struct vm *vm, bool refresh)
+{
+	struct err err = {0};
+	bool fit, full;
 
 	if (atomic_load(&vm->latch) != LATCH_OFF)
 		return false;
 	atomic_store(&vm->tick, (uint32_t)(track_monotonic_ns() / 1000000u));
-	cycles = calloc(vm->disk_count, sizeof(*cycles));
-	if (!cycles) {
-		latch_begin(vm, "no memory to keep the intents");
+	look(vm, &fit, &full);
+	if (!fit && !(refresh && atomic_load(&vm->record_stale))) {
+		if (full)
+			retire_wake(vm);
 		return false;
 	}
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		plan_disk(&vm->volumes[i], &cycles[i], retire_all);
-		work |= cycles[i].activate || cycles[i].retire;
-		waiters |= cycles[i].activate || cycles[i].pressed;
+	if (run_cycle(vm, &err) < 0) {
+		latch_begin(vm, err.text);
+		return false;
 	}
-	if (work) {
-		r = run_cycle(vm, cycles, err);
-		if (r < 0)
-			latch_begin(vm, err->text);
-		else if (waiters)
-			wake_waiters(vm);
-	}
-	free(cycles);
-	return work;
+	if (fit)
+		retire_wake(vm);
+	return true;
 }
 
 bool vm_keep(struct vm *vm, bool retire_all)
 {
-	struct err err = {0};
-	bool work;
+	bool work = false;
 
-	/* Without threads, whoever holds it is below us on the stack. */
-	if (pthread_mutex_trylock(&vm->keeping) != 0)
-		return false;
-	work = keeper_cycle(vm, retire_all, &err);
-	(void)pthread_mutex_unlock(&vm->keeping);
+	/* Without threads, whoever holds one is below us on the stack. */
+	if (pthread_mutex_trylock(&vm->keeping) == 0) {
+		work |= keeper_cycle(vm, true);
+		(void)pthread_mutex_unlock(&vm->keeping);
+	}
+	if (pthread_mutex_trylock(&vm->paging) == 0) {
+		work |= retire_cycle(vm, true, retire_all);
+		(void)pthread_mutex_unlock(&vm->paging);
+	}
 	return work;
 }
 
@@ -364,48 +200,78 @@ void keeper_prelog(struct volume *volume, uint32_t since)
 
 void keeper_wake(struct vm *vm)
 {
+	bool wake;
+
 	(void)pthread_mutex_lock(&vm->wake);
+	wake = !vm->keeper_wanted ||
+	       (vm->gathering && atomic_load(&vm->waiting) >= vm->crowd);
 	vm->keeper_wanted = true;
-	(void)pthread_cond_broadcast(&vm->woken);
 	(void)pthread_mutex_unlock(&vm->wake);
+	if (wake)
+		(void)pthread_cond_signal(&vm->keeper_woken);
+}
+
+static struct timespec after_ns(uint64_t ns)
+{
+	uint64_t at = track_monotonic_ns() + ns;
+
+	return (struct timespec){(time_t)(at / 1000000000u),
+				 (long)(at % 1000000000u)};
+}
+
+/* With the lock `wake`: until those who were let go are back. */
+static void gather(struct vm *vm)
+{
+	uint64_t ns = MIN(vm->sync_ns / 2, GATHER_MAX_NS);
+	struct timespec until = after_ns(ns);
+	unsigned n;
+
+	if (vm->sync_ns < GATHER_SYNC_NS || vm->crowd < 2)
+		return;
+	if (vm->gather_skip > 0) {
+		vm->gather_skip--;
+		return;
+	}
+	vm->gathering = true;
+	while ((n = atomic_load(&vm->waiting)) < vm->crowd && !vm->stopping)
+		if (pthread_cond_timedwait(&vm->keeper_woken, &vm->wake,
+					   &until))
+			break;
+	vm->gathering = false;
+	if (n < vm->crowd - vm->crowd / 8)
+		vm->gather_skip = GATHER_SKIP;
 }
 
 /* False when it is time to end. */
-static bool keeper_wait(struct vm *vm)
+static bool keeper_wait(struct vm *vm, bool *ret_idle)
 {
-	struct timespec until;
+	struct timespec until = after_ns(KEEPER_PERIOD_MS * UINT64_C(1000000));
 	bool go;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += KEEPER_PERIOD_MS / 1000;
 	(void)pthread_mutex_lock(&vm->wake);
 	while (!vm->keeper_wanted && !vm->stopping)
-		if (pthread_cond_timedwait(&vm->woken, &vm->wake, &until))
+		if (pthread_cond_timedwait(&vm->keeper_woken, &vm->wake,
+					   &until))
 			break;
+	*ret_idle = !vm->keeper_wanted;
+	if (vm->keeper_wanted)
+		gather(vm);
 	vm->keeper_wanted = false;
 	go = !vm->stopping;
 	(void)pthread_mutex_unlock(&vm->wake);
 	return go;
 }
 
-static bool keeper_cycle_locked(struct vm *vm)
-{
-	struct err err = {0};
-	bool work;
-
-	(void)pthread_mutex_lock(&vm->keeping);
-	work = keeper_cycle(vm, false, &err);
-	(void)pthread_mutex_unlock(&vm->keeping);
-	return work && !err.code;
-}
-
 static void *keeper_thread(void *arg)
 {
 	struct vm *vm = arg;
+	bool idle;
 
-	while (keeper_wait(vm))
-		while (keeper_cycle_locked(vm))
-			;
+	while (keeper_wait(vm, &idle)) {
+		(void)pthread_mutex_lock(&vm->keeping);
+		(void)keeper_cycle(vm, idle);
+		(void)pthread_mutex_unlock(&vm->keeping);
+	}
 	return NULL;
 }
 
@@ -450,15 +316,24 @@ int keeper_start(struct vm *vm, struct err *err)
 {
 	int r;
 
-	vm->stopping = false;
+	vm->stopping = vm->keeper_wanted = vm->retire_wanted = false;
 	vm->threads = 0;
+	vm->sync_ns = vm->crowd = vm->gather_skip = 0;
+	atomic_store(&vm->waiting, 0);
+	vm->record = calloc((size_t)vm->disk_count * HOT_REGIONS_MAX,
+			    sizeof(*vm->record));
+	if (!vm->record)
+		return err_set(err, -ENOMEM, "attach");
 	if (!vm->env.threads)
 		return 0;
-	vm->keeper_syncs = parallel_new(3);
+	vm->retire_syncs = parallel_new(3);
 	vm->seal_syncs = parallel_new(7);
 	r = -pthread_create(&vm->thread[0], NULL, keeper_thread, vm);
 	if (r == 0)
-		vm->threads = 1;
+		r = -pthread_create(&vm->thread[++vm->threads], NULL,
+				    retire_thread, vm);
+	if (r == 0)
+		vm->threads++;
 	for (unsigned i = 0; r == 0 && i < 2; i++)
 		r = start_undertaker(vm, i);
 	if (r < 0) {
@@ -473,10 +348,14 @@ void keeper_stop(struct vm *vm)
 	(void)pthread_mutex_lock(&vm->wake);
 	vm->stopping = true;
 	(void)pthread_cond_broadcast(&vm->woken);
+	(void)pthread_cond_broadcast(&vm->keeper_woken);
+	(void)pthread_cond_broadcast(&vm->retire_woken);
 	(void)pthread_mutex_unlock(&vm->wake);
 	for (unsigned i = 0; i < vm->threads; i++)
 		(void)pthread_join(vm->thread[i], NULL);
 	vm->threads = 0;
-	vm->keeper_syncs = parallel_free(vm->keeper_syncs);
+	vm->retire_syncs = parallel_free(vm->retire_syncs);
 	vm->seal_syncs = parallel_free(vm->seal_syncs);
+	free(vm->record);
+	vm->record = NULL;
 }

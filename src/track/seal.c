@@ -74,9 +74,9 @@ static int bring_page_home(struct volume *volume, uint32_t index,
 {
 	int r;
 
-	(void)pthread_mutex_lock(&volume->vm->keeping);
+	(void)pthread_mutex_lock(&volume->vm->paging);
 	r = keeper_write_page(volume, index, wrote, err);
-	(void)pthread_mutex_unlock(&volume->vm->keeping);
+	(void)pthread_mutex_unlock(&volume->vm->paging);
 	return r;
 }
 
@@ -96,11 +96,11 @@ static int bring_disk_home(struct volume *volume, unsigned other,
 				    err);
 		w = (w / per_page + 1) * per_page - 1;
 	}
-	(void)pthread_mutex_lock(&volume->vm->keeping);
+	(void)pthread_mutex_lock(&volume->vm->paging);
 	for (unsigned f = 0; r == 0 && f < PAGE_FILES; f++)
 		if (wrote[f])
 			r = pages_sync(volume->pages[f], err);
-	(void)pthread_mutex_unlock(&volume->vm->keeping);
+	(void)pthread_mutex_unlock(&volume->vm->paging);
 	return r;
 }
 
@@ -113,7 +113,7 @@ static int bring_home(struct vm *vm, struct err *err)
 
 	if (!vm->undone)
 		return 0;
-	/* Nobody has marked there since the cut was undone, and the keeper
+	/* Nobody has marked there since the cut was undone, and the retirer
 	 * need not write its pages again: a page torn there would look like
 	 * damage, as its regions may be cold. */
 	(void)pthread_rwlock_wrlock(&vm->maps);

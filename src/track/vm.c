@@ -283,12 +283,15 @@ static void locks_init(struct vm *vm)
 
 	(void)pthread_mutex_init(&vm->control, NULL);
 	(void)pthread_mutex_init(&vm->keeping, NULL);
+	(void)pthread_mutex_init(&vm->paging, NULL);
 	(void)pthread_rwlock_init(&vm->maps, NULL);
 	(void)pthread_mutex_init(&vm->model, NULL);
 	(void)pthread_mutex_init(&vm->wake, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&vm->woken, &attr);
+	(void)pthread_cond_init(&vm->keeper_woken, &attr);
+	(void)pthread_cond_init(&vm->retire_woken, &attr);
 	(void)pthread_condattr_destroy(&attr);
 }
 
@@ -325,10 +328,13 @@ struct vm *vm_close(struct vm *vm)
 	free(vm->disks);
 	free(vm->generations);
 	free(vm->points);
+	(void)pthread_cond_destroy(&vm->retire_woken);
+	(void)pthread_cond_destroy(&vm->keeper_woken);
 	(void)pthread_cond_destroy(&vm->woken);
 	(void)pthread_mutex_destroy(&vm->wake);
 	(void)pthread_mutex_destroy(&vm->model);
 	(void)pthread_rwlock_destroy(&vm->maps);
+	(void)pthread_mutex_destroy(&vm->paging);
 	(void)pthread_mutex_destroy(&vm->keeping);
 	(void)pthread_mutex_destroy(&vm->control);
 	free(vm);
@@ -485,4 +491,11 @@ void vm_cut_times(struct vm *vm, struct vm_cut_times *ret_times)
 	(void)pthread_mutex_lock(&vm->model);
 	*ret_times = vm->cut_times;
 	(void)pthread_mutex_unlock(&vm->model);
+}
+
+void vm_counts(struct vm *vm, struct vm_counts *ret_counts)
+{
+	ret_counts->activations = atomic_load(&vm->counts.activations);
+	ret_counts->intent_syncs = atomic_load(&vm->counts.intent_syncs);
+	ret_counts->waited_writes = atomic_load(&vm->counts.waited_writes);
 }

@@ -11,8 +11,8 @@
  *
  * Threads.  Control calls (all vm_*() but those marked) are serialised inside;
  * they block and belong on threads that may.  Guest I/O runs on the queues'
- * own threads (track/volume.h).  The keeper, which activates and retires
- * regions, has a thread of its own, or is driven by vm_keep() in tests.
+ * own threads (track/volume.h).  The keeper, which activates regions, and
+ * the retirer have threads of their own, or are driven by vm_keep() in tests.
  */
 #ifndef TRACK_VM_H
 #define TRACK_VM_H
@@ -125,7 +125,8 @@ void vm_tick(struct track_queue *queue);
 /* Requests in flight on the queue (its own thread). */
 uint64_t vm_queue_inflight(const struct track_queue *queue);
 
-/* One cycle of the keeper, for tests; true if there was something to do. */
+/* One cycle of the keeper and one of the retirer, for tests; true if there was
+ * something to do.  What is under way below on the stack is left out. */
 bool vm_keep(struct vm *vm, bool retire_all);
 
 /* ---- points ----------------------------------------------------------- */
@@ -196,6 +197,14 @@ struct vm_cut_times {
 	uint64_t max_ns;
 };
 void vm_cut_times(struct vm *vm, struct vm_cut_times *ret_times);
+
+/* Since the store was opened.  Any thread. */
+struct vm_counts {
+	uint64_t activations;   /* regions made hot */
+	uint64_t intent_syncs;  /* that made them so */
+	uint64_t waited_writes; /* pieces of requests that waited for one */
+};
+void vm_counts(struct vm *vm, struct vm_counts *ret_counts);
 
 /* ---- upkeep ----------------------------------------------------------- */
 

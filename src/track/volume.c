@@ -274,11 +274,13 @@ static void region_want(struct volume *volume, uint32_t index)
 static void wait_for_region(struct volume *volume,
 			    struct volume_request *request, uint32_t index)
 {
+	struct vm *vm = volume->vm;
 	uint32_t last =
 	    (uint32_t)((request->offset + request->length - 1) >> REGION_SHIFT);
 
 	request->state = REQUEST_WAITING;
 	request->waiting = NULL;
+	atomic_fetch_add(&vm->waiting, 1);
 	*volume->waiters_end = request;
 	volume->waiters_end = &request->waiting;
 	if (!request->waiting_since_ns)
@@ -316,6 +318,9 @@ static bool piece_mark(struct volume_request *request)
 	if (region->state == REGION_HOT) {
 		bits_set(bits, first, end);
 		region->marks++;
+		if (request->state == REQUEST_WAITING)
+			atomic_fetch_add_explicit(&vm->counts.waited_writes, 1,
+						  memory_order_relaxed);
 	} else if (atomic_load(&vm->latch) == LATCH_ON) {
 		bits_set(bits, first, end); /* T10: worth nothing, costs as
 					       little */
@@ -445,6 +450,7 @@ static void retry_task(struct ring_task *task)
 			struct volume_request *next = r->waiting;
 
 			r->waiting = NULL;
+			atomic_fetch_sub(&vm->waiting, 1);
 			piece_mark_and_submit(r);
 			r = next;
 		}

@@ -66,6 +66,17 @@ void world_run_tasks(struct world *w)
 	}
 }
 
+/* The keeper and the retirer are two threads: while one of them is at work the
+ * other may be as well, and vm_keep() does what is not under way. */
+static void keep_once(struct world *w, bool retire_all)
+{
+	if (w->keepers == 2)
+		return;
+	w->keepers++;
+	(void)vm_keep(w->vm, retire_all);
+	w->keepers--;
+}
+
 /* Wherever a thread would wait. */
 static void pump(void *arg)
 {
@@ -76,11 +87,7 @@ static void pump(void *arg)
 		w->pump_holds--;
 	else if (sim_ioq_pending(w->sim))
 		sim_ioq_complete_random(w->sim);
-	if (!w->in_keeper) {
-		w->in_keeper = true;
-		(void)vm_keep(w->vm, false);
-		w->in_keeper = false;
-	}
+	keep_once(w, false);
 	world_run_tasks(w);
 }
 
@@ -383,11 +390,7 @@ bool world_write(struct world *w)
 
 static void keep(struct world *w)
 {
-	if (w->in_keeper)
-		return;
-	w->in_keeper = true;
-	(void)vm_keep(w->vm, sim_random(w->sim, 6) == 0);
-	w->in_keeper = false;
+	keep_once(w, sim_random(w->sim, 6) == 0);
 }
 
 void world_step(struct world *w)

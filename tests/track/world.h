@@ -81,7 +81,7 @@ struct world {
 	uint64_t epoch_top;
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
 	unsigned pump_holds; /* so many waits complete no I/O */
-	bool in_keeper;
+	unsigned keepers; /* calls of vm_keep() on the stack */
 	bool check_order;
 	bool expect_invalid; /* any answer may be invalid */
 	struct world_doubt doubts[WORLD_DOUBTS_MAX];
