@@ -405,12 +405,14 @@ static json_t *status_of(const struct vm *vm)
 			      "cache", ""));
 	}
 	return json_pack("{s:{s:s, s:s, s:s, s:b, s:s, s:n, s:i, s:i, s:i, "
-			 "s:o}}",
+			 "s:i, s:i, s:i, s:i, s:i, s:i, s:o}}",
 			 "status", "vm", vm->name, "uuid", uuid, "state",
 			 vm_state(vm), "latched", 0, "reason", vm->failure.text,
 			 "worker_pid", "points", (int)vm->entry.points,
 			 "points_max", (int)vm->entry.max_points,
-			 "inflight_bytes", 0, "disks", disks);
+			 "inflight_bytes", 0, "cut_last_ns", 0, "cut_max_ns", 0,
+			 "turn_max_ns", 0, "activations", 0, "intent_syncs", 0,
+			 "waited_writes", 0, "disks", disks);
 }
 
 /* What can be said, or refused, without the worker. */

@@ -65,6 +65,8 @@ struct ring {
 
 	_Atomic(struct ring_task *) posted; /* a stack, newest first */
 	atomic_bool stop;
+	atomic_bool watched;
+	_Atomic uint64_t longest_ns; /* turn while watched */
 	int eventfd;
 	bool armed; /* a read of the eventfd is in flight */
 	uint64_t counter;
@@ -406,8 +408,32 @@ static int enter(struct ring *ring)
 	return rc == -EINTR || rc == -EAGAIN || rc == -EBUSY ? 0 : rc;
 }
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t ring_watch(struct ring *ring, bool watch)
+{
+	atomic_store(&ring->watched, watch);
+	return atomic_exchange(&ring->longest_ns, 0);
+}
+
+/* The turn that began at BEGIN is over. */
+static void turn_over(struct ring *ring, uint64_t begin)
+{
+	uint64_t ns = monotonic_ns() - begin;
+
+	if (ns > atomic_load_explicit(&ring->longest_ns, memory_order_relaxed))
+		atomic_store(&ring->longest_ns, ns);
+}
+
 int ring_run(struct ring *ring, struct err *err)
 {
+	uint64_t begin;
 	int rc = 0;
 
 	while (rc >= 0 && !atomic_exchange(&ring->stop, false)) {
@@ -415,8 +441,14 @@ int ring_run(struct ring *ring, struct err *err)
 		for (unsigned i = 0; i < ring->turn_count; i++)
 			ring->turns[i].fn(ring->turns[i].arg);
 		rc = enter(ring);
+		begin =
+		    atomic_load_explicit(&ring->watched, memory_order_relaxed)
+			? monotonic_ns()
+			: 0;
 		handle_completions(ring);
 		run_tasks(ring);
+		if (begin)
+			turn_over(ring, begin);
 	}
 	return rc < 0 ? err_set(err, rc, "io_uring") : 0;
 }

@@ -59,6 +59,11 @@ void ring_post(struct ring *ring, struct ring_task *task);
  * handled and before submission; at most 4 of them.  Before ring_run(). */
 void ring_on_turn(struct ring *ring, void (*fn)(void *arg), void *arg);
 
+/* Any thread: from now on (WATCH) the longest turn of the loop is measured,
+ * from the end of its waiting to the next; returns the longest since the last
+ * call, in ns, 0 if that did not watch. */
+uint64_t ring_watch(struct ring *ring, bool watch);
+
 /* Runs until ring_stop(); returns 0 or a negative code. */
 int ring_run(struct ring *ring, struct err *err);
 void ring_stop(struct ring *ring);

@@ -349,3 +349,8 @@ uint64_t engine_inflight_bytes(struct engine *engine)
 {
 	return atomic_load_explicit(&engine->inflight, memory_order_relaxed);
 }
+
+uint64_t engine_watch(struct engine *engine, bool watch)
+{
+	return ring_watch(engine->ring, watch);
+}

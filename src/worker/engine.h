@@ -28,5 +28,7 @@ void engine_drain(struct engine *engine);
 /* Any thread. */
 unsigned engine_connected(struct engine *engine, uint32_t disk);
 uint64_t engine_inflight_bytes(struct engine *engine);
+/* ring_watch() of the engine's ring. */
+uint64_t engine_watch(struct engine *engine, bool watch);
 
 #endif

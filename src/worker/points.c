@@ -90,8 +90,14 @@ static int create(struct worker *worker, void *arg, struct err *err)
 {
 	struct request *request = arg;
 	struct point_row point;
-	int r = vm_point_create(worker->vm, &request->create, &point, err);
+	uint64_t turn_ns;
+	int r;
 
+	(void)engine_watch(worker->engine, true);
+	r = vm_point_create(worker->vm, &request->create, &point, err);
+	turn_ns = engine_watch(worker->engine, false);
+	if (turn_ns > atomic_load(&worker->turn_max_ns))
+		atomic_store(&worker->turn_max_ns, turn_ns);
 	if (r == 0)
 		request->reply =
 		    json_pack("{s:o}", "point", point_json(worker->vm, &point));

@@ -119,6 +119,8 @@ json_t *status_json(struct worker *worker)
 	char uuid[GUID_TEXT_BYTES], reason[ERR_TEXT_BYTES] = "";
 	json_t *disks = json_array();
 	bool latched = vm_latched(vm, reason);
+	struct vm_cut_times cut;
+	struct vm_counts counts;
 
 	if (!latched) {
 		(void)pthread_mutex_lock(&worker->note_lock);
@@ -129,12 +131,19 @@ json_t *status_json(struct worker *worker)
 		(void)json_array_append_new(disks,
 					    disk_json(worker, i, serving));
 	guid_format(&vm_system(vm)->uuid, uuid);
-	return json_pack("{s:s, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:o}",
-			 "vm", worker->name, "uuid", uuid, "state",
-			 worker_state_name(state), "latched", latched, "reason",
-			 reason, "worker_pid", (int)getpid(), "points",
-			 (int)vm_point_count(vm), "points_max",
-			 (int)vm_system(vm)->points_max, "inflight_bytes",
-			 (json_int_t)engine_inflight_bytes(worker->engine),
-			 "disks", disks);
+	vm_cut_times(vm, &cut);
+	vm_counts(vm, &counts);
+	return json_pack(
+	    "{s:s, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:I, "
+	    "s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "vm", worker->name, "uuid", uuid, "state", worker_state_name(state),
+	    "latched", latched, "reason", reason, "worker_pid", (int)getpid(),
+	    "points", (int)vm_point_count(vm), "points_max",
+	    (int)vm_system(vm)->points_max, "inflight_bytes",
+	    (json_int_t)engine_inflight_bytes(worker->engine), "cut_last_ns",
+	    (json_int_t)cut.last_ns, "cut_max_ns", (json_int_t)cut.max_ns,
+	    "turn_max_ns", (json_int_t)atomic_load(&worker->turn_max_ns),
+	    "activations", (json_int_t)counts.activations, "intent_syncs",
+	    (json_int_t)counts.intent_syncs, "waited_writes",
+	    (json_int_t)counts.waited_writes, "disks", disks);
 }

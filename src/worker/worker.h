@@ -57,8 +57,9 @@ struct worker {
 
 	_Atomic int state; /* enum worker_state */
 	pthread_mutex_t note_lock;
-	char note[ERR_TEXT_BYTES];  /* why it is as it is; "" mostly */
-	char uuid[GUID_TEXT_BYTES]; /* "" if not defined */
+	char note[ERR_TEXT_BYTES];    /* why it is as it is; "" mostly */
+	char uuid[GUID_TEXT_BYTES];   /* "" if not defined */
+	_Atomic uint64_t turn_max_ns; /* of the ring while a point was made */
 
 	/* LANE_CONTROL's */
 	struct images *images; /* W2 */
