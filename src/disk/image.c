@@ -41,6 +41,7 @@
 #endif
 
 #define NONCE_XATTR "user.refpoint.nonce"
+#define CLAIM_TRIES 100 /* 20 ms apart */
 
 static int check_kind(mode_t mode, const char *path, struct err *err)
 {
@@ -221,6 +222,28 @@ static void choose_direct(int fd)
 		(void)fcntl(fd, F_SETFL, flags);
 }
 
+/* A block device is claimed with O_EXCL, which mounts, LVM and others respect;
+ * the claim goes with the open file description to whoever gets it.  A dead
+ * holder's goes only with the last of its I/O, so that a little patience is
+ * due. */
+static int open_claiming(const char *path, bool block)
+{
+	const struct timespec moment = {0, 20000000};
+	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | (block ? O_EXCL : 0);
+	int fd = -1;
+
+	for (int tries = 0; fd < 0 && tries < CLAIM_TRIES; tries++) {
+		do
+			fd = open(path, flags);
+		while (fd < 0 && errno == EINTR);
+		if (fd >= 0 || !block || errno != EBUSY)
+			break;
+		(void)nanosleep(&moment, NULL);
+		errno = EBUSY;
+	}
+	return fd;
+}
+
 /* Looked at before it is opened, as opening a device may do things. */
 static int open_path(const char *path, int *ret_fd, struct err *err)
 {
@@ -232,9 +255,12 @@ static int open_path(const char *path, int *ret_fd, struct err *err)
 	rc = check_kind(st.st_mode, path, err);
 	if (rc < 0)
 		return rc;
-	do
-		fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
-	while (fd < 0 && errno == EINTR);
+	fd = open_claiming(path, S_ISBLK(st.st_mode));
+	if (fd < 0 && errno == EBUSY)
+		return err_set(err, -RP_EINUSE,
+			       "'%s' is in use, mounted or held by another "
+			       "program: release it there first",
+			       path);
 	if (fd < 0)
 		return err_set(err, -errno, "open '%s' for writing", path);
 	*ret_fd = fd;
@@ -281,11 +307,13 @@ static struct guid read_nonce(int fd)
 	return nonce;
 }
 
-/* Documentation/admin-guide/iostats.rst: fields 5 and 12 of the line. */
+/* Documentation/admin-guide/iostats.rst: fields 7 and 14 of the line, sectors
+ * written and discarded.  The requests of fields 5 and 12 would count flushes
+ * too, which change nothing. */
 static int read_counters(dev_t device, uint64_t *ret_writes,
 			 uint64_t *ret_discards)
 {
-	uint64_t v[12] = {0};
+	uint64_t v[14] = {0};
 	char path[64];
 	unsigned n = 0;
 	FILE *f;
@@ -298,10 +326,10 @@ static int read_counters(dev_t device, uint64_t *ret_writes,
 	while (n < ARRAY_SIZE(v) && fscanf(f, "%" SCNu64, &v[n]) == 1)
 		n++;
 	(void)fclose(f);
-	if (n < 5)
+	if (n < 7)
 		return -EIO;
-	*ret_writes = v[4];
-	*ret_discards = v[11];
+	*ret_writes = v[6];
+	*ret_discards = v[13];
 	return 0;
 }
 

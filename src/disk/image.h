@@ -26,8 +26,8 @@ enum image_kind {
 
 /* What must be the same when nobody wrote in between.  For a file: device,
  * inode, size, mtime, ctime and the nonce; for a block device: size, diskseq,
- * the counters of completed writes and discards (from /sys/dev/block/M:m/stat,
- * fields 5 and 12) and the boot. */
+ * the counters of sectors written and discarded (/sys/dev/block/M:m/stat,
+ * fields 7 and 14) and the boot. */
 struct image_stamp {
 	enum image_kind kind;
 	uint64_t bytes;
@@ -86,8 +86,8 @@ int image_nonce_set(int fd, const struct guid *nonce, struct err *err);
  * and we refuse each other, readers too; not those told to look away
  * (--force-share, file.locking=off).  -RP_EINUSE names PATH and that another
  * program uses it; nothing is held then.  On a block device the locks are
- * those of its node in the file system, and O_EXCL, which a second open of the
- * caller's takes, keeps out mounts. */
+ * those of its node in the file system, and image_open()'s O_EXCL, which goes
+ * with the open file description, keeps out mounts. */
 int image_lock(int fd, const char *path, unsigned wait_ms, struct err *err);
 void image_unlock(int fd);
 

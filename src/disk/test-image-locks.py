@@ -240,7 +240,7 @@ class Images:
         self.assert_held(first)
         done = run(HOLDER, self.path)
         self.assertEqual(done.returncode, 3)
-        self.assertIn("another virtual system", done.stdout)
+        self.assertIn(self.ours, done.stdout)
         second = self.hold("20000")
         first.kill()
         self.assert_held(second)
@@ -248,6 +248,7 @@ class Images:
 
 class File(Images, unittest.TestCase):
     driver = "file"
+    ours = "another virtual system"
 
     def make_image(self):
         path = os.path.join(self.dir, "disk")
@@ -263,6 +264,7 @@ class File(Images, unittest.TestCase):
 
 class BlockDevice(Images, unittest.TestCase):
     driver = "host_device"
+    ours = "in use"  # by O_EXCL, before any lock is asked for
 
     def make_image(self):
         path = os.path.join(self.dir, "backing")

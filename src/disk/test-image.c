@@ -363,6 +363,32 @@ static void a_devices_stamp_counts_writes_and_knows_the_boot(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+static void
+a_device_that_is_claimed_is_refused_and_ours_is_claimed(void **state)
+{
+	struct image_geometry g;
+	char device[64], command[100];
+	int ours, theirs;
+
+	make(MIB(1));
+	if (!attach(device)) {
+		print_message("skipped: no loop device to be had\n");
+		skip();
+	}
+	theirs = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_true(theirs >= 0);
+	assert_int_equal(image_open(device, false, &ours, &g, &err),
+			 -RP_EINUSE);
+	assert_non_null(strstr(err.text, device));
+	close(theirs);
+	assert_int_equal(image_open(device, false, &ours, &g, &err), 0);
+	assert_int_equal(open(device, O_RDONLY | O_EXCL | O_CLOEXEC), -1);
+	assert_int_equal(errno, EBUSY);
+	close(ours);
+	(void)snprintf(command, sizeof(command), "losetup -d %s", device);
+	assert_int_equal(system(command), 0);
+}
+
 static void the_boot_is_known(void **state)
 {
 	struct guid a = {{0}}, b;
@@ -394,6 +420,7 @@ int main(void)
 	    TEST(one_open_file_excludes_another),
 	    TEST(a_lock_refused_by_qemus_bytes_holds_nothing),
 	    TEST(a_devices_stamp_counts_writes_and_knows_the_boot),
+	    TEST(a_device_that_is_claimed_is_refused_and_ours_is_claimed),
 	    TEST(the_boot_is_known),
 	};
 

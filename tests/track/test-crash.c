@@ -287,6 +287,11 @@ int main(int argc, char **argv)
 	const char *stride = getenv("STRIDE");
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
 
+	if (argc > 1 && strcmp(argv[1], "--list") == 0) {
+		for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
+			puts(scenarios[i].name);
+		return 0;
+	}
 	printf("SEED=%llu\n", (unsigned long long)seed);
 	fflush(stdout);
 	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
