@@ -244,9 +244,10 @@ static int attach_steps(struct attaching *a, struct err *err)
 
 	if (r == 0)
 		r = open_tombstone(a, err);
+	if (r == 0)
+		r = find_end(a, err);
 	if (r < 0)
 		return r;
-	find_end(a);
 	latched = judge_latch(a);
 	if (a->end == JUDGE_KILLED) {
 		r = merge_undone(a, err);

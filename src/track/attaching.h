@@ -40,8 +40,9 @@ void remove_live(struct vm *vm, bool all);
 /* judging.c */
 void invalidate(struct attaching *a, uint32_t disk, const char *reason);
 void invalidate_all(struct attaching *a, const char *reason);
-/* How the last time ended; opens the live files of a kill. */
-void find_end(struct attaching *a);
+/* How the last time ended; opens the live files of a kill.  What cannot be read
+ * just now is an error, not an end. */
+int find_end(struct attaching *a, struct err *err);
 /* Lets the stamps, latches and tombstones speak.  True if tracking had given
  * way to the guest. */
 bool judge_latch(struct attaching *a);

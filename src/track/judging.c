@@ -20,9 +20,9 @@ void invalidate_all(struct attaching *a, const char *reason)
 		invalidate(a, i, reason);
 }
 
-/* Opens the live files of the open generation; true if all are there and
- * right.  They take the slot that epoch 1 marks in. */
-static bool live_open_all(struct attaching *a)
+/* Opens the live files of the open generation; 1 if all are there and right, 0
+ * if not.  They take the slot that epoch 1 marks in. */
+static int live_open_all(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
 
@@ -31,13 +31,15 @@ static bool live_open_all(struct attaching *a)
 		int r = live_open(vm->env.memory, &vm->system.store,
 				  &vm->system.live_id, i,
 				  vm->system.open_generation, &volume->live[1],
-				  NULL);
+				  err);
 
 		volume->live_open[1] = r == 0;
-		if (r < 0 || volume->live[1].head.bytes != volume->bytes)
-			return false;
+		if (r < 0)
+			return r == -ENOENT || r == -RP_ECORRUPT ? 0 : r;
+		if (volume->live[1].head.bytes != volume->bytes)
+			return 0;
 	}
-	return true;
+	return 1;
 }
 
 void live_close_all(struct vm *vm)
@@ -154,16 +156,17 @@ int commit_disk_judgement(struct attaching *a, uint32_t disk, struct err *err)
 }
 
 /* How the last time ended; opens the live files of a kill. */
-void find_end(struct attaching *a)
+int find_end(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
+	int r;
 
 	a->end = JUDGE_CLEAN;
 	if (!vm->system.live)
-		return;
-	a->end = JUDGE_KILLED;
-	if (live_open_all(a))
-		return;
-	live_close_all(vm);
-	a->end = JUDGE_CUT;
+		return 0;
+	r = live_open_all(a, err);
+	a->end = r == 1 ? JUDGE_KILLED : JUDGE_CUT;
+	if (r != 1)
+		live_close_all(vm);
+	return MIN(r, 0);
 }
