@@ -306,6 +306,11 @@ int vm_disk_status(struct vm *vm, uint32_t disk,
 
 	(void)pthread_rwlock_rdlock(&vm->maps);
 	(void)pthread_mutex_lock(&vm->model);
+	if (vm->generation_count == 0) { /* it could not be read again */
+		(void)pthread_mutex_unlock(&vm->model);
+		(void)pthread_rwlock_unlock(&vm->maps);
+		return vm_usable(vm, err);
+	}
 	status.accuracy = model_open_generation(vm)->accuracy[disk];
 	judge_latch(vm, &status.accuracy);
 	status.hot_regions_max = vm->system.hot_regions;

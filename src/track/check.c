@@ -226,6 +226,10 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
 	struct checking c = {.vm = vm, .fn = fn, .arg = arg};
 
 	(void)pthread_mutex_lock(&vm->control);
+	if (vm->generation_count == 0) { /* it could not be read again */
+		(void)pthread_mutex_unlock(&vm->control);
+		return vm_usable(vm, err);
+	}
 	check_catalogue(&c);
 	for (uint32_t i = 0; i < vm->generation_count; i++)
 		if (vm->generations[i].sealed)

@@ -104,9 +104,10 @@ int vm_attach(struct vm *vm, struct file *const *images,
 	      const struct image_geometry *geometry, unsigned flags,
 	      struct err *err);
 
-/* No request may be in flight.  Makes all of it durable and the end clean.  If
- * that fails the vm is detached all the same, as if by a kill, and the code
- * says why. */
+/* No request may be in flight; the queues' loops must still run what is posted
+ * to them, but call nothing of ours any more.  Makes all of it durable and the
+ * end clean.  If that fails the vm is detached all the same, as if by a kill,
+ * and the code says why. */
 int vm_detach(struct vm *vm, struct err *err);
 bool vm_attached(const struct vm *vm);
 
