@@ -63,7 +63,7 @@ static struct vm_env environment(struct rig *rig)
 	    .memory = rig->memory,
 	    .fallback = rig->fallback,
 	    .boot_time_ns = image_boot_time_ns(),
-	    .machine = {{7}},
+	    .machine = {{7, rig->machine}},
 	    .threads = true,
 	    .arg = rig,
 	    .now_ns = now_ns,
@@ -109,30 +109,62 @@ static void remove_dir(const char *base, const char *name)
 	(void)rmdir(path);
 }
 
-struct rig *rig_new(const char *dir, uint64_t bytes)
+static void make_image(struct rig *rig)
+{
+	int fd = open(rig->image_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)rig->bytes) < 0)
+		DIE("no image '%s'", rig->image_path);
+	(void)close(fd);
+}
+
+static struct rig *make(const char *dir, uint64_t bytes)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
-	int fd;
 
 	if (!rig)
 		abort();
-	if (!dir)
-		dir = getenv("TMPDIR");
 	(void)snprintf(rig->base, sizeof(rig->base), "%s/refpoint-rig-XXXXXX",
-		       dir ? dir : "/var/tmp");
+		       dir);
 	(void)snprintf(rig->memory_path, sizeof(rig->memory_path),
 		       "/dev/shm/refpoint-rig-XXXXXX");
 	if (!mkdtemp(rig->base) || !mkdtemp(rig->memory_path))
-		DIE("no directories in '%s' and /dev/shm", rig->base);
-	(void)snprintf(rig->image_path, sizeof(rig->image_path), "%s/image",
-		       rig->base);
-	fd = open(rig->image_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
-		DIE("no image of %llu bytes", (unsigned long long)bytes);
-	(void)close(fd);
+		DIE("no directories in '%s' and /dev/shm", dir);
 	rig->bytes = bytes;
 	rig->image_fd = -1;
 	(void)sem_init(&rig->ready, 0, 0);
+	return rig;
+}
+
+static const char *scratch(void)
+{
+	const char *dir = getenv("TMPDIR");
+
+	return dir ? dir : "/var/tmp";
+}
+
+struct rig *rig_new(const char *dir, uint64_t bytes)
+{
+	struct rig *rig = make(dir ? dir : scratch(), bytes);
+
+	(void)snprintf(rig->image_path, sizeof(rig->image_path), "%s/image",
+		       rig->base);
+	make_image(rig);
+	return rig;
+}
+
+struct rig *rig_new_apart(const char *dir, uint64_t bytes)
+{
+	struct rig *rig = make(dir, bytes);
+	int fd;
+
+	(void)snprintf(rig->image_path, sizeof(rig->image_path),
+		       "%s/refpoint-image-XXXXXX", scratch());
+	fd = mkstemp(rig->image_path);
+	if (fd < 0)
+		DIE("no image in '%s'", scratch());
+	(void)close(fd);
+	make_image(rig);
 	return rig;
 }
 
@@ -244,20 +276,35 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static void quit_done(struct ring_op *op, int result, unsigned flags)
+static void quiet_done(struct ring_op *op, int result, unsigned flags)
 {
 	struct rig *rig = container_of(op, struct rig, timer);
 
-	ring_stop(rig->ring);
+	(void)sem_post(&rig->ready);
 }
 
-/* The timer must have ended before the ring is freed. */
+static void quiet(struct ring_task *task)
+{
+	struct rig *rig = container_of(task, struct rig, quit);
+
+	rig->timer.done = quiet_done;
+	ring_cancel(rig->ring, &rig->timer);
+}
+
 static void quit(struct ring_task *task)
 {
 	struct rig *rig = container_of(task, struct rig, quit);
 
-	rig->timer.done = quit_done;
-	ring_cancel(rig->ring, &rig->timer);
+	ring_stop(rig->ring);
+}
+
+/* No more ticks; the loop goes on, as vm_detach() wants it. */
+static void serve_quiet(struct rig *rig)
+{
+	rig->quit.run = quiet;
+	ring_post(rig->ring, &rig->quit);
+	while (sem_wait(&rig->ready) < 0)
+		;
 }
 
 static void serve_stop(struct rig *rig)
@@ -296,8 +343,9 @@ int rig_stop(struct rig *rig, struct err *err)
 {
 	int r;
 
-	serve_stop(rig);
+	serve_quiet(rig);
 	r = vm_detach(rig->vm, err);
+	serve_stop(rig);
 	rig->vm = vm_close(rig->vm);
 	rig->ring = ring_free(rig->ring);
 	close_all(rig);

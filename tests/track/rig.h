@@ -24,6 +24,7 @@ struct rig {
 	char memory_path[64];
 	char image_path[288];
 	uint64_t bytes;
+	uint8_t machine; /* the host's id, if it must be another */
 	struct fs *store;
 	struct fs *memory;
 	struct fs *outside;
@@ -47,6 +48,8 @@ struct rig {
 /* Makes a rig with a sparse image of BYTES, below DIR (NULL: $TMPDIR or
  * /var/tmp).  Aborts if the machine does not let it. */
 struct rig *rig_new(const char *dir, uint64_t bytes);
+/* The same with the store below DIR and the image elsewhere. */
+struct rig *rig_new_apart(const char *dir, uint64_t bytes);
 struct rig *rig_free(struct rig *rig); /* removes all files */
 
 int rig_define(struct rig *rig, struct err *err);

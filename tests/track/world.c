@@ -664,11 +664,12 @@ int world_point(struct world *w, struct err *err)
 					   .timeout_ms = 600000};
 	struct point_row row;
 	uint64_t before = w->epoch_base + atomic_load(&w->vm->epoch.current);
+	bool broken = w->vm->broken;
 	int r;
 
 	if (w->point_count + 2 >= WORLD_POINTS_MAX)
 		return 0;
-	for (unsigned i = 0; i < w->point_count; i++)
+	for (unsigned i = 0; !broken && i < w->point_count; i++)
 		if (!w->points[i].acked && !w->points[i].destroyed)
 			check_points(w); /* before there are two of them */
 	/* The cut, if one is made, puts all epochs up to `before` before. */
@@ -679,7 +680,7 @@ int world_point(struct world *w, struct err *err)
 	if (r == 0) {
 		w->points[w->point_count].id = row.id;
 		w->points[w->point_count++].acked = true;
-	} else if (sim_dead(w->sim) || w->vm->broken) {
+	} else if (sim_dead(w->sim) || (w->vm->broken && !broken)) {
 		/* It may or may not be there; if so, it has this stamp.  Its
 		 * id is learnt after recovery. */
 		w->point_count++;
@@ -693,6 +694,7 @@ int world_point(struct world *w, struct err *err)
 int world_destroy(struct world *w, struct err *err)
 {
 	unsigned n = 0, pick, i;
+	bool broken = w->vm->broken;
 	int r;
 
 	for (i = 0; i < w->point_count; i++)
@@ -707,7 +709,7 @@ int world_destroy(struct world *w, struct err *err)
 	r = vm_point_destroy(w->vm, &w->points[i].id, err);
 	if (r == 0)
 		w->points[i].destroyed = true;
-	else if (sim_dead(w->sim) || w->vm->broken)
+	else if (sim_dead(w->sim) || (w->vm->broken && !broken))
 		w->points[i].acked = false; /* there or not */
 	return r;
 }
