@@ -7,7 +7,7 @@
  * questions in between.
  *
  *   SEED=   the first run's seed
- *   RUNS=   how many runs, one seed each (default 150)
+ *   RUNS=   how many runs, one seed each (default 120)
  *   VERBOSE=1  tells what happens
  */
 #include <stdio.h>
@@ -404,7 +404,7 @@ int main(void)
 {
 	const char *seed_text = getenv("SEED"), *runs_text = getenv("RUNS");
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
-	uint64_t runs = runs_text ? strtoull(runs_text, NULL, 10) : 150;
+	uint64_t runs = runs_text ? strtoull(runs_text, NULL, 10) : 120;
 
 	printf("SEED=%llu RUNS=%llu\n", (unsigned long long)seed,
 	       (unsigned long long)runs);
