@@ -23,7 +23,7 @@ struct scenario {
 	void (*run)(struct world *w);
 };
 
-static uint64_t kills, cuts, seconds, order_checks;
+static uint64_t kills, cuts, seconds, order_checks, split_writes;
 
 static bool ok(struct world *w, int r, const struct err *err)
 {
@@ -92,6 +92,39 @@ static void run_undo(struct world *w)
 	world_stop(w);
 }
 
+/* What an undone seal's generation marked comes home from the other page file,
+ * where alone it is: its regions turned cold.  Twice, once each way. */
+static void run_home(struct world *w)
+{
+	unsigned rate = w->guest_rate;
+	struct err err = {0};
+
+	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		return;
+	if (!ok(w, world_point(w, &err), &err))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		steps(w, 20);
+		w->guest_rate = 90;
+		sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, true, "gen-*");
+		(void)world_point(w, &err);
+		sim_fail_none(w->sim);
+		w->guest_rate = 0;
+		world_settle(w);
+		while (!sim_dead(w->sim) && vm_keep(w->vm, true))
+			;
+		if (sim_dead(w->sim))
+			return;
+		if (!ok(w, world_point(w, &err), &err))
+			return;
+		w->guest_rate = rate;
+	}
+	steps(w, 10);
+	if (!ok(w, world_detach(w, &err), &err))
+		return;
+	world_stop(w);
+}
+
 /* An image cannot be synced: no point until it was opened anew. */
 static void run_sync_fails(struct world *w)
 {
@@ -139,7 +172,9 @@ static void run_latch(struct world *w)
 	if (!ok(w, world_point(w, &err), &err))
 		return;
 	steps(w, 10);
-	w->expect_invalid = true;
+	/* Until the next point, and no longer. */
+	world_doubt(w, 0);
+	world_doubt(w, 1);
 	sim_fail(w->sim, SIM_SYNC, 1 + (unsigned)sim_random(w->sim, 3), EIO,
 		 false, "intents");
 	for (unsigned i = 0; i < 400 && !vm_latched(w->vm, reason); i++)
@@ -164,8 +199,11 @@ static void run_latch(struct world *w)
 }
 
 static const struct scenario scenarios[] = {
-    {"points", 3, 30, run_points}, {"points-one-hot-region", 1, 30, run_points},
-    {"undo", 2, 40, run_undo},     {"sync-fails", 3, 30, run_sync_fails},
+    {"points", 3, 30, run_points},
+    {"points-one-hot-region", 1, 30, run_points},
+    {"undo", 2, 40, run_undo},
+    {"home", 3, 30, run_home},
+    {"sync-fails", 3, 30, run_sync_fails},
     {"latch", 3, 30, run_latch},
 };
 
@@ -183,6 +221,33 @@ struct death {
 	uint64_t second; /* operation of the recovery; 0: none */
 };
 
+static void revive(struct world *w, enum sim_death kind)
+{
+	world_stop(w);
+	if (kind == SIM_KILL)
+		sim_land(w->sim);
+	sim_reboot(w->sim);
+	sim_fail_none(w->sim);
+}
+
+/* During the recovery, or after it. */
+static void die_again(struct world *w, const struct death *d)
+{
+	struct err err = {0};
+
+	w->guest_rate = 0;
+	sim_die_at(w->sim, d->second, d->kind, d->cut);
+	if (world_start(w, VM_ATTACH_WRITE, &err) < 0 && !sim_dead(w->sim)) {
+		fprintf(stderr, "recovery: %s\n", err.text);
+		abort();
+	}
+	seconds += sim_dead(w->sim);
+	if (!sim_dead(w->sim))
+		sim_kill(w->sim);
+	world_stop(w);
+	sim_reboot(w->sim);
+}
+
 /* Runs it up to the death; false if it ended before. */
 static bool run_once(const struct death *d)
 {
@@ -199,38 +264,20 @@ static bool run_once(const struct death *d)
 	d->scenario->run(w);
 	died = sim_dead(w->sim);
 	if (died) {
-		world_stop(w);
-		if (d->kind == SIM_KILL)
-			sim_land(w->sim);
-		sim_reboot(w->sim);
+		revive(w, d->kind);
+		if (d->second)
+			die_again(w, d);
 		sim_fail_none(w->sim);
-		if (d->second) {
-			w->guest_rate = 0;
-			sim_die_at(w->sim, d->second, d->kind, d->cut);
-			if (world_start(w, VM_ATTACH_WRITE, &err) < 0 &&
-			    !sim_dead(w->sim)) {
-				fprintf(stderr, "recovery: %s\n", err.text);
-				abort();
-			}
-			if (sim_dead(w->sim)) {
-				seconds++;
-				world_stop(w);
-				sim_reboot(w->sim);
-			} else {
-				sim_kill(w->sim);
-				world_stop(w);
-				sim_reboot(w->sim);
-			}
-		}
-		sim_fail_none(w->sim);
-		world_recover(w);
-		world_settle(w);
-		if (world_detach(w, &err) < 0) {
-			fprintf(stderr, "detach: %s\n", err.text);
-			abort();
-		}
+	}
+	sim_die_at(w->sim, 0, d->kind, d->cut);
+	world_recover(w);
+	world_settle(w);
+	if (world_detach(w, &err) < 0) {
+		fprintf(stderr, "detach: %s\n", err.text);
+		abort();
 	}
 	order_checks += w->order_checks;
+	split_writes += w->split_writes;
 	world_stop(w);
 	world_free(w);
 	return died;
@@ -301,8 +348,9 @@ int main(int argc, char **argv)
 			      seeds ? (unsigned)atoi(seeds) : 8,
 			      stride ? strtoull(stride, NULL, 10) : 16);
 	printf("%llu kills, %llu power cuts, %llu deaths during recovery, "
-	       "%llu writes checked for order\n",
+	       "%llu writes checked for order, %llu in the middle of a cut\n",
 	       (unsigned long long)kills, (unsigned long long)cuts,
-	       (unsigned long long)seconds, (unsigned long long)order_checks);
+	       (unsigned long long)seconds, (unsigned long long)order_checks,
+	       (unsigned long long)split_writes);
 	return 0;
 }

@@ -19,6 +19,11 @@
 static const char *const image_names[WORLD_DISKS] = {"image0", "image1"};
 static const uint64_t image_bytes[WORLD_DISKS] = {MIB(160), MIB(40) + 512};
 
+static bool attached(const struct world *w)
+{
+	return w->vm && w->queues[0].track;
+}
+
 /* ---- the environment -------------------------------------------------- */
 
 static int64_t now_ns(void *arg)
@@ -47,23 +52,45 @@ static int mark(void *arg, uint32_t disk, const struct guid *nonce,
 
 static void post(void *arg, struct ring_task *task)
 {
-	struct world *w = arg;
+	struct world_queue *queue = arg;
 
 	task->next = NULL;
-	*w->tasks_end = task;
-	w->tasks_end = &task->next;
+	*queue->tasks_end = task;
+	queue->tasks_end = &task->next;
+}
+
+static void run_task(struct world_queue *queue)
+{
+	struct ring_task *task = queue->tasks;
+
+	queue->tasks = task->next;
+	if (!queue->tasks)
+		queue->tasks_end = &queue->tasks;
+	task->run(task);
+}
+
+static void forget_tasks(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		w->queues[i].tasks = NULL;
+		w->queues[i].tasks_end = &w->queues[i].tasks;
+	}
+}
+
+bool world_has_tasks(const struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		if (w->queues[i].tasks)
+			return true;
+	return false;
 }
 
 void world_run_tasks(struct world *w)
 {
-	while (w->tasks) {
-		struct ring_task *task = w->tasks;
-
-		w->tasks = task->next;
-		if (!w->tasks)
-			w->tasks_end = &w->tasks;
-		task->run(task);
-	}
+	while (world_has_tasks(w))
+		for (unsigned i = 0; i < WORLD_DISKS; i++)
+			if (w->queues[i].tasks)
+				run_task(&w->queues[i]);
 }
 
 /* The keeper and the retirer are two threads: while one of them is at work the
@@ -77,18 +104,32 @@ static void keep_once(struct world *w, bool retire_all)
 	w->keepers--;
 }
 
-/* Wherever a thread would wait. */
+/* Each queue gets round to its next task, or not yet. */
+static void run_some_tasks(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		if (w->queues[i].tasks && sim_random(w->sim, 2))
+			run_task(&w->queues[i]);
+}
+
+/* Wherever a thread would wait: all others go on, the guest among them. */
 static void pump(void *arg)
 {
 	struct world *w = arg;
 
-	world_run_tasks(w);
+	run_some_tasks(w);
 	if (w->pump_holds)
 		w->pump_holds--;
 	else if (sim_ioq_pending(w->sim))
 		sim_ioq_complete_random(w->sim);
+	if (w->in_pump)
+		return;
+	w->in_pump = true;
 	keep_once(w, false);
-	world_run_tasks(w);
+	if (attached(w) && !sim_dead(w->sim) &&
+	    sim_random(w->sim, 100) < w->guest_rate)
+		world_step(w);
+	w->in_pump = false;
 }
 
 /* ---- the order checker ------------------------------------------------ */
@@ -183,12 +224,23 @@ static void claims_update(struct world *w)
 	w->claims_ops = sim_ops(w->sim);
 }
 
+/* Then nothing is promised about it: what it was told by a life that gave way
+ * may not be durable. */
+static bool open_is_invalid(struct world *w, uint32_t disk)
+{
+	struct vm_disk_status status;
+
+	return vm_disk_status(w->vm, disk, &status, NULL) == 0 &&
+	       status.accuracy.accuracy == ACCURACY_INVALID;
+}
+
 static void check_order(struct world *w, uint32_t disk, uint64_t offset,
 			uint64_t length)
 {
 	char reason[REASON_BYTES];
 
-	if (!w->check_order || sim_dead(w->sim) || vm_latched(w->vm, reason))
+	if (!w->check_order || sim_dead(w->sim) || vm_latched(w->vm, reason) ||
+	    open_is_invalid(w, disk))
 		return;
 	if (!w->claims[0] || w->claims_ops != sim_ops(w->sim) - 1)
 		claims_update(w);
@@ -221,6 +273,17 @@ static void remember(struct world *w, uint32_t disk, uint64_t sector,
 	w->touched[disk][sector / 8] = 1;
 }
 
+/* Is a cut on its way? */
+static bool queues_differ(const struct world *w)
+{
+	uint64_t first = atomic_load(&w->queues[0].track->epoch.adopted);
+
+	for (unsigned i = 1; i < WORLD_DISKS; i++)
+		if (atomic_load(&w->queues[i].track->epoch.adopted) != first)
+			return true;
+	return false;
+}
+
 static void on_image_write(void *arg, const struct io *io)
 {
 	struct world *w = arg;
@@ -231,6 +294,12 @@ static void on_image_write(void *arg, const struct io *io)
 	uint64_t epoch = w->epoch_base + r->epoch;
 
 	check_order(w, disk, io->offset, io->length);
+	if (epoch < wr->after)
+		FAIL("E2: write %u is of epoch %llu, and was issued when one "
+		     "of epoch %llu was done",
+		     wr->id, (unsigned long long)epoch,
+		     (unsigned long long)wr->after);
+	w->split_writes += queues_differ(w);
 	if (epoch > w->epoch_top)
 		w->epoch_top = epoch;
 	for (uint64_t s = io->offset / 512; s < (io->offset + io->length) / 512;
@@ -284,12 +353,21 @@ static void watch_submit(struct ioq *ioq, struct io *io)
 	ioq_submit(w->ioq, io);
 }
 
+static bool is_write(enum volume_op op)
+{
+	return op == VOLUME_WRITE || op == VOLUME_ZERO || op == VOLUME_DISCARD;
+}
+
 static void request_done(struct volume_request *request, int result)
 {
 	struct world_request *wr =
 	    container_of(request, struct world_request, request);
+	struct world *w = wr->world;
 
 	wr->busy = false;
+	if (is_write(request->op))
+		w->epoch_done =
+		    MAX(w->epoch_done, w->epoch_base + request->epoch);
 }
 
 static struct world_request *idle_request(struct world *w)
@@ -332,6 +410,7 @@ bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
 	memset(r, 0, sizeof(*r));
 	wr->busy = true;
 	wr->id = ++w->next_id;
+	wr->after = w->epoch_done;
 	r->done = request_done;
 	r->op = op;
 	r->offset = offset;
@@ -340,7 +419,7 @@ bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
 		r->data = wr->data;
 		fill(wr, length);
 	}
-	volume_submit(vm_volume(w->vm, disk, w->queue), r);
+	volume_submit(&w->vm->volumes[disk], r);
 	return true;
 }
 
@@ -351,12 +430,13 @@ bool world_write(struct world *w)
 	uint32_t disk = (uint32_t)sim_random(w->sim, WORLD_DISKS);
 	uint64_t most = KIB(16);
 
-	if (!wr || !w->vm || !vm_attached(w->vm) || !w->queue)
+	if (!wr || !attached(w))
 		return false;
 	r = &wr->request;
 	memset(r, 0, sizeof(*r));
 	wr->busy = true;
 	wr->id = ++w->next_id;
+	wr->after = w->epoch_done;
 	r->done = request_done;
 	r->op = VOLUME_WRITE;
 	switch (sim_random(w->sim, 12)) {
@@ -384,7 +464,7 @@ bool world_write(struct world *w)
 		r->data = wr->data;
 		fill(wr, r->length);
 	}
-	volume_submit(vm_volume(w->vm, disk, w->queue), r);
+	volume_submit(&w->vm->volumes[disk], r);
 	return true;
 }
 
@@ -411,10 +491,10 @@ void world_step(struct world *w)
 		keep(w);
 		break;
 	case 7:
-		vm_tick(w->queue);
+		vm_tick(w->queues[sim_random(w->sim, WORLD_DISKS)].track);
 		break;
 	}
-	world_run_tasks(w);
+	run_some_tasks(w);
 }
 
 static bool busy(const struct world *w)
@@ -441,7 +521,7 @@ static void on_op(void *arg, const struct sim_event *event)
 {
 	struct world *w = arg;
 
-	if (!w->vm || !w->queue || sim_dead(w->sim))
+	if (!attached(w) || sim_dead(w->sim))
 		return;
 	if (sim_random(w->sim, 100) < w->guest_rate)
 		world_step(w);
@@ -457,9 +537,10 @@ struct world *world_new(uint64_t seed, uint32_t hot_regions)
 		abort();
 	w->seed = seed;
 	w->sim = sim_new(seed);
-	w->tasks_end = &w->tasks;
+	forget_tasks(w);
 	w->check_order = true;
 	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		w->queues[i].world = w;
 		w->bytes[i] = image_bytes[i];
 		sim_image_new(w->sim, image_names[i], w->bytes[i]);
 		w->geometry[i] = (struct image_geometry){.bytes = w->bytes[i],
@@ -591,12 +672,21 @@ int world_start(struct world *w, unsigned flags, struct err *err)
 	w->claims_ops = UINT64_MAX; /* they were of an earlier life */
 	relearn(w);
 	w->watched.ops = &watch_ops;
-	w->queue = vm_queue_new(w->vm, &w->watched, post, w);
-	for (uint32_t i = 0; i < WORLD_DISKS; i++)
-		(void)vm_volume(w->vm, i, w->queue);
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		struct world_queue *queue = &w->queues[i];
+
+		queue->track = vm_queue_new(w->vm, &w->watched, post, queue);
+		(void)vm_volume(w->vm, i, queue->track);
+	}
 	sim_on_image_write(w->sim, on_image_write, w);
 	sim_on_op(w->sim, on_op, w);
 	return 0;
+}
+
+static void forget_queues(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		w->queues[i].track = NULL;
 }
 
 int world_detach(struct world *w, struct err *err)
@@ -604,7 +694,7 @@ int world_detach(struct world *w, struct err *err)
 	int r;
 
 	world_settle(w);
-	w->queue = NULL;
+	forget_queues(w);
 	r = vm_detach(w->vm, err);
 	return r;
 }
@@ -615,7 +705,7 @@ void world_stop(struct world *w)
 
 	sim_on_op(w->sim, NULL, NULL);
 	sim_on_image_write(w->sim, NULL, NULL);
-	w->queue = NULL;
+	forget_queues(w);
 	if (w->vm) {
 		if (vm_attached(w->vm)) {
 			if (!sim_dead(w->sim))
@@ -636,8 +726,7 @@ void world_stop(struct world *w)
 		w->outside->ops->free(w->outside);
 	}
 	w->store = w->memory = w->outside = NULL;
-	w->tasks = NULL;
-	w->tasks_end = &w->tasks;
+	forget_tasks(w);
 	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
 		w->requests[i].busy = false;
 }
@@ -655,6 +744,24 @@ static int find_new(void *arg, const struct point_row *row)
 			return 0;
 	w->points[w->point_count++] = (struct world_point){.id = row->id};
 	return 1;
+}
+
+/* A write that is before a point can be lost by a power cut no more, or the
+ * point's content is not known. */
+static void check_nothing_before(struct world *w, uint64_t stamp)
+{
+	for (unsigned i = 0; i < sim_ioq_pending(w->sim); i++) {
+		struct io *io = sim_ioq_peek(w->sim, i);
+		struct volume_request *r =
+		    container_of(io, struct volume_request, io);
+
+		if (io->op != IO_READ && io->op != IO_SYNC &&
+		    w->epoch_base + r->epoch <= stamp)
+			FAIL("a write of epoch %llu is in flight, and the "
+			     "point is of %llu",
+			     (unsigned long long)(w->epoch_base + r->epoch),
+			     (unsigned long long)stamp);
+	}
 }
 
 int world_point(struct world *w, struct err *err)
@@ -678,6 +785,8 @@ int world_point(struct world *w, struct err *err)
 				 .bytes = {w->bytes[0], w->bytes[1]}};
 	r = vm_point_create(w->vm, &request, &row, err);
 	if (r == 0) {
+		if (!sim_dead(w->sim))
+			check_nothing_before(w, before);
 		w->points[w->point_count].id = row.id;
 		w->points[w->point_count++].acked = true;
 	} else if (sim_dead(w->sim) || (w->vm->broken && !broken)) {
@@ -744,7 +853,7 @@ static bool doubtful(const struct world *w, const struct world_point *p,
 		    p->stamp < w->doubts[i].epoch &&
 		    (!q || q->stamp >= w->doubts[i].epoch))
 			return true;
-	return w->expect_invalid;
+	return false;
 }
 
 void world_doubt(struct world *w, uint32_t disk)

@@ -14,6 +14,12 @@
  *       widened_bytes; unless the answer says assumed or invalid
  *   P3  a point that was reported exists; a point that exists covers all disks
  *   order  at each submission: the block is claimed by what is durable now
+ *   E2     a write that the guest issued after it was told that another one is
+ *          done is never of an older epoch than that one; and when a point has
+ *          been made nothing that is before it is in flight
+ *
+ * Each disk is served by a queue of its own, whose tasks run late and at random
+ * times, so that a cut meets queues of two epochs.
  */
 #ifndef TESTS_TRACK_WORLD_H
 #define TESTS_TRACK_WORLD_H
@@ -53,7 +59,16 @@ struct world_request {
 	uint8_t *data;
 	uint32_t id;
 	bool busy;
+	uint64_t after; /* E2: the newest epoch of what was done before it */
 	void (*io_done)(struct io *io, int result);
+};
+
+/* As a thread that serves one disk. */
+struct world_queue {
+	struct world *world;
+	struct track_queue *track; /* NULL: not attached */
+	struct ring_task *tasks;   /* posted, oldest first */
+	struct ring_task **tasks_end;
 };
 
 struct world {
@@ -65,11 +80,9 @@ struct world {
 	struct vm *vm;
 	struct file *images[WORLD_DISKS];
 	struct image_geometry geometry[WORLD_DISKS];
-	struct track_queue *queue;
+	struct world_queue queues[WORLD_DISKS];
 	struct ioq *ioq;
-	struct ioq watched;      /* what the volumes get; hands on to ioq */
-	struct ring_task *tasks; /* posted, oldest first */
-	struct ring_task **tasks_end;
+	struct ioq watched; /* what the volumes get; hands on to ioq */
 	struct world_request requests[WORLD_REQUESTS];
 	uint32_t next_id;
 	uint64_t bytes[WORLD_DISKS];
@@ -79,14 +92,16 @@ struct world {
 	unsigned point_count;
 	uint64_t epoch_base; /* epochs of earlier attachments end here */
 	uint64_t epoch_top;
+	uint64_t epoch_done; /* the newest of a write that the guest saw done */
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
 	unsigned pump_holds; /* so many waits complete no I/O */
-	unsigned keepers; /* calls of vm_keep() on the stack */
+	unsigned keepers;    /* calls of vm_keep() on the stack */
+	bool in_pump;
 	bool check_order;
-	bool expect_invalid; /* any answer may be invalid */
 	struct world_doubt doubts[WORLD_DOUBTS_MAX];
 	unsigned doubt_count;
 	uint64_t order_checks;
+	uint64_t split_writes; /* submitted while the queues' epochs differ */
 	uint64_t seed;
 	struct blockset *claims[WORLD_DISKS];
 	uint64_t claims_ops;
@@ -106,7 +121,9 @@ bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
 		  uint64_t offset, uint64_t length);
 /* One guest write (or zero, or discard) at random; false: no room. */
 bool world_write(struct world *w);
+/* All that the queues were posted. */
 void world_run_tasks(struct world *w);
+bool world_has_tasks(const struct world *w);
 void world_step(struct world *w);   /* something random, but no control call */
 void world_settle(struct world *w); /* until nothing is in flight */
 int world_point(struct world *w, struct err *err);
