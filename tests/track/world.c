@@ -122,12 +122,12 @@ static void pump(void *arg)
 		w->pump_holds--;
 	else if (sim_ioq_pending(w->sim))
 		sim_ioq_complete_random(w->sim);
-	if (w->in_pump)
+	/* A clean stop has ended the keeper before it waits for anything. */
+	if (w->in_pump || !attached(w))
 		return;
 	w->in_pump = true;
 	keep_once(w, false);
-	if (attached(w) && !sim_dead(w->sim) &&
-	    sim_random(w->sim, 100) < w->guest_rate)
+	if (!sim_dead(w->sim) && sim_random(w->sim, 100) < w->guest_rate)
 		world_step(w);
 	w->in_pump = false;
 }
