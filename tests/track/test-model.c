@@ -362,10 +362,18 @@ static void live(struct model *m)
 		sim_fail_none(w->sim);
 	}
 	if (sim_dead(w->sim)) {
+		bool lost = w->vm && atomic_load(&w->vm->sync_failed);
+
 		count.deaths++;
 		world_stop(w);
 		sim_land(w->sim); /* nothing, after a cut */
 		sim_reboot(w->sim);
+		/* What a failed sync lost the page cache may go on showing;
+		 * the worker drops that, and here a cut does. */
+		if (lost) {
+			sim_power_cut(w->sim, SIM_CUT_RANDOM);
+			sim_reboot(w->sim);
+		}
 		sim_fail_none(w->sim);
 	}
 	if (dice(m, 5) == 0)
