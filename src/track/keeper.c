@@ -163,6 +163,8 @@ bool vm_keep(struct vm *vm, bool retire_all)
 {
 	bool work = false;
 
+	if (!vm->record)
+		return false; /* detaching */
 	/* Without threads, whoever holds one is below us on the stack. */
 	if (pthread_mutex_trylock(&vm->keeping) == 0) {
 		work |= keeper_cycle(vm, true);

@@ -292,6 +292,14 @@ static void describe(const struct death *d)
 		(unsigned long long)d->second, (unsigned long long)d->seed);
 }
 
+/* The finaliser of splitmix64: every bit of N moves every bit of the result. */
+static uint64_t scramble(uint64_t n)
+{
+	n = (n ^ n >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	n = (n ^ n >> 27) * UINT64_C(0x94d049bb133111eb);
+	return n ^ n >> 31;
+}
+
 static void sweep(const struct scenario *scenario, uint64_t seed,
 		  uint64_t first, unsigned seeds, uint64_t stride)
 {
@@ -309,8 +317,7 @@ static void sweep(const struct scenario *scenario, uint64_t seed,
 			bool died = true;
 
 			/* Any mix will do that reaches all combinations. */
-			uint64_t mix =
-			    (at / stride * 2654435761u + s * 40503u) >> 4;
+			uint64_t mix = scramble(at * 64 + s);
 
 			d.cut = (enum sim_cut)(mix % SIM_CUTS);
 			d.kind = mix / 5 % 3 == 0 ? SIM_KILL : SIM_CUT;
