@@ -2,9 +2,11 @@
 #include "daemon/vm.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -223,6 +225,19 @@ void vm_when_ready(struct vm *vm, vm_ready_fn *fn, void *arg)
 
 /* ---- Directories --------------------------------------------------------- */
 
+/* On btrfs a write into reserved space finds room only in files that are not
+ * copied on write; those made in a directory with this flag are not.  Other
+ * file systems do not know it, and need not. */
+static void forbid_copy_on_write(int fd)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || flags & FS_NOCOW_FL)
+		return;
+	flags |= FS_NOCOW_FL;
+	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 /* Makes PATH and gives it to a user, without following anything. */
 static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid,
 		    struct err *err)
@@ -235,6 +250,7 @@ static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid,
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "open '%s'", path);
+	forbid_copy_on_write(fd);
 	if ((st.st_uid != uid || st.st_gid != gid) && fchown(fd, uid, gid) < 0)
 		return err_set(err, -errno, "give '%s' to uid %u", path,
 			       (unsigned)uid);

@@ -375,6 +375,9 @@ static int grow_end_locked(struct vm *vm, uint32_t disk, struct err *err)
 		r = err_set(err, -RP_ESTATE,
 			    "the image of disk '%s' has not grown",
 			    change->disk.id);
+	/* A device may have grown by more than was asked for. */
+	if (r == 0 && stamp.bytes > change->disk.growing_to)
+		r = pages_create(vm->env.store, disk, stamp.bytes, err);
 	if (r == 0) {
 		change->disk.bytes = stamp.bytes;
 		change->disk.growing_to = 0;

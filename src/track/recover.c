@@ -134,17 +134,39 @@ static void adopt_hot(struct attaching *a)
 	}
 }
 
+/* Pages made anew hold nothing: all that is marked has to go there. */
+static void want_marked_pages(struct attaching *a, uint32_t disk)
+{
+	const struct live_file *live = &a->vm->volumes[disk].live[1];
+
+	for (uint64_t w = 0; w < live->words; w++)
+		if (atomic_load(&live->bits[w]))
+			a->pages[disk][w / REGION_WORDS / PAGE_REGIONS] |=
+			    PAGE_NEEDS_WRITE;
+}
+
+static int adopt_disk(struct attaching *a, uint32_t disk, struct err *err)
+{
+	int r = open_pages(a, disk, err);
+
+	if (r == 0)
+		r = flush_pages(a, disk, err);
+	if (r != -ENOENT && r != -RP_ECORRUPT)
+		return r;
+	r = remake_pages(a, disk, err);
+	if (r < 0)
+		return r;
+	want_marked_pages(a, disk);
+	return flush_pages(a, disk, err);
+}
+
 int adopt(struct attaching *a, struct err *err)
 {
-	struct vm *vm = a->vm;
 	int r = 0;
 
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = open_pages(a, i, err);
-	if (r == 0)
-		adopt_hot(a);
-	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
-		r = flush_pages(a, i, err);
+	adopt_hot(a);
+	for (uint32_t i = 0; r == 0 && i < a->vm->disk_count; i++)
+		r = adopt_disk(a, i, err);
 	return r;
 }
 

@@ -293,6 +293,28 @@ damaged_pages_are_told_though_the_start_that_saw_them_was_cut(void **state)
 	}
 }
 
+static void missing_pages_keep_no_guest_out_after_a_kill(void **state)
+{
+	begin(5, 1);
+	start();
+	ok(world_point(w, &err));
+	put(0, 0);
+	put(0, MIB(120));
+	ok(w->store->ops->unlink(w->store, "pages.0.0", &err));
+	world_doubt(w, 0);
+	sim_kill(w->sim);
+	world_stop(w);
+	sim_land(w->sim);
+	sim_reboot(w->sim);
+	start();
+	assert_int_equal(worth(0, &w->points[0].id), ACCURACY_INVALID);
+	world_check(w);
+	ok(world_point(w, &err));
+	put(0, MIB(2));
+	assert_int_equal(worth(0, &w->points[1].id), ACCURACY_EXACT);
+	world_check(w);
+}
+
 static void a_tombstone_that_cannot_be_read_counts_as_one(void **state)
 {
 	char reason[REASON_BYTES];
@@ -517,6 +539,7 @@ int main(void)
 		no_point_is_made_if_a_flush_of_the_guests_fails_during_the_seal),
 	    TEST(a_commit_that_ran_out_of_space_leaves_nothing),
 	    TEST(damaged_pages_are_told_though_the_start_that_saw_them_was_cut),
+	    TEST(missing_pages_keep_no_guest_out_after_a_kill),
 	    TEST(a_tombstone_that_cannot_be_read_counts_as_one),
 	    TEST(no_point_is_made_while_writes_are_not_tracked),
 	    TEST(growth_does_not_hide_what_somebody_else_wrote_before_it),
