@@ -149,9 +149,16 @@ static void produce(void *arg)
 	}
 }
 
+/* Nobody will ask for more, and the call still wants its end. */
+static void stream_gone(void *arg)
+{
+	rpc_reply(arg, NULL);
+}
+
 static void do_stream(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	w->drains = w->produced = 0;
+	rpc_call_on_hangup(call, stream_gone, call);
 	rpc_call_on_drained(call, produce, call);
 	produce(call);
 	w->done = true;
