@@ -15,7 +15,6 @@ from servers import process
 
 DISKS = 16
 DISK_BYTES = 64 << 20
-POINTS = 100
 DEPTH = 4
 WINDOW_SECONDS = 0.1
 SETTLE_SECONDS = 2
@@ -60,11 +59,11 @@ def longest(writes, windows):
     return result
 
 
-def make_points(server):
+def make_points(server, count):
     """Makes points at a steady pace; returns when each began."""
     begun = []
     time.sleep(SETTLE_SECONDS)
-    for _ in range(POINTS):
+    for _ in range(count):
         begun.append(time.time())
         server.new_point()
         rest = begun[-1] + 3 * WINDOW_SECONDS - time.time()
@@ -72,15 +71,16 @@ def make_points(server):
     return begun
 
 
-def measure(server, directory):
+def measure(server, directory, count):
     """Medians of the windows' longest writes, with points and without."""
     prefix = os.path.join(directory, 'lat-' + server.name + '-')
-    seconds = 2 * SETTLE_SECONDS + int(POINTS * 4 * WINDOW_SECONDS) + 5
+    seconds = 2 * SETTLE_SECONDS + int(count * 4 * WINDOW_SECONDS) + 5
     server.start()
     fio = load(server, prefix, seconds)
     try:
-        begun = make_points(server)
-        fio.wait(seconds + 30)
+        begun = make_points(server, count)
+        held = server.counters()
+        process.stop(fio)
     finally:
         process.stop(fio)
         server.stop()
@@ -90,5 +90,8 @@ def measure(server, directory):
     after = longest(writes, [(t, t + WINDOW_SECONDS) for t in begun])
     before = longest(writes, [(t - WINDOW_SECONDS, t) for t in begun])
     return {'point_ms': statistics.median(after), 'worst_ms': max(after),
-            'quiet_ms': statistics.median(before), 'points': len(begun),
+            'quiet_ms': statistics.median(before),
+            'quiet_worst_ms': max(before), 'points': len(begun),
+            'barrier_ms': held.get('cut_max_ns', 0) / 1e6,
+            'turn_ms': held.get('turn_max_ns', 0) / 1e6,
             'writes': len(writes)}

@@ -60,6 +60,9 @@ class Program:
 class Nbdkit(Program):
     name = 'nbdkit file'
 
+    def __init__(self, directory, image, cache='writeback'):
+        super().__init__(directory, image)
+
     def arguments(self):
         return ['nbdkit', '-f', '-U', self.socket, 'file', self.image]
 
@@ -103,7 +106,8 @@ class QemuStorageDaemon(Program):
         for node, path in self.nodes.items():
             argv += ['--blockdev', json.dumps(
                 {'driver': 'file', 'node-name': node, 'filename': path,
-                 'aio': 'io_uring', 'cache': {'direct': True}})]
+                 'aio': 'io_uring',
+                 'cache': {'direct': self.cache == 'direct'}})]
         return argv
 
     def start(self):
@@ -116,6 +120,9 @@ class QemuStorageDaemon(Program):
                              writable=True, name=node,
                              bitmaps=['since'] if self.readable else [],
                              **{'node-name': node})
+
+    def counters(self):
+        return {}
 
     def new_point(self):
         """What comes nearest to a point: all bitmaps cleared at once."""
@@ -130,27 +137,41 @@ class QemuStorageDaemon(Program):
 
 
 class Refpoint:
-    """refpointd with one virtual machine of one disk.
+    """refpointd with one virtual machine of one disk or more.
 
-    With tracking off (REFPOINT_TRACKING=off in the worker's environment, for
-    this purpose alone) `status` must say that the disk is not tracked, so
-    that tracking is never measured against itself.
+    It runs the worker as it is shipped, or, with faulty=True or anything that
+    only that one does, the same program with the tests' hooks: tracking off,
+    the page cache instead of O_DIRECT, and `sync`, a time ("2ms") that each
+    sync of the store takes longer.  With tracking off `status` must say that
+    the disk is not tracked, so that tracking is never measured against itself.
     """
     name = 'refpoint'
     vm = 'bench'
 
-    def __init__(self, directory, *images, tracking=True):
+    def __init__(self, directory, *images, tracking=True, cache='direct',
+                 sync=None, faulty=False):
         self.images = images
         self.tracking = tracking
         if not tracking:
             self.name = 'refpoint, tracking off'
-        root = os.path.join(directory, 'on' if tracking else 'off')
+        name = f'{"on" if tracking else "off"}.{cache}.{sync}.{faulty}'
+        root = os.path.join(directory, name)
         os.mkdir(root, 0o755)
-        environment = {} if tracking else {'REFPOINT_TRACKING': 'off'}
+        environment = {'REFPOINT_DEBUG': 'changes'}
+        if not tracking:
+            environment['REFPOINT_TRACKING'] = 'off'
+        if cache != 'direct':
+            environment['REFPOINT_CACHE'] = cache
+        if sync:
+            environment['REFPOINT_FAULTS_STORE'] = f'sync:delay={sync}'
+        if len(environment) > 1 or faulty:
+            environment['REFPOINT_WORKER'] = os.path.join(
+                process.BUILD, 'src', 'worker', 'refpoint-worker-faulty')
+        self.wanted_cache = cache
         self.daemon = Refpointd(root, environment)
         self.defined = False
         self.point = None
-        self.cache = ''
+        self.cache = cache
         self.uri = self.uris = self.pid = None
 
     def start(self):
@@ -171,6 +192,10 @@ class Refpoint:
         self.uris = [d['nbd_uri'] for d in status['disks']]
         self.socket, _ = parse_uri(self.uri)
         self.cache = disk['cache']
+        if self.wanted_cache != 'direct' and self.cache != self.wanted_cache:
+            self.stop()
+            raise process.Failure(
+                'the worker uses O_DIRECT in spite of REFPOINT_CACHE')
         if self.tracking:
             self.new_point()
 
@@ -181,6 +206,10 @@ class Refpoint:
         self.point = self.daemon.call('Create', vm=self.vm)['point']['id']
         if before:
             self.daemon.call('Destroy', vm=self.vm, point=before)
+
+    def counters(self):
+        """What `status` says of the whole virtual machine."""
+        return self.daemon.status(self.vm)
 
     def stop(self):
         self.daemon.cli('unserve', self.vm)

@@ -377,28 +377,67 @@ int blockset_union(struct blockset *set, const struct blockset *from)
 	return 0;
 }
 
+static uint64_t load_word(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* Packs a whole region's words; returns how many are not zero.  Most are, so
+ * eight at a time, a cache line, are looked at first. */
+static unsigned pack(const _Atomic uint64_t *from, uint64_t *ret_summary,
+		     uint64_t ret_words[REGION_WORDS + 1])
+{
+	uint64_t summary = 0;
+	unsigned n = 0;
+
+	for (unsigned line = 0; line < REGION_WORDS; line += 8) {
+		const _Atomic uint64_t *w = from + line;
+
+		if (!(load_word(&w[0]) | load_word(&w[1]) | load_word(&w[2]) |
+		      load_word(&w[3]) | load_word(&w[4]) | load_word(&w[5]) |
+		      load_word(&w[6]) | load_word(&w[7])))
+			continue;
+		/* bits may come in meanwhile: each word is read once more */
+		for (unsigned i = 0; i < 8; i++) {
+			uint64_t bits = load_word(&w[i]);
+
+			ret_words[n] = bits;
+			n += bits != 0;
+			summary |= (uint64_t)(bits != 0) << (line + i);
+		}
+	}
+	*ret_summary = summary;
+	return n;
+}
+
+/* The last region, which the disk may fill in part. */
+static int add_tail(struct blockset *set, const _Atomic uint64_t *bitmap,
+		    uint64_t region)
+{
+	uint64_t n = div_round_up(region_blocks(set, region), 64);
+	uint64_t words[REGION_WORDS] = {0};
+
+	for (uint64_t w = 0; w < n; w++)
+		words[w] = load_word(&bitmap[region * REGION_WORDS + w]);
+	return blockset_add_words(set, region, words);
+}
+
 int blockset_add_bitmap(struct blockset *set, const _Atomic uint64_t *bitmap)
 {
-	uint64_t all = div_round_up(set->blocks, 64);
+	/* One more than there can be, as pack() writes before it counts. */
+	uint64_t words[REGION_WORDS + 1];
+	uint64_t whole = set->blocks / REGION_BLOCKS;
+	int r = 0;
 
-	for (uint64_t region = 0; region < set->regions; region++) {
-		const _Atomic uint64_t *from = bitmap + region * REGION_WORDS;
-		uint64_t n =
-		    MIN(all - region * REGION_WORDS, (uint64_t)REGION_WORDS);
-		uint64_t words[REGION_WORDS] = {0}, any = 0;
-		int r = 0;
+	for (uint64_t region = 0; r == 0 && region < whole; region++) {
+		uint64_t summary;
 
-		for (uint64_t w = 0; w < n; w++) {
-			words[w] = atomic_load_explicit(&from[w],
-							memory_order_relaxed);
-			any |= words[w];
-		}
-		if (any)
-			r = blockset_add_words(set, region, words);
-		if (r < 0)
-			return r;
+		if (pack(bitmap + region * REGION_WORDS, &summary, words))
+			r = or_packed(set, region, summary, words);
 	}
-	return 0;
+	if (r == 0 && whole < set->regions)
+		r = add_tail(set, bitmap, whole);
+	return r;
 }
 
 /* Word W of the slot's region. */

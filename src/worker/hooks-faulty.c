@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/hooks.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +49,18 @@ unsigned hooks_attach_flags(void)
 bool hooks_sealed(void)
 {
 	return !is_off("REFPOINT_SANDBOX");
+}
+
+int hooks_image_fd(int fd, struct err *err)
+{
+	const char *cache = getenv("REFPOINT_CACHE");
+	int flags = fcntl(fd, F_GETFL);
+
+	if (!cache || strcmp(cache, "writeback") != 0)
+		return 0;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_DIRECT) < 0)
+		return err_set(err, -errno, "REFPOINT_CACHE");
+	return 0;
 }
 
 int hooks_store(struct fs **fs, struct err *err)

@@ -5,7 +5,8 @@
  * refpoint-worker-faulty with hooks-faulty.c, which follows the rules
  * (disk/faulty.h) in REFPOINT_FAULTS_STORE, REFPOINT_FAULTS_MEMORY and
  * REFPOINT_FAULTS_IO (the images, in both halves of the seam), and attaches
- * untracked under REFPOINT_TRACKING=off, for benchmarks.  There
+ * untracked under REFPOINT_TRACKING=off and through the page cache under
+ * REFPOINT_CACHE=writeback, for benchmarks.  There
  * REFPOINT_SANDBOX=off leaves the system calls alone, for sanitizers that need
  * others than we do.
  */
@@ -19,6 +20,9 @@ int hooks_init(struct err *err);
 /* Of enum vm_attach_flags, to be added. */
 unsigned hooks_attach_flags(void);
 bool hooks_sealed(void); /* is sandbox_seal() to be called? */
+
+/* What is to be done to an image's descriptor before it is looked at. */
+int hooks_image_fd(int fd, struct err *err);
 
 /* Each may replace what it is given; on failure that is left alone. */
 int hooks_store(struct fs **fs, struct err *err);

@@ -107,8 +107,10 @@ static int lock_one(struct images *images, uint32_t i, struct err *err)
 {
 	struct file *file = NULL;
 	int fd = images->fds[i];
-	int r = images_probe(images, i, err);
+	int r = hooks_image_fd(fd, err);
 
+	if (r == 0)
+		r = images_probe(images, i, err);
 	if (r == 0)
 		r = image_lock(fd, images->paths[i], IMAGE_LOCK_MS, err);
 	if (r < 0)
