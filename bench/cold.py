@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random writes over 1 TiB: nearly each is the first to its region for long,
 and waits for an intent record.  Every sync of the store takes longer by a time
-that is injected, with tracking and without.  The files are sparse, so that on
-both sides the file system allocates nearly every block.
+that is injected, with tracking and without.  The files are sparse.  Each run
+writes to other blocks, which the file system has to allocate, or all write to
+the same ones, which were written before.
 """
 import glob
 import os
@@ -22,12 +23,13 @@ def empty(path):
         f.truncate(TIB)
 
 
-def rate(server, seconds):
+def rate(server, seconds, fresh):
     """Writes per second; for each sync, the writes that waited for it."""
     server.start()
     try:
         before = server.counters()
-        found = load.fio(server.uri, 'randwrite', seconds, size=TIB)
+        found = load.fio(server.uri, 'randwrite', seconds, size=TIB,
+                         randrepeat=0 if fresh else 1)
         after = server.counters()
     finally:
         server.stop()
@@ -36,17 +38,21 @@ def rate(server, seconds):
     return found['iops'], waited / syncs if syncs else 0
 
 
-def against_off(directory, sync, pairs, seconds, progress):
-    """Pairs of rates, and how many writes shared a sync in each."""
+def against_off(directory, sync, fresh, pairs, seconds, progress):
+    """Pairs of rates, and how many writes shared a sync in each.  FRESH: to
+    blocks that were never written."""
     on, off = [Refpoint(directory, os.path.join(directory, f'{name}.img'),
                         tracking=name == 'on', sync=sync, faulty=True)
                for name in ('on', 'off')]
     found = {on: [], off: []}
     for image in on.images + off.images:
         empty(image)
+    if not fresh:
+        for server in (on, off):
+            rate(server, 3 * seconds, fresh)
     for i in range(pairs):
         for server in (on, off) if i % 2 == 0 else (off, on):
-            found[server].append(rate(server, seconds))
+            found[server].append(rate(server, seconds, fresh))
         progress(f'cold regions, {sync}: pair {i + 1} of {pairs}')
     for image in on.images + off.images:
         os.unlink(image)
