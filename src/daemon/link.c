@@ -133,35 +133,32 @@ static int connect_worker(struct daemon *daemon, const char *vm,
 	return 0;
 }
 
-int link_call(struct daemon *daemon, const char *vm, const char *method,
-	      json_t *parameters, bool more, const int *fds, unsigned n_fds,
-	      uint64_t timeout_ms, link_fn *fn, void *arg,
-	      struct link **ret_link, struct err *err)
+typedef int send_fn(struct rpc_client *client, const char *method,
+		    json_t *parameters, bool more, const int *fds,
+		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
+		    struct err *err);
+
+/* LINK is new, and taken over. */
+static int link_begin(struct link *link, const char *vm, const char *method,
+		      json_t *parameters, bool more, const int *fds,
+		      unsigned n_fds, send_fn *send, struct link **ret_link,
+		      struct err *err)
 {
-	struct link *link = calloc(1, sizeof(*link));
 	char name[80];
 	int r;
 
-	if (!link) {
-		json_decref(parameters);
-		return err_set(err, -ENOMEM, "call the worker of '%s'", vm);
-	}
-	*link = (struct link){
-	    .daemon = daemon, .timeout_ms = timeout_ms, .fn = fn, .arg = arg};
 	(void)snprintf(link->what, sizeof(link->what), "%s of '%s'", method,
 		       vm);
 	(void)snprintf(name, sizeof(name), "org.refpoint.worker.%s", method);
-	r = connect_worker(daemon, vm, &link->client, err);
+	r = connect_worker(link->daemon, vm, &link->client, err);
 	if (r == 0)
-		r = rpc_client_attach(link->client, daemon->event, NULL, NULL,
-				      err);
-	if (r < 0) {
+		r = rpc_client_attach(link->client, link->daemon->event, NULL,
+				      NULL, err);
+	if (r < 0)
 		json_decref(parameters);
-		link_free(link);
-		return r;
-	}
-	r = rpc_client_send(link->client, name, parameters, more, fds, n_fds,
-			    on_reply, link, err);
+	else
+		r = send(link->client, name, parameters, more, fds, n_fds,
+			 on_reply, link, err);
 	if (r < 0) {
 		link_free(link);
 		return r;
@@ -170,4 +167,40 @@ int link_call(struct daemon *daemon, const char *vm, const char *method,
 	if (ret_link)
 		*ret_link = link;
 	return 0;
+}
+
+static int call(struct daemon *daemon, const char *vm, const char *method,
+		json_t *parameters, bool more, const int *fds, unsigned n_fds,
+		uint64_t timeout_ms, send_fn *send, link_fn *fn, void *arg,
+		struct link **ret_link, struct err *err)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link) {
+		json_decref(parameters);
+		return err_set(err, -ENOMEM, "call the worker of '%s'", vm);
+	}
+	*link = (struct link){
+	    .daemon = daemon, .timeout_ms = timeout_ms, .fn = fn, .arg = arg};
+	return link_begin(link, vm, method, parameters, more, fds, n_fds, send,
+			  ret_link, err);
+}
+
+int link_call(struct daemon *daemon, const char *vm, const char *method,
+	      json_t *parameters, bool more, const int *fds, unsigned n_fds,
+	      uint64_t timeout_ms, link_fn *fn, void *arg,
+	      struct link **ret_link, struct err *err)
+{
+	return call(daemon, vm, method, parameters, more, fds, n_fds,
+		    timeout_ms, rpc_client_send, fn, arg, ret_link, err);
+}
+
+int link_call_through(struct daemon *daemon, const char *vm, const char *method,
+		      json_t *parameters, bool more, const int *fds,
+		      unsigned n_fds, uint64_t timeout_ms, link_fn *fn,
+		      void *arg, struct link **ret_link, struct err *err)
+{
+	return call(daemon, vm, method, parameters, more, fds, n_fds,
+		    timeout_ms, rpc_client_send_through, fn, arg, ret_link,
+		    err);
 }

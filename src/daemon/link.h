@@ -22,6 +22,13 @@ int link_call(struct daemon *daemon, const char *vm, const char *method,
 	      uint64_t timeout_ms, link_fn *fn, void *arg,
 	      struct link **ret_link, struct err *err);
 
+/* The same for an answer that is only passed on: it is not parsed, FN gets no
+ * parameters but the text, which need not be JSON. */
+int link_call_through(struct daemon *daemon, const char *vm, const char *method,
+		      json_t *parameters, bool more, const int *fds,
+		      unsigned n_fds, uint64_t timeout_ms, link_fn *fn,
+		      void *arg, struct link **ret_link, struct err *err);
+
 /* Gives the answer up: FN is not called any more.  NULL is accepted. */
 void link_cancel(struct link *link);
 

@@ -285,13 +285,15 @@ static void send(struct request *request, json_t *parameters, const int *fds,
 		 unsigned n_fds)
 {
 	const struct route *route = route_of(request);
+	uint64_t ms = route->changes ? 0 : route->ms;
 	struct err err = {0};
+	/* What nobody here looks at is not parsed here either. */
+	int r = (route->succeeded ? link_call : link_call_through)(
+	    request->daemon, request->vm_name, request->method, parameters,
+	    request->more, fds, n_fds, ms, on_answer, request, &request->link,
+	    &err);
 
-	if (link_call(request->daemon, request->vm_name, request->method,
-		      parameters, request->more, fds, n_fds,
-		      route->changes ? 0 : route->ms, on_answer, request,
-		      &request->link, &err) < 0 &&
-	    !try_again(request, &err))
+	if (r < 0 && !try_again(request, &err))
 		fail(request, &err);
 }
 

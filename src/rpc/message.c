@@ -111,8 +111,9 @@ struct skim {
 	unsigned depth;
 	bool at_key;       /* a string here names a member of the outermost */
 	bool in_continues; /* the value here is that of `continues` */
+	bool had_continues;
 	bool continues;
-	bool parse; /* an error, or a name that only the parser can read */
+	bool parse; /* an error, or names that only the parser can judge */
 };
 
 static bool is_word(const char *text, size_t bytes, const char *word)
@@ -137,7 +138,9 @@ static bool skim_string(struct skim *s)
 
 		s->in_continues = is_word(start, n, "continues");
 		s->parse |= is_word(start, n, "error") ||
-			    memchr(start, '\\', n) != NULL;
+			    memchr(start, '\\', n) != NULL ||
+			    (s->in_continues && s->had_continues);
+		s->had_continues |= s->in_continues;
 		s->at_key = false;
 	}
 	s->at++;

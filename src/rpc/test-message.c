@@ -205,6 +205,8 @@ static void skimming_reads_as_parsing_does(void **state)
 	    {"{\"error\":\"org.refpoint.InUse\"}", 0, -RP_EINUSE, false},
 	    {"{\"error\":\"org.refpoint.InUse\",\"continues\":true}", -RP_EWIRE,
 	     0, false},
+	    {"{\"continues\":true,\"continues\":false}", -RP_EWIRE, 0, false},
+	    {"{\"continues\":false,\"continues\":true}", -RP_EWIRE, 0, false},
 	    {"", -RP_EWIRE, 0, false},
 	    {"[]", -RP_EWIRE, 0, false},
 	    {"{", -RP_EWIRE, 0, false},

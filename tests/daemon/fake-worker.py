@@ -9,6 +9,7 @@ object with
   hang      names of methods that are never answered
   fail      names of methods that are answered with an error
   reply     {method: parameters}
+  raw       {method: text that is sent instead of an answer}
 Guests that connect are told the worker's pid.
 """
 import argparse
@@ -208,6 +209,12 @@ class Worker:
         if name in behaviour.get('fail', []):
             channel.send({'error': 'org.refpoint.IoError',
                           'parameters': {'message': 'as told'}})
+            return
+        if name in behaviour.get('raw', {}):
+            try:
+                channel.sock.sendall(behaviour['raw'][name].encode())
+            except OSError:
+                pass  # refused before its end
             return
         if name == 'Changes':
             self.changes(channel, message, fds)

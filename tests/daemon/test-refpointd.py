@@ -772,6 +772,33 @@ class Calls(Case):
             self.assertEqual(reply.get('continues', False), i < 199)
         client.close()
 
+    def test_what_a_worker_makes_up_answers_no_other_call(self):
+        """One answer for each call, whatever comes: nothing that a worker
+        sends may be taken for another virtual system's answer."""
+        rig = self.rig
+        rig.define('bad')
+        rig.define('good')
+        second = '{"parameters":{"points":["bad"]}}'
+        for raw in (f'{second}\0{second}\0',
+                    '{"continues":true,"continues":false}\0' + second + '\0',
+                    '{"continues":true}\0' + second + '\0',
+                    '{"error":"x","continues":true}\0' + second + '\0',
+                    '{"parameters":{}\0', '[]\0', '\0', '{"x":"\0',
+                    '"' + 'x' * (1 << 20) + '\0'):
+            with self.subTest(raw[:80]):
+                rig.behave('bad', raw={'Changes': raw})
+                client = rig.client()
+                client.send('org.refpoint.Changes',
+                            {'vm': 'bad', 'since': '', 'until': ''}, more=True)
+                try:
+                    while client.answer().get('continues'):
+                        pass
+                except Error as e:
+                    self.assertEqual(e.name, 'ServiceUnavailable')
+                answer = client.call('org.refpoint.Points', {'vm': 'good'})
+                self.assertEqual(answer, {'points': []})
+                client.close()
+
     def test_a_caller_that_hangs_up_ends_its_query(self):
         rig = self.rig
         rig.define('v')
