@@ -188,11 +188,12 @@ static uint64_t *words_new(struct blockset *set, unsigned class)
 
 static void slot_drop_words(struct blockset *set, struct slot *slot)
 {
-	unsigned class = size_class(popcount(slot->summary));
 	struct spare *spare = (struct spare *)(void *)slot->words;
+	unsigned class;
 
-	if (!slot->words)
+	if (!spare)
 		return;
+	class = size_class(popcount(slot->summary));
 	spare->next = set->spare[class];
 	set->spare[class] = spare;
 }
@@ -382,28 +383,41 @@ static uint64_t load_word(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* Packs a whole region's words; returns how many are not zero.  Most are, so
- * eight at a time, a cache line, are looked at first. */
+/* Which of a region's cache lines, 8 words each, are not all zero. */
+static unsigned used_lines(const _Atomic uint64_t *from)
+{
+	unsigned lines = 0;
+
+	for (unsigned line = 0; line < REGION_WORDS / 8; line++) {
+		const _Atomic uint64_t *w = from + line * 8;
+		uint64_t any = load_word(&w[0]) | load_word(&w[1]) |
+			       load_word(&w[2]) | load_word(&w[3]) |
+			       load_word(&w[4]) | load_word(&w[5]) |
+			       load_word(&w[6]) | load_word(&w[7]);
+
+		lines |= (unsigned)(any != 0) << line;
+	}
+	return lines;
+}
+
+/* Packs a whole region's words; returns how many are not zero.  Most are, and
+ * where the others are nobody can foretell: so without a branch for each. */
 static unsigned pack(const _Atomic uint64_t *from, uint64_t *ret_summary,
 		     uint64_t ret_words[REGION_WORDS + 1])
 {
 	uint64_t summary = 0;
 	unsigned n = 0;
 
-	for (unsigned line = 0; line < REGION_WORDS; line += 8) {
-		const _Atomic uint64_t *w = from + line;
+	for (unsigned lines = used_lines(from); lines; lines &= lines - 1) {
+		unsigned first = 8 * lowest(lines);
 
-		if (!(load_word(&w[0]) | load_word(&w[1]) | load_word(&w[2]) |
-		      load_word(&w[3]) | load_word(&w[4]) | load_word(&w[5]) |
-		      load_word(&w[6]) | load_word(&w[7])))
-			continue;
 		/* bits may come in meanwhile: each word is read once more */
-		for (unsigned i = 0; i < 8; i++) {
-			uint64_t bits = load_word(&w[i]);
+		for (unsigned i = first; i < first + 8; i++) {
+			uint64_t bits = load_word(&from[i]);
 
 			ret_words[n] = bits;
 			n += bits != 0;
-			summary |= (uint64_t)(bits != 0) << (line + i);
+			summary |= (uint64_t)(bits != 0) << i;
 		}
 	}
 	*ret_summary = summary;
@@ -505,18 +519,24 @@ bool blockset_region(const struct blockset *set, uint64_t region,
 static uint64_t slot_find(const struct slot *slot, uint64_t from,
 			  uint64_t *ret_word)
 {
-	uint64_t w = from / 64, word = slot_word(slot, w);
-	uint64_t bits = word & ~0ULL << from % 64;
+	uint64_t before = (1ULL << from / 64) - 1, bits;
+	uint64_t left = slot->summary & ~before;
+	const uint64_t *next;
+	unsigned w;
 
-	if (!bits) {
-		uint64_t later = slot->summary & ~1ULL << w;
-
-		if (!later)
+	if (!left)
+		return REGION_BLOCKS;
+	next = slot->words + popcount(slot->summary & before);
+	w = lowest(left);
+	bits = *next;
+	if (w == from / 64 && !(bits &= ~0ULL << from % 64)) {
+		left &= left - 1;
+		if (!left)
 			return REGION_BLOCKS;
-		w = lowest(later);
-		word = bits = slot_word(slot, w);
+		w = lowest(left);
+		bits = *++next;
 	}
-	*ret_word = word;
+	*ret_word = *next;
 	return w * 64 + lowest(bits);
 }
 

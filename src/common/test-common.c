@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
+#include "common/decimal.h"
 #include "common/err.h"
 #include "common/guid.h"
 
@@ -77,6 +79,39 @@ static void an_over_long_message_is_cut_not_overrun(void **state)
 	assert_int_equal(strlen(err.text), ERR_TEXT_BYTES - 1);
 }
 
+static void check_decimal(uint64_t value)
+{
+	char expected[DECIMAL_BYTES + 1], found[DECIMAL_BYTES + 2];
+	size_t n;
+
+	(void)snprintf(expected, sizeof(expected), "%" PRIu64, value);
+	memset(found, '#', sizeof(found));
+	n = decimal_write(value, found);
+	assert_int_equal(n, strlen(expected));
+	assert_memory_equal(found, expected, n);
+	assert_int_equal(found[n], '#');
+}
+
+static void decimals_are_what_printf_writes(void **state)
+{
+	uint64_t x = 88172645463325252u; /* xorshift64 */
+
+	for (uint64_t power = 1;; power *= 10) {
+		check_decimal(power - 1);
+		check_decimal(power);
+		check_decimal(power + 1);
+		if (power > UINT64_MAX / 10)
+			break;
+	}
+	check_decimal(UINT64_MAX);
+	for (unsigned i = 0; i < 100000; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		check_decimal(x >> i % 64);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -84,6 +119,7 @@ int main(void)
 	    cmocka_unit_test(guid_text_round_trips_and_bad_text_is_refused),
 	    cmocka_unit_test(errors_carry_one_code_and_one_sentence),
 	    cmocka_unit_test(an_over_long_message_is_cut_not_overrun),
+	    cmocka_unit_test(decimals_are_what_printf_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

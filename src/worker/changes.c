@@ -13,6 +13,7 @@
 
 #include "common/blockset.h"
 #include "common/cleanup.h"
+#include "common/decimal.h"
 #include "common/log.h"
 #include "worker/worker.h"
 
@@ -31,9 +32,16 @@ struct one_disk {
 	uint64_t changed;    /* bytes in it */
 };
 
+struct text {
+	char *at;
+	size_t length;
+	size_t room;
+};
+
 struct changes {
 	struct changes_request request;
 	struct rpc_call *call;
+	struct text text;  /* of the reply being written */
 	uint64_t ask_ns;   /* how long it took to find out, ... */
 	uint64_t write_ns; /* ... and to write the answer */
 	uint32_t n;
@@ -146,18 +154,13 @@ struct changes *changes_free(struct changes *changes)
 		return NULL;
 	for (uint32_t i = 0; i < changes->n; i++)
 		blockset_free(changes->disks[i].set);
+	free(changes->text.at);
 	free(changes);
 	return NULL;
 }
 
 /* ---- Writing
  * ----------------------------------------------------------------- */
-
-struct text {
-	char *at;
-	size_t length;
-	size_t room;
-};
 
 static void add(struct text *text, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -169,24 +172,6 @@ static void add(struct text *text, const char *fmt, ...)
 	text->length += (size_t)vsnprintf(text->at + text->length,
 					  text->room - text->length, fmt, ap);
 	va_end(ap);
-}
-
-/* The next two are for extents, of which there are many: ten times as fast. */
-static void add_bytes(struct text *text, const char *bytes, size_t n)
-{
-	memcpy(text->at + text->length, bytes, n);
-	text->length += n;
-}
-
-static void add_number(struct text *text, uint64_t value)
-{
-	char digits[20];
-	size_t n = sizeof(digits);
-
-	do
-		digits[--n] = (char)('0' + value % 10);
-	while (value /= 10);
-	add_bytes(text, digits + n, sizeof(digits) - n);
 }
 
 /* Reasons may hold what a path held. */
@@ -209,12 +194,46 @@ static void add_guid(struct text *text, const char *name,
 	add(text, "\"%s\":\"%s\",", name, id);
 }
 
+/* No snprintf() and no struct text: there are hundreds of thousands. */
+static char *put_extent(char *at, uint64_t offset, uint64_t length)
+{
+	static const char one[] = "{\"offset\":", two[] = ",\"length\":";
+
+	memcpy(at, one, sizeof(one) - 1);
+	at += sizeof(one) - 1;
+	at += decimal_write(offset, at);
+	memcpy(at, two, sizeof(two) - 1);
+	at += sizeof(two) - 1;
+	at += decimal_write(length, at);
+	memcpy(at, "},", 2);
+	return at + 2;
+}
+
+/* Up to MAX extents of the disk being told; true once these were all. */
+static bool add_extents(struct changes *changes, struct text *text,
+			uint64_t *max)
+{
+	const struct one_disk *d = &changes->disks[changes->disk];
+	char *start = text->at + text->length, *at = start;
+	uint64_t offset, end;
+	bool more;
+
+	while ((more = next_extent(d, changes->at, &offset, &end)) && *max) {
+		at = put_extent(at, offset, end - offset);
+		changes->at = end;
+		--*max;
+	}
+	if (at > start)
+		at--; /* the last comma */
+	text->length += (size_t)(at - start);
+	return !more;
+}
+
 /* One entry of `disks`, with up to MAX extents; true once it is complete. */
 static bool add_disk(struct changes *changes, struct text *text, uint64_t *max)
 {
 	const struct one_disk *d = &changes->disks[changes->disk];
-	uint64_t offset, end;
-	bool first = true, more;
+	bool complete;
 
 	add(text, "{\"id\":\"%s\",\"accuracy\":\"%s\",", d->id,
 	    accuracy_name(d->accuracy.accuracy));
@@ -224,32 +243,32 @@ static bool add_disk(struct changes *changes, struct text *text, uint64_t *max)
 	    ",\"granularity_bytes\":%u,\"changed_bytes\":%" PRIu64
 	    ",\"extents\":[",
 	    d->accuracy.widened_bytes, BLOCK_BYTES, d->changed);
-	while ((more = next_extent(d, changes->at, &offset, &end)) && *max) {
-		add_bytes(text, first ? "{\"offset\":" : ",{\"offset\":",
-			  first ? 10 : 11);
-		add_number(text, offset);
-		add_bytes(text, ",\"length\":", 10);
-		add_number(text, end - offset);
-		add_bytes(text, "}", 1);
-		first = false;
-		changes->at = end;
-		--*max;
-	}
+	complete = add_extents(changes, text, max);
 	add(text, "]}");
-	return !more;
+	return complete;
+}
+
+/* Room for a reply, kept for those that follow. */
+static bool reserve(struct changes *changes, uint64_t max)
+{
+	struct text *text = &changes->text;
+
+	text->length = 0;
+	if (text->at)
+		return true;
+	text->room =
+	    512 + changes->n * DISK_TEXT_BYTES + max * EXTENT_TEXT_BYTES;
+	text->at = malloc(text->room);
+	return text->at != NULL;
 }
 
 /* The next reply; false if there is no memory for it. */
-static bool write_reply(struct changes *changes, uint64_t max,
-			struct text *text)
+static bool write_reply(struct changes *changes, uint64_t max)
 {
+	struct text *text = &changes->text;
 	bool first = true;
 
-	text->room = 512 + (changes->n - changes->disk) * DISK_TEXT_BYTES +
-		     max * EXTENT_TEXT_BYTES;
-	text->length = 0;
-	text->at = malloc(text->room);
-	if (!text->at)
+	if (!reserve(changes, max))
 		return false;
 	add(text, "{\"parameters\":{");
 	add_guid(text, "since", &changes->request.since);
@@ -296,37 +315,40 @@ static void fail(struct changes *changes, int code, const char *why)
 	rpc_fail(call, &err);
 }
 
+static void send_last(struct changes *changes)
+{
+	struct rpc_call *call = changes->call;
+
+	log_debug("changes", "found in %llu us, written in %llu",
+		  (unsigned long long)(changes->ask_ns / 1000),
+		  (unsigned long long)(changes->write_ns / 1000));
+	rpc_call_on_hangup(call, NULL, NULL);
+	rpc_call_on_drained(call, NULL, NULL);
+	rpc_reply_text(call, changes->text.at, changes->text.length, false);
+	changes_free(changes);
+}
+
 static void produce(void *arg)
 {
 	struct changes *changes = arg;
-	uint64_t max = rpc_call_more(changes->call) ? EXTENTS_PER_REPLY
-						    : EXTENTS_PER_ANSWER;
+	struct rpc_call *call = changes->call;
+	uint64_t max =
+	    rpc_call_more(call) ? EXTENTS_PER_REPLY : EXTENTS_PER_ANSWER;
 
-	while (rpc_call_backlog(changes->call) <= BACKLOG_BYTES) {
-		struct rpc_call *call = changes->call;
+	while (rpc_call_backlog(call) <= BACKLOG_BYTES) {
 		uint64_t begin = now_ns();
-		struct text text;
-		bool continues;
 
-		if (!write_reply(changes, max, &text)) {
+		if (!write_reply(changes, max)) {
 			fail(changes, -ENOMEM, "changes");
 			return;
 		}
 		changes->write_ns += now_ns() - begin;
-		continues = changes->disk < changes->n;
-		if (!continues) {
-			log_debug(
-			    "changes", "found in %llu us, written in %llu",
-			    (unsigned long long)(changes->ask_ns / 1000),
-			    (unsigned long long)(changes->write_ns / 1000));
-			rpc_call_on_hangup(call, NULL, NULL);
-			rpc_call_on_drained(call, NULL, NULL);
-			changes_free(changes);
-		}
-		rpc_reply_text(call, text.at, text.length, continues);
-		free(text.at);
-		if (!continues)
+		if (changes->disk == changes->n) {
+			send_last(changes);
 			return;
+		}
+		rpc_reply_text(call, changes->text.at, changes->text.length,
+			       true);
 	}
 }
 
