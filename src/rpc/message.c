@@ -107,13 +107,13 @@ int message_parse_reply(const char *text, size_t bytes,
 /* ---- Skimming ------------------------------------------------------------ */
 
 struct skim {
-	const char *at, *end;
-	unsigned depth;
-	bool at_key;       /* a string here names a member of the outermost */
+	const char *at;
+	bool at_key;       /* the next string names a member */
 	bool in_continues; /* the value here is that of `continues` */
 	bool had_continues;
 	bool continues;
 	bool parse; /* an error, or names that only the parser can judge */
+	bool closed;
 };
 
 static bool is_word(const char *text, size_t bytes, const char *word)
@@ -121,59 +121,103 @@ static bool is_word(const char *text, size_t bytes, const char *word)
 	return bytes == strlen(word) && memcmp(text, word, bytes) == 0;
 }
 
-/* From behind the opening quote to behind the closing one. */
-static bool skim_string(struct skim *s)
+/* Where a scan stops; NUL ends the text. */
+static const bool in_values[256] = {['\0'] = true, ['"'] = true, ['{'] = true,
+				    ['}'] = true,  ['['] = true, [']'] = true};
+static const bool in_strings[256] = {
+    ['\0'] = true, ['"'] = true, ['\\'] = true};
+
+static const char *scan(const char *at, const bool stops[256])
 {
-	const char *start = s->at;
-
-	for (;; s->at++) {
-		if (s->at >= s->end)
-			return false;
-		if (*s->at == '"')
-			break;
-		s->at += *s->at == '\\';
-	}
-	if (s->at_key && s->depth == 1) {
-		size_t n = (size_t)(s->at - start);
-
-		s->in_continues = is_word(start, n, "continues");
-		s->parse |= is_word(start, n, "error") ||
-			    memchr(start, '\\', n) != NULL ||
-			    (s->in_continues && s->had_continues);
-		s->had_continues |= s->in_continues;
-		s->at_key = false;
-	}
-	s->at++;
-	return true;
+	while (!stops[(unsigned char)*at])
+		at++;
+	return at;
 }
 
-/* One byte, or a string.  False: this is no object. */
-static bool skim_on(struct skim *s)
+/* From behind an opening quote to behind the closing one; NULL: there is none.
+ */
+static const char *skip_string(const char *at)
 {
-	char c = *s->at++;
+	for (;;) {
+		at = scan(at, in_strings);
+		if (*at == '"')
+			return at + 1;
+		if (*at == '\0' || at[1] == '\0')
+			return NULL;
+		at += 2;
+	}
+}
 
-	switch (c) {
+/* From behind an opening bracket to behind that which closes it: most of a
+ * message, and nothing in it matters here. */
+static const char *skip_value(const char *at)
+{
+	unsigned depth = 1;
+
+	while (depth > 0 && at) {
+		at = scan(at, in_values);
+		switch (*at++) {
+		case '\0':
+			return NULL;
+		case '"':
+			at = skip_string(at);
+			break;
+		case '{':
+		case '[':
+			depth++;
+			break;
+		default:
+			depth--;
+		}
+	}
+	return at;
+}
+
+/* The name of a member, or a string. */
+static void skim_string(struct skim *s)
+{
+	const char *start = s->at;
+	size_t n;
+
+	s->at = skip_string(start);
+	if (!s->at || !s->at_key)
+		return;
+	n = (size_t)(s->at - 1 - start);
+	s->in_continues = is_word(start, n, "continues");
+	s->parse |= is_word(start, n, "error") ||
+		    memchr(start, '\\', n) != NULL ||
+		    (s->in_continues && s->had_continues);
+	s->had_continues |= s->in_continues;
+	s->at_key = false;
+}
+
+/* One byte of the outermost object, or a value of it; at NULL: it is none. */
+static void skim_on(struct skim *s)
+{
+	switch (*s->at++) {
+	case '\0':
+		s->at = NULL;
+		break;
 	case '"':
-		return skim_string(s);
+		skim_string(s);
+		break;
 	case '{':
 	case '[':
-		s->at_key = s->depth == 0;
-		s->depth++;
+		s->at = skip_value(s->at);
 		break;
 	case '}':
 	case ']':
-		return s->depth-- > 0;
+		s->closed = true;
+		break;
 	case ',':
-		s->at_key = s->depth == 1;
+		s->at_key = true;
 		break;
 	case 't':
-		if (s->depth == 1 && s->in_continues)
-			s->continues = true;
+		s->continues |= s->in_continues;
 		break;
 	default:
 		break;
 	}
-	return true;
 }
 
 static bool is_space(char c)
@@ -181,27 +225,31 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static bool skim_object(struct skim *s)
+static const char *skip_spaces(const char *at)
 {
-	while (s->at < s->end && is_space(*s->at))
-		s->at++;
-	if (s->at == s->end || *s->at != '{')
+	while (is_space(*at))
+		at++;
+	return at;
+}
+
+static bool skim_object(struct skim *s, const char *end)
+{
+	s->at = skip_spaces(s->at);
+	if (*s->at != '{')
 		return false;
-	do {
-		if (!skim_on(s))
-			return false;
-	} while (s->depth > 0 && s->at < s->end);
-	while (s->at < s->end && is_space(*s->at))
-		s->at++;
-	return s->depth == 0 && s->at == s->end;
+	s->at++;
+	s->at_key = true;
+	while (s->at && !s->closed)
+		skim_on(s);
+	return s->at && skip_spaces(s->at) == end;
 }
 
 int message_skim_reply(const char *text, size_t bytes,
 		       struct message_reply *ret, struct err *err)
 {
-	struct skim s = {.at = text, .end = text + bytes};
+	struct skim s = {.at = text};
 
-	if (!skim_object(&s))
+	if (!skim_object(&s, text + bytes))
 		return err_set(err, -RP_EWIRE,
 			       "a message is not a JSON object");
 	if (s.parse)

@@ -40,10 +40,11 @@ struct message_reply {
 int message_parse_reply(const char *text, size_t bytes,
 			struct message_reply *ret, struct err *err);
 
-/* The same without looking inside: a reply to be passed on needs no tree of it.
- * RET->root and RET->parameters are NULL unless it is an error, which is
- * parsed. What this takes need not be JSON, but all that is JSON is read alike:
- * no parser, of whatever kind, takes a reply for final that is not so here. */
+/* The same without looking inside, for TEXT with a NUL behind: a reply to be
+ * passed on needs no tree of it. RET->root and RET->parameters are NULL unless
+ * it is an error, which is parsed. What this takes need not be JSON, but all
+ * that is JSON is read alike: no parser, of whatever kind, takes a reply for
+ * final that is not so here. */
 int message_skim_reply(const char *text, size_t bytes,
 		       struct message_reply *ret, struct err *err);
 
