@@ -36,22 +36,38 @@ static void print_points(const json_t *points)
 	table_print(table);
 }
 
+struct listing {
+	json_t *points; /* all, in their order */
+	struct err *err;
+};
+
+/* They come in pieces, as they may be more than a message holds. */
+static int take_points(void *arg, json_t *reply, bool continues)
+{
+	struct listing *listing = arg;
+	json_t *some = json_object_get(reply, "points");
+
+	if (json_array_extend(listing->points, some) < 0)
+		return err_set(listing->err, -RP_EWIRE,
+			       "refpointd's answer to Points has no 'points'");
+	return 0;
+}
+
 static int run_points(struct cli *cli, const struct cli_args *args,
 		      struct err *err)
 {
-	json_t *reply = NULL;
-	int r = cli_call(cli, "Points",
-			 json_pack("{s:s}", "vm", args->positional[0]), NULL, 0,
-			 WAIT_QUICK, &reply, err);
+	json_t *all = json_pack("{s:[]}", "points");
+	struct listing listing = {json_object_get(all, "points"), err};
+	int r = cli_stream(cli, "Points",
+			   json_pack("{s:s}", "vm", args->positional[0]), NULL,
+			   take_points, &listing, err);
 
-	if (r < 0)
-		return r;
-	if (cli->json)
-		print_json(reply);
-	else
-		print_points(json_object_get(reply, "points"));
-	json_decref(reply);
-	return 0;
+	if (r == 0 && cli->json)
+		print_json(all);
+	else if (r == 0)
+		print_points(listing.points);
+	json_decref(all);
+	return r;
 }
 
 const struct command command_points = {

@@ -39,6 +39,7 @@ void request_free(struct request *request)
 		(void)close(request->listener);
 	images_free(request->images);
 	changes_free(request->changes);
+	listing_free(request->listing);
 	definition_free(request->definition);
 	json_decref(request->reply);
 	free(request);
@@ -89,6 +90,7 @@ static void answer(struct request *request)
 {
 	struct rpc_call *call = request->call;
 	struct changes *changes = request->changes;
+	struct listing *listing = request->listing;
 	json_t *reply = request->reply;
 
 	if (!call)
@@ -98,9 +100,12 @@ static void answer(struct request *request)
 		return;
 	}
 	request->changes = NULL;
+	request->listing = NULL;
 	request->reply = NULL;
 	if (changes)
 		changes_send(changes, call);
+	else if (listing)
+		listing_send(listing, call);
 	else
 		rpc_reply(call, reply);
 }

@@ -159,32 +159,12 @@ int run_destroy(struct request *request, struct err *err)
 	return r;
 }
 
-struct listing {
-	struct vm *vm;
-	json_t *points;
-};
-
-static int list_point(void *arg, const struct point_row *row)
-{
-	struct listing *listing = arg;
-
-	return json_array_append_new(listing->points,
-				     point_json(listing->vm, row)) < 0
-		   ? -ENOMEM
-		   : 0;
-}
-
 int run_points(struct request *request, struct err *err)
 {
-	struct listing listing = {request->worker->vm, json_array()};
-	int r = worker_check_defined(request->worker, err);
+	struct worker *worker = request->worker;
+	int r = worker_check_defined(worker, err);
 
-	if (r == 0 && vm_points(listing.vm, list_point, &listing) < 0)
-		r = err_set(err, -ENOMEM, "points");
-	if (r == 0)
-		request->reply = json_pack("{s:O}", "points", listing.points);
-	json_decref(listing.points);
-	return r;
+	return r < 0 ? r : listing_make(worker->vm, &request->listing, err);
 }
 
 /* ---- Changes ----------------------------------------------------------------

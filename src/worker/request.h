@@ -17,7 +17,7 @@ struct method {
 	 * without the vm is checked here. */
 	int (*read)(struct request *request, json_t *parameters,
 		    struct err *err);
-	/* By the job; sets REPLY (NULL: {}), or CHANGES. */
+	/* By the job; sets REPLY (NULL: {}), CHANGES or LISTING. */
 	int (*run)(struct request *request, struct err *err);
 };
 
@@ -31,6 +31,7 @@ struct request {
 	struct err err;
 	json_t *reply;
 	struct changes *changes;
+	struct listing *listing;
 	int fds[RPC_FDS_MAX]; /* that came; -1 once taken */
 	unsigned n_fds;
 	struct images *images; /* NULL: none came */

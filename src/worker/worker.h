@@ -138,6 +138,18 @@ void worker_look(struct worker *worker);
 /* Unserves if need be, and ends the loop. */
 void worker_end(struct worker *worker);
 
+/* ---- listing.c -------------------------------------------------------------
+ */
+
+struct listing;
+
+/* All points of the vm, under vm_lock.  *RET_LISTING is freed by
+ * listing_send() or listing_free(). */
+int listing_make(struct vm *vm, struct listing **ret_listing, struct err *err);
+struct listing *listing_free(struct listing *listing);
+/* Answers CALL, in as many replies as it takes; from the event loop. */
+void listing_send(struct listing *listing, struct rpc_call *call);
+
 /* ---- changes.c -------------------------------------------------------------
  */
 

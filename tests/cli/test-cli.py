@@ -352,6 +352,22 @@ class Looking(Case):
                           'nightly'])
 
 
+    def test_points_that_come_in_pieces_are_one_list(self):
+        later = dict(POINT_REPLY, id=POINT[:-1] + '0')
+        self.answer(Points=[
+            {'parameters': {'points': [POINT_REPLY]}, 'continues': True},
+            {'parameters': {'points': []}, 'continues': True},
+            {'parameters': {'points': [later]}}])
+        self.assertEqual(self.json('points', 'vm1'),
+                         {'points': [POINT_REPLY, later]})
+        self.assertEqual(self.asked(), [('Points', {'vm': 'vm1'}, True)])
+        self.assertEqual(len(self.good('points', 'vm1').splitlines()), 3)
+
+    def test_an_answer_without_points_is_a_failure(self):
+        self.answer(Points={'point': POINT_REPLY})
+        self.bad(1, 'points', 'vm1')
+
+
 class Serving(Case):
     def test_serve_and_unserve(self):
         self.answer(Serve={'status': STATUS}, Unserve={'status': STATUS})

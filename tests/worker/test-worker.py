@@ -319,6 +319,26 @@ class Track(Case):
         self.assertEqual(w.call('Points')['points'], [b['point']])
         self.refuses('NoSuchPoint', w.call, 'Destroy', point=point['id'])
 
+    def test_more_points_than_a_message_holds_come_in_pieces(self):
+        """256 points of 64 disks, with names and labels of full length."""
+        w = self.served(**{f'disk-{i:02}'.ljust(31, 'x'): 64 * KIB
+                           for i in range(64)})
+        made = [w.call('Create', label=f'{i:3}'.ljust(255, '"'))['point']
+                for i in range(100)]
+        # as many as one message holds need no "more"
+        self.assertEqual(w.call('Points')['points'], made)
+        made += [w.call('Create', label=f'{i:3}'.ljust(255, '"'))['point']
+                 for i in range(100, 256)]
+        self.refuses('LimitReached', w.call, 'Points')
+        pieces = [p['points'] for p, _ in w.replies('Points', {}, more=True)]
+        self.assertGreater(len(pieces), 2)
+        self.assertEqual([p for piece in pieces for p in piece], made)
+        # one that goes away in the middle disturbs nobody
+        replies = w.replies('Points', {}, more=True)
+        next(replies)
+        replies.close()
+        self.assertEqual(w.status()['points'], 256)
+
     def test_bad_requests_for_points_are_named(self):
         w = self.served()
         for name, parameters in (
