@@ -60,6 +60,15 @@ bool name_is_valid(const char *name, size_t bytes)
 	return true;
 }
 
+/* U+0080 to U+009F are two bytes. */
+bool text_has_controls(const char *text)
+{
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+			return true;
+	return false;
+}
+
 void paths_store(const struct paths *paths, const char *vm,
 		 char ret_path[PATH_BYTES])
 {

@@ -44,6 +44,8 @@ int paths_init(struct paths *paths, const char *root, struct err *err);
 /* [A-Za-z0-9][A-Za-z0-9._-]*, shorter than BYTES: VM_NAME_BYTES for VMs,
  * DISK_ID_BYTES for disks. */
 bool name_is_valid(const char *name, size_t bytes);
+/* Whether TEXT, which is UTF-8, has control characters in it. */
+bool text_has_controls(const char *text);
 
 /* VM is a valid name. */
 void paths_store(const struct paths *paths, const char *vm,

@@ -27,6 +27,10 @@ static void names_are_short_and_plain(void **state)
 	assert_false(name_is_valid("a/b", VM_NAME_BYTES));
 	assert_false(name_is_valid("a b", VM_NAME_BYTES));
 	assert_false(name_is_valid("\xc3\xa4", VM_NAME_BYTES));
+	assert_false(text_has_controls("a b\xc3\xa4\xc2\xa0\\"));
+	assert_true(text_has_controls("a\nb"));
+	assert_true(text_has_controls("\x7f"));
+	assert_true(text_has_controls("a\xc2\x85"));
 	memset(longest, 'x', sizeof(longest));
 	longest[VM_NAME_BYTES] = '\0';
 	assert_false(name_is_valid(longest, VM_NAME_BYTES));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/methods.h"
 
+#include "daemon/caller.h"
 #include "daemon/vm.h"
 
 #define ADMIN RPC_ROLE_ADMIN
@@ -9,9 +10,11 @@
 static bool has_no_parameters(struct rpc_call *call, json_t *parameters)
 {
 	const struct rpc_field none[] = {{0}};
+	struct caller caller;
 	struct err err = {0};
 
-	if (rpc_read_fields(parameters, none, &err) == 0)
+	if (caller_take(parameters, rpc_call_role(call), &caller, &err) == 0 &&
+	    rpc_read_fields(parameters, none, &err) == 0)
 		return true;
 	rpc_fail(call, &err);
 	return false;

@@ -25,9 +25,16 @@ static const char *role_name(enum rpc_role role)
 
 static void audit(const struct request *request, const struct err *err)
 {
-	log_info("audit method=%s vm=%s role=%s uid=%u pid=%d result=%d (%s)",
+	const struct caller *caller = &request->caller;
+	char who[CALLER_NAME_BYTES + CALLER_ROLE_BYTES + 32] = "";
+
+	if (*caller->name)
+		(void)snprintf(who, sizeof(who),
+			       " caller=\"%s\" caller_role=%s", caller->name,
+			       caller->role);
+	log_info("audit method=%s vm=%s role=%s uid=%u pid=%d%s result=%d (%s)",
 		 request->method, request->vm_name, role_name(request->role),
-		 (unsigned)request->uid, (int)request->pid,
+		 (unsigned)request->uid, (int)request->pid, who,
 		 err_result(err->code), err->code ? err->text : "completed");
 }
 
@@ -162,7 +169,9 @@ struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 	};
 	(void)snprintf(request->method, sizeof(request->method), "%s",
 		       strrchr(rpc_call_method(call), '.') + 1);
-	r = take_name(request, &err);
+	r = caller_take(parameters, request->role, &request->caller, &err);
+	if (r == 0)
+		r = take_name(request, &err);
 	if (r == 0 && changes)
 		r = job_begin(daemon->jobs, request->method, request->vm_name,
 			      true, &request->job, &err);

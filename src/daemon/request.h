@@ -9,13 +9,14 @@
 #ifndef DAEMON_REQUEST_H
 #define DAEMON_REQUEST_H
 
+#include "daemon/caller.h"
 #include "daemon/images.h"
 #include "daemon/vm.h"
 
 struct request {
 	struct daemon *daemon;
 	struct rpc_call *call; /* NULL: answered, or its caller has gone */
-	json_t *parameters;    /* ours, without `vm` */
+	json_t *parameters;    /* ours, without `vm` and `caller` */
 	char vm_name[VM_NAME_BYTES];
 	struct vm *vm;     /* held; NULL: not looked up yet */
 	struct job *job;   /* NULL: changes nothing */
@@ -25,14 +26,15 @@ struct request {
 	enum rpc_role role;
 	uid_t uid;
 	pid_t pid;
+	struct caller caller;
 	bool more;
 	unsigned tries;
 	bool gone;  /* the caller hung up */
 	void *data; /* the method's */
 };
 
-/* Takes `vm` out of PARAMETERS; for CHANGES begins the job.  NULL: the call
- * was refused and answered. */
+/* Takes `vm` and `caller` out of PARAMETERS; for CHANGES begins the job.  NULL:
+ * the call was refused and answered. */
 struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 			    json_t *parameters, bool changes);
 /* Looks the VM up.  On failure answers, ends the request, returns false. */

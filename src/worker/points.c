@@ -8,15 +8,6 @@
 /* ---- Create
  * ------------------------------------------------------------------ */
 
-/* jansson has seen to it that it is UTF-8; U+0080 to U+009F are two bytes. */
-static bool has_controls(const char *text)
-{
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
-			return true;
-	return false;
-}
-
 static int read_kind(const char *type, const char *consistency,
 		     struct vm_point_request *create, struct err *err)
 {
@@ -67,7 +58,7 @@ int read_create(struct request *request, json_t *parameters, struct err *err)
 
 	if (r == 0)
 		r = read_kind(type, consistency, create, err);
-	if (r == 0 && has_controls(label))
+	if (r == 0 && text_has_controls(label))
 		r = err_set(err, -RP_EPARAM,
 			    "'label' has control characters in it");
 	if (r == 0 && *id && !guid_parse(id, &guid))

@@ -828,6 +828,62 @@ class Calls(Case):
         self.assertIn(f'method=Destroy vm=v role=admin {who} result=4',
                       lines[2])
 
+    def test_the_gateway_says_for_whom(self):
+        rig = self.rig
+        rig.define('v')
+        caller = {'name': 'WORLD\\Jörg X.', 'role': 'backup-operator'}
+        rig.call('Create', vm='v', role='gateway', caller=caller)
+        rig.error('Destroy', vm='v', point='nix', role='gateway', caller=caller)
+        rig.call('Create', vm='v', role='gateway', caller=None)
+        rig.call('Create', vm='v', role='gateway')
+        for method in ('Status', 'Points', 'Check'):
+            rig.call(method, vm='v', role='gateway', caller=caller)
+        rig.call('Changes', vm='v', since='1x1', role='gateway', caller=caller)
+        for method in ('GetInfo', 'List'):
+            rig.call(method, role='gateway', caller=caller)
+        lines = [x for x in rig.log_text().splitlines()
+                 if 'audit ' in x and 'role=gateway' in x]
+        who = f'uid={os.geteuid()} pid={os.getpid()}'
+        whom = 'caller="WORLD\\Jörg X." caller_role=backup-operator'
+        for line, middle in zip(lines, (f'Create vm=v role=gateway {who} {whom} '
+                                        'result=0',
+                                        f'Destroy vm=v role=gateway {who} '
+                                        f'{whom} result=4',
+                                        f'Create vm=v role=gateway {who} '
+                                        'result=0',
+                                        f'Create vm=v role=gateway {who} '
+                                        'result=0')):
+            self.assertIn('method=' + middle, line)
+        self.assertEqual(len(lines), 4, lines)
+
+    def test_a_caller_is_checked_and_only_a_gateways(self):
+        rig = self.rig
+        rig.define('v')
+        good = {'name': 'n' * 127, 'role': 'r' * 31}
+        rig.call('Create', vm='v', role='gateway', caller=good)
+        for wrong in ({}, 'me', [], {'name': 'x'}, {'role': 'x'},
+                      dict(good, more=1), dict(good, name=''),
+                      dict(good, name='n' * 128), dict(good, role='r' * 32),
+                      dict(good, name='a" result=0'), dict(good, name='a\nb'),
+                      dict(good, name='\x85'), dict(good, name=7),
+                      dict(good, role=''), dict(good, role='a b'),
+                      dict(good, role='ä'), dict(good, name='a\0b')):
+            with self.subTest(wrong):
+                for method, more in (('Create', {'vm': 'v'}),
+                                     ('Points', {'vm': 'v'}), ('List', {})):
+                    e = rig.error(method, role='gateway', caller=wrong, **more)
+                    self.assertIn(e.name,
+                                  ('InvalidParameter', 'ProtocolError'))
+        for role in ('admin', 'operator'):
+            for caller in (good, None):
+                for method, more in (('Create', {'vm': 'v'}),
+                                     ('Status', {'vm': 'v'}), ('GetInfo', {})):
+                    e = rig.error(method, role=role, caller=caller, **more)
+                    self.assertEqual(e.name, 'InvalidParameter')
+                    self.assertIn('caller', e.message)
+        self.assertEqual(len(rig.call('Points', vm='v')['points']), 1)
+        self.assertEqual(len(rig.events('v', 'Create')), 1)
+
     def test_many_callers_at_once(self):
         rig = self.rig
         for vm in ('a', 'b', 'c'):
