@@ -408,23 +408,28 @@ static void a_point_waits_for_the_older_writes_in_flight(void **state)
 	world_check(w);
 }
 
+/* ARG: where. */
 static void write_then_fail(void *arg, const struct sim_event *event)
 {
+	const uint64_t *offset = arg;
+
 	if (strncmp(event->name, "gen-", 4) != 0 || event->op != SIM_CREATE ||
 	    w->next_id >= 2)
 		return;
-	assert_true(world_submit(w, 0, VOLUME_WRITE, MIB(50), 512));
+	assert_true(world_submit(w, 0, VOLUME_WRITE, *offset, 512));
 	assert_int_equal(sim_ioq_pending(w->sim), 1);
 }
 
 static void
 a_point_waits_for_writes_that_an_undone_point_left_in_flight(void **state)
 {
+	uint64_t offset = MIB(50);
+
 	start();
 	ok(world_point(w, &err));
 	put(0, VOLUME_WRITE, MIB(50), KIB(4));
 	/* Between the cut and the failure a write begins. */
-	sim_on_op(w->sim, write_then_fail, NULL);
+	sim_on_op(w->sim, write_then_fail, &offset);
 	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
 	w->pump_holds = 100;
 	assert_true(world_point(w, &err) < 0);
@@ -444,18 +449,38 @@ static void write_in_seal(void *arg, const struct sim_event *event)
 		(void)world_submit(w, 0, VOLUME_WRITE, MIB(50) + KIB(8), 512);
 }
 
-/* Runs up to a clean stop after an undone point whose marks are in the other
- * page file alone, then dies at operation AT of the next start. */
-static bool die_at_start_after_undone(uint64_t at, enum sim_death death,
-				      enum sim_cut cut)
+/* A death at the operation AT, of all or of those that change page files. */
+struct start_death {
+	uint64_t at;
+	bool pages;
+	uint64_t seen;
+	enum sim_death how;
+	enum sim_cut cut;
+};
+
+static void die_at_op(void *arg, const struct sim_event *event)
 {
+	struct start_death *d = arg;
+
+	if (event->op & SIM_UNCOUNTED ||
+	    (d->pages && strncmp(event->name, "pages.", 6) != 0) ||
+	    ++d->seen != d->at)
+		return;
+	sim_die_at(w->sim, sim_ops(w->sim) + 1, d->how, d->cut);
+}
+
+/* Runs up to a clean stop after an undone point whose marks are in the other
+ * page file alone, then dies in the next start. */
+static bool die_at_start_after_undone(struct start_death *d)
+{
+	uint64_t offset = MIB(50) + KIB(4); /* the page changes once more */
 	bool died;
 
 	start();
 	ok(world_point(w, &err));
 	put(0, VOLUME_WRITE, MIB(50), KIB(4));
 	w->next_id = 1;
-	sim_on_op(w->sim, write_then_fail, NULL);
+	sim_on_op(w->sim, write_then_fail, &offset);
 	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
 	assert_true(world_point(w, &err) < 0);
 	sim_on_op(w->sim, NULL, NULL);
@@ -463,7 +488,7 @@ static bool die_at_start_after_undone(uint64_t at, enum sim_death death,
 	world_settle(w);
 	cool();
 	stop();
-	sim_die_at(w->sim, sim_ops(w->sim) + at, death, cut);
+	sim_on_op(w->sim, die_at_op, d);
 	(void)world_start(w, VM_ATTACH_WRITE, &err);
 	died = sim_dead(w->sim);
 	if (!died)
@@ -471,21 +496,34 @@ static bool die_at_start_after_undone(uint64_t at, enum sim_death death,
 	world_stop(w);
 	sim_reboot(w->sim);
 	world_recover(w); /* nothing is invalid */
+	(void)tear_down(NULL);
 	return died;
 }
 
 static void a_start_cut_short_after_an_undone_point_costs_nothing(void **state)
 {
-	for (unsigned mode = 0; mode < SIM_CUTS + 1; mode++)
-		for (uint64_t at = 1;; at++) {
-			bool died = die_at_start_after_undone(
-			    at, mode == SIM_CUTS ? SIM_KILL : SIM_CUT,
-			    (enum sim_cut)(mode % SIM_CUTS));
+	struct start_death d = {0};
+	bool died = true;
 
-			(void)tear_down(NULL);
+	for (unsigned mode = 0; mode < SIM_CUTS + 1; mode++, died = true)
+		for (d.at = 1; died; d.at++) {
+			d.how = mode == SIM_CUTS ? SIM_KILL : SIM_CUT;
+			d.cut = (enum sim_cut)(mode % SIM_CUTS);
+			d.seen = 0;
+			died = die_at_start_after_undone(&d);
 			(void)set_up(NULL);
-			if (!died)
-				break;
+		}
+	/* A torn page needs luck, so these get more of it. */
+	d = (struct start_death){.pages = true, .how = SIM_CUT};
+	for (uint64_t seed = 2; seed < 26; seed++, died = true)
+		for (d.at = 1; died; d.at++) {
+			(void)tear_down(NULL);
+			w = world_new(seed, 4);
+			ok(world_define(w, &err));
+			d.cut = seed % 2 ? SIM_CUT_RANDOM : SIM_CUT_TORN;
+			d.seen = 0;
+			died = die_at_start_after_undone(&d);
+			(void)set_up(NULL);
 		}
 }
 
