@@ -110,8 +110,9 @@ static int read_parameters(json_t *parameters, struct inventory_entry *entry,
 		return err_set(err, -RP_EPARAM,
 			       "'hot_regions' lies between %d and %d",
 			       HOT_REGIONS_MIN, HOT_REGIONS_MAX);
-	if (max > INT32_MAX)
-		return err_set(err, -RP_EPARAM, "'max_points' is too large");
+	if (max > POINTS_PER_VM_MAX)
+		return err_set(err, -RP_EPARAM, "'max_points' is at most %d",
+			       POINTS_PER_VM_MAX);
 	entry->hot_regions = hot ? (unsigned)hot : HOT_REGIONS_DEFAULT;
 	entry->max_points = max ? (unsigned)max : POINTS_PER_VM_MAX;
 	return read_disks(entry, disks, err);

@@ -268,6 +268,21 @@ class Define(Case):
         self.assertEqual([i[0] for i in self.daemon.inodes],
                          [os.stat(p).st_ino for p in self.images])
 
+    def test_limits_are_passed(self):
+        disk = 'vda=' + self.images[0]
+        self.good('define', 'vm1', '--disk', disk, '--hot-regions', '1024',
+                  '--max-points', '1')
+        asked = self.asked()[0][1]
+        self.assertEqual((asked['hot_regions'], asked['max_points']),
+                         (1024, 1))
+        for option, wrong in (('--hot-regions', ('0', '1025', '-1', 'x', '1K')),
+                              ('--max-points', ('0', '257', ''))):
+            for number in wrong:
+                line = self.bad(2, 'define', 'vm1', '--disk', disk, option,
+                                number)
+                self.assertIn(option, line)
+        self.assertEqual(self.asked(), [])
+
     def test_what_was_not_said_is_not_sent(self):
         out = self.json('define', 'vm1', '--disk', 'vda=' + self.images[0])
         self.assertEqual(out, {'vm': 'vm1', 'uuid': LATER})

@@ -112,6 +112,8 @@ class Definitions(Case):
             ('InvalidParameter', 'v', [rig.disk('new\nline')], {}),
             ('InvalidParameter', 'v', [a], {'owner': 'me'}),
             ('InvalidParameter', 'v', [a], {'hot_regions': 1 << 20}),
+            ('InvalidParameter', 'v', [a], {'hot_regions': 1025}),
+            ('InvalidParameter', 'v', [a], {'max_points': 257}),
             ('InvalidParameter', 'v', [a], {'nonsense': 1}),
             ('InvalidParameter', 'v', [a] * 65, {}),
             ('InUse', 'v', [a, b, a], {}),
