@@ -206,10 +206,10 @@ const struct command command_define = {
 			      "of each disk, 1 to 1024; default: 256", false},
 	 [OPT_MAX_POINTS] = {"max-points", "N", "1 to 256; default: 256",
 			     false}},
-    .details =
-	"Prints the VM's UUID.  Images are raw files or block devices; "
-	"you need the right\nto write to them.  A power cut may add 16 MiB to an answer for each "
-	"hot region; with\nfewer of them, scattered writes are slower.\n",
+    .details = "Prints the VM's UUID.  Images are raw files or block devices; "
+	       "you need the right\nto write to them.  A power cut may add 16 "
+	       "MiB to an answer for each hot region;\nwith fewer of them, "
+	       "scattered writes are slower.\n",
     .run = run_define,
 };
 
