@@ -12,6 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "disk/posix.h"
 
 struct waiter {
 	struct waiter *next;
@@ -238,19 +239,27 @@ static void forbid_copy_on_write(int fd)
 	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
-/* Makes PATH and gives it to a user, without following anything. */
-static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid,
-		    struct err *err)
+/* Makes PATH, if it is not there, and opens it, without following anything. */
+static int make_dir(const char *path, int *ret_fd, struct err *err)
 {
-	_cleanup_close_ int fd = -1;
-	struct stat st;
+	int fd;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "make '%s'", path);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return err_set(err, -errno, "open '%s'", path);
-	forbid_copy_on_write(fd);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int give_dir(int fd, const char *path, mode_t mode, uid_t uid, gid_t gid,
+		    struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(err, -errno, "stat '%s'", path);
 	if ((st.st_uid != uid || st.st_gid != gid) && fchown(fd, uid, gid) < 0)
 		return err_set(err, -errno, "give '%s' to uid %u", path,
 			       (unsigned)uid);
@@ -259,7 +268,8 @@ static int make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid,
 	return 0;
 }
 
-int vm_prepare(struct vm *vm, bool live, struct err *err)
+/* The worker checks the place as well, but has nobody to tell. */
+static int prepare_store(struct vm *vm, struct err *err)
 {
 	struct daemon *d = vm->daemon;
 	_cleanup_close_ int fd = -1;
@@ -267,11 +277,38 @@ int vm_prepare(struct vm *vm, bool live, struct err *err)
 	int r;
 
 	paths_store(&d->paths, vm->name, path);
-	r = make_dir(path, 0700, d->worker_uid, d->worker_gid, err);
+	r = make_dir(path, &fd, err);
+	if (r == 0)
+		r = posix_check_store_fs(fd, err);
 	if (r < 0)
 		return r;
+	forbid_copy_on_write(fd);
+	return give_dir(fd, path, 0700, d->worker_uid, d->worker_gid, err);
+}
+
+static int prepare_run(struct vm *vm, struct err *err)
+{
+	struct daemon *d = vm->daemon;
+	_cleanup_close_ int fd = -1;
+	char path[PATH_BYTES];
+	int r;
+
 	paths_vm_run(&d->paths, vm->name, "", path);
-	r = make_dir(path, 0750, d->worker_uid, d->socket_gid, err);
+	r = make_dir(path, &fd, err);
+	if (r < 0)
+		return r;
+	return give_dir(fd, path, 0750, d->worker_uid, d->socket_gid, err);
+}
+
+int vm_prepare(struct vm *vm, bool live, struct err *err)
+{
+	struct daemon *d = vm->daemon;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	r = prepare_store(vm, err);
+	if (r == 0)
+		r = prepare_run(vm, err);
 	if (r < 0)
 		return r;
 	r = paths_live_open(&d->paths, vm->name, d->worker_uid, d->worker_gid,

@@ -105,7 +105,8 @@ void vm_when_ready(struct vm *vm, vm_ready_fn *fn, void *arg);
 void vm_wake(struct vm *vm, const struct err *err);
 
 /* Makes the directories that a worker needs.  LIVE: also that of the live
- * bitmaps, which needs a tmpfs. */
+ * bitmaps, which needs a tmpfs.  -RP_EUNSUPPORTED: the store's file system is
+ * one where no store can live. */
 int vm_prepare(struct vm *vm, bool live, struct err *err);
 
 /* ---- worker.c ----------------------------------------------------------- */

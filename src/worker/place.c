@@ -102,9 +102,9 @@ int place_open(struct worker *worker, struct err *err)
 	paths_store(&worker->paths, worker->name, path);
 	r = open_dir(path, &worker->store_dirfd, err);
 	if (r == 0)
-		r = lock_store(worker, err);
-	if (r == 0)
 		r = posix_check_store_fs(worker->store_dirfd, err);
+	if (r == 0)
+		r = lock_store(worker, err);
 	if (r == 0)
 		r = open_fs(worker->store_dirfd, "store", &worker->env.store,
 			    err);

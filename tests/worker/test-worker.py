@@ -58,6 +58,44 @@ class Define(Case):
         self.refuses('InvalidState', w.serve)
 
 
+class Nfs(Case):
+    """The kernel's answer is put in by tests/server/nfs-statfs.c."""
+
+    def nfs(self, w):
+        stores = os.path.dirname(w.store)
+        with open(os.path.join(stores, 'is-nfs'), 'wb'):
+            pass
+        preload = [os.environ.get('LD_PRELOAD'),
+                   os.environ['REFPOINT_NFS_STATFS']]
+        return {'LD_PRELOAD': ':'.join(filter(None, preload)),
+                'REFPOINT_TEST_NFS': stores}
+
+    def content(self, w):
+        found = {}
+        for name in os.listdir(w.store):
+            with open(os.path.join(w.store, name), 'rb') as f:
+                found[name] = f.read()
+        return found
+
+    def test_no_store_is_made_or_opened_on_nfs(self):
+        w = self.world()
+        environment = self.nfs(w)
+        w.process = w.spawn(**environment)
+        self.assertNotEqual(w.ends(), 0)
+        self.assertIn('cannot live on NFS', w.log())
+        self.assertEqual(os.listdir(w.store), [])
+        w.start()
+        w.initialize()
+        w.stop()
+        before = self.content(w)
+        self.assertIn('catalogue.sqlite', before)
+        w.process = w.spawn(**environment)
+        self.assertNotEqual(w.ends(), 0)
+        self.assertEqual(w.log().count('cannot live on NFS'), 2)
+        self.assertEqual(self.content(w), before)
+        w.process = None
+
+
 class Life(Case):
     def test_a_second_worker_of_a_store_is_refused(self):
         w = self.defined()
