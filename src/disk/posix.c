@@ -39,6 +39,7 @@
 
 #include "common/bytes.h"
 #include "common/limits.h"
+#include "disk/writers.h"
 
 #define COPY_BYTES KIB(64) /* a piece of allocate's fallback */
 
@@ -55,6 +56,7 @@ struct posix_file {
 	atomic_int latched; /* invariant 3: 0 or negative */
 	void *map;          /* or NULL */
 	uint64_t map_bytes;
+	struct writers *writers; /* the ring's; or NULL */
 };
 
 struct posix_fs {
@@ -248,6 +250,7 @@ static void posix_close(struct file *file)
 {
 	struct posix_file *pf = posix_file(file);
 
+	writers_free(pf->writers);
 	if (pf->map)
 		(void)munmap(pf->map, pf->map_bytes);
 	(void)close(pf->fd);
@@ -279,6 +282,11 @@ bool posix_is_file(const struct file *file)
 int posix_file_fd(const struct file *file)
 {
 	return posix_file(file)->fd;
+}
+
+struct writers **posix_file_writers(struct file *file)
+{
+	return &posix_file(file)->writers;
 }
 
 int posix_file_latched(const struct file *file)

@@ -20,6 +20,11 @@ bool posix_is_file(const struct file *file);
 /* The descriptor of a file of this implementation; still owned by it. */
 int posix_file_fd(const struct file *file);
 
+/* Where the ring that this file is used on keeps its writers; close ends them.
+ */
+struct writers;
+struct writers **posix_file_writers(struct file *file);
+
 /* D4: the first error of a sync of this file, negative, or 0.  While it is not
  * 0 every sync fails with it, here and on the ring, until the file is opened
  * anew.  Any thread. */

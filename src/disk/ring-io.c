@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest's I/O: each `struct io` becomes one operation on the ring, or one
- * after the other until it is done.
+ * after the other until it is done.  Writes to a file that the ring cannot
+ * write without a kernel thread for each go to its writers (writers.c).
  *
  * Invariants:
- *   1  Nothing is allocated: all state is in the io (struct ring_io, in its
- *      priv words).
+ *   1  Nothing is allocated for an io: all its state is in itself (struct
+ *      ring_io, in its priv words).
  *   2  At most one operation or task of an io is in flight, so done() comes
  *      once; and it comes from the loop: what fails at once is posted.
  *   3  A transfer that ends short goes on where it ended.  One that makes no
@@ -26,8 +27,8 @@
 #include "common/bytes.h"
 #include "common/limits.h"
 #include "disk/posix.h"
+#include "disk/writers.h"
 
-#define PIECE_BYTES GIB(1) /* one operation's length is 31 bits */
 #define ZEROS_BYTES MIB(1)
 /* Transient errors: at once first, then in steps of a few milliseconds, and
  * after some seconds the guest learns of it. */
@@ -44,28 +45,10 @@ enum zero_way {
 struct ring_ioq {
 	struct ioq ioq;
 	struct ring *ring;
+	struct writers *pending; /* with ios of this turn */
 };
-
-struct ring_io {
-	union {
-		struct ring_op op;
-		struct ring_task task;
-	};
-	struct ring *ring;
-	int result; /* for the task */
-	uint16_t way;
-	uint16_t retries;
-};
-
-static_assert(sizeof(struct ring_io) <= sizeof(((struct io *)0)->priv),
-	      "the state of an io must fit into its private words");
 
 static const uint8_t zeros[ZEROS_BYTES] __attribute__((aligned(4096))) = {0};
-
-static struct ring_io *state(struct io *io)
-{
-	return (struct ring_io *)io->priv;
-}
 
 static struct io *owner(struct ring_io *rio)
 {
@@ -79,7 +62,7 @@ static void zero_sqe(struct io *io, struct io_uring_sqe *sqe, int fd,
 {
 	int keep = FALLOC_FL_KEEP_SIZE;
 
-	switch ((enum zero_way)state(io)->way) {
+	switch ((enum zero_way)ring_io_state(io)->way) {
 	case ZERO_HOLE:
 		io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | keep,
 					(off_t)offset, (off_t)left);
@@ -101,7 +84,7 @@ static void prepare(struct io *io, struct io_uring_sqe *sqe)
 	int fd = posix_file_fd(io->file);
 	uint64_t offset = io->offset + io->progress;
 	uint64_t left = io->length - io->progress;
-	unsigned piece = (unsigned)MIN(left, PIECE_BYTES);
+	unsigned piece = (unsigned)MIN(left, RING_PIECE_BYTES);
 	char *buf = (char *)io->buf + io->progress;
 
 	switch (io->op) {
@@ -135,7 +118,7 @@ static void retry_now(struct ring_op *op, int result, unsigned cqe_flags)
 
 static void retry(struct io *io)
 {
-	struct ring_io *rio = state(io);
+	struct ring_io *rio = ring_io_state(io);
 
 	if (++rio->retries <= RETRIES_AT_ONCE) {
 		step(io);
@@ -168,7 +151,7 @@ static bool transferred(struct io *io, int result, int *ret_result)
 
 static bool is_finished(struct io *io, int result, int *ret_result)
 {
-	struct ring_io *rio = state(io);
+	struct ring_io *rio = ring_io_state(io);
 
 	*ret_result = result;
 	switch (io->op) {
@@ -194,12 +177,11 @@ static bool is_finished(struct io *io, int result, int *ret_result)
 	return true;
 }
 
-static void completed(struct ring_op *op, int result, unsigned cqe_flags)
+/* One operation of the io ended with RESULT. */
+static void advance(struct io *io, int result)
 {
-	struct ring_io *rio = container_of(op, struct ring_io, op);
-	struct io *io = owner(rio);
+	struct ring_io *rio = ring_io_state(io);
 
-	(void)cqe_flags;
 	if ((result == -EAGAIN || result == -EINTR) &&
 	    rio->retries < RETRIES_MAX)
 		retry(io);
@@ -209,12 +191,58 @@ static void completed(struct ring_op *op, int result, unsigned cqe_flags)
 		step(io);
 }
 
+static void completed(struct ring_op *op, int result, unsigned cqe_flags)
+{
+	(void)cqe_flags;
+	advance(owner(container_of(op, struct ring_io, op)), result);
+}
+
+/* From the writers, with all the others that came with it. */
+static void written(struct ring_task *task)
+{
+	struct io *io = owner(container_of(task, struct ring_io, task));
+
+	while (io) {
+		struct io *next = io->next;
+
+		advance(io, ring_io_state(io)->result);
+		io = next;
+	}
+}
+
+/* Gives it to its file's writers, if it is one for them. */
+static bool give_to_writers(struct io *io)
+{
+	struct ring_io *rio = ring_io_state(io);
+	struct ring_ioq *q =
+	    container_of(ring_ioq(rio->ring), struct ring_ioq, ioq);
+	struct writers **writers = posix_file_writers(io->file);
+
+	if (!*writers)
+		*writers = writers_new(posix_file_fd(io->file));
+	if (!*writers || !writers_want(*writers, io))
+		return false;
+	rio->task.run = written;
+	writers_add(*writers, io, &q->pending);
+	return true;
+}
+
 static void step(struct io *io)
 {
-	struct ring_io *rio = state(io);
+	struct ring_io *rio = ring_io_state(io);
 
+	if (io->op == IO_WRITE && give_to_writers(io))
+		return;
 	rio->op.done = completed;
 	prepare(io, ring_sqe(rio->ring, &rio->op));
+}
+
+void ring_io_begin(struct ioq *ioq)
+{
+	struct ring_ioq *q = container_of(ioq, struct ring_ioq, ioq);
+
+	if (q->pending)
+		writers_begin(&q->pending);
 }
 
 static void report(struct ring_task *task)
@@ -228,7 +256,7 @@ static void report(struct ring_task *task)
 static void ring_io_submit(struct ioq *ioq, struct io *io)
 {
 	struct ring_ioq *q = container_of(ioq, struct ring_ioq, ioq);
-	struct ring_io *rio = state(io);
+	struct ring_io *rio = ring_io_state(io);
 	int latched = io->op == IO_SYNC ? posix_file_latched(io->file) : 0;
 
 	io->progress = 0;

@@ -440,6 +440,7 @@ int ring_run(struct ring *ring, struct err *err)
 		arm(ring);
 		for (unsigned i = 0; i < ring->turn_count; i++)
 			ring->turns[i].fn(ring->turns[i].arg);
+		ring_io_begin(ring->ioq);
 		rc = enter(ring);
 		begin =
 		    atomic_load_explicit(&ring->watched, memory_order_relaxed)

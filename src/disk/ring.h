@@ -37,7 +37,8 @@ int ring_new(unsigned entries, struct ring **ret_ring, struct err *err);
  * once, from the thread that will run it. */
 int ring_enable(struct ring *ring, struct err *err);
 
-/* Accepts NULL; nothing may be in flight. */
+/* Accepts NULL; nothing may be in flight, and the files that its queue wrote
+ * are closed. */
 struct ring *ring_free(struct ring *ring);
 
 /* A cleared submission entry whose completion calls OP->done; never NULL (a

@@ -329,8 +329,8 @@ static void guest_io_is_delayed_and_failed_without_holding_the_loop(void **st)
 	assert_int_equal(results[0], 0);
 	assert_memory_equal(buf[0], buf[1], 512);
 	faulty_ioq_free(ioq);
-	ring = ring_free(ring);
 	file_close(file);
+	ring = ring_free(ring);
 }
 
 struct release {
@@ -371,8 +371,8 @@ static void guest_io_hangs_until_it_is_let_go(void **state)
 	assert_false(r.early);
 	assert_int_equal(results[0], 0);
 	faulty_ioq_free(ioq);
-	ring = ring_free(ring);
 	file_close(file);
+	ring = ring_free(ring);
 }
 
 int main(void)

@@ -49,8 +49,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	ring = ring_free(ring);
 	file_close(disk);
+	ring = ring_free(ring);
 	test_dir_remove(&dir);
 	free(buf);
 	return 0;

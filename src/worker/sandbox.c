@@ -176,12 +176,12 @@ int sandbox_enter(int store_dirfd, int live_dirfd, int run_dirfd,
 static const int plain[] = {
     /* the guest's I/O, and the store's */
     SYS(io_uring_enter), SYS(read), SYS(write), SYS(readv), SYS(writev),
-    SYS(pread64), SYS(pwrite64), SYS(preadv), SYS(pwritev), SYS(openat),
-    SYS(close), SYS(fstat), SYS(newfstatat), SYS(statx), SYS(fdatasync),
-    SYS(fsync), SYS(fallocate), SYS(ftruncate), SYS(renameat), SYS(renameat2),
-    SYS(unlinkat), SYS(getdents64), SYS(lseek), SYS(flock), SYS(fstatfs),
-    SYS(statfs), SYS(sync_file_range), SYS(fadvise64), SYS(fgetxattr),
-    SYS(faccessat), SYS(faccessat2),
+    SYS(pread64), SYS(pwrite64), SYS(preadv), SYS(pwritev), SYS(pwritev2),
+    SYS(openat), SYS(close), SYS(fstat), SYS(newfstatat), SYS(statx),
+    SYS(fdatasync), SYS(fsync), SYS(fallocate), SYS(ftruncate), SYS(renameat),
+    SYS(renameat2), SYS(unlinkat), SYS(getdents64), SYS(lseek), SYS(flock),
+    SYS(fstatfs), SYS(statfs), SYS(sync_file_range), SYS(fadvise64),
+    SYS(fgetxattr), SYS(faccessat), SYS(faccessat2),
     /* memory; see also mmap() and mprotect() below */
     SYS(brk), SYS(munmap), SYS(mremap), SYS(madvise), SYS(msync),
     /* threads and time */

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -161,6 +162,7 @@ static void do_a_workers_things(void)
 	pthread_t t;
 	int fds[2], fd, tid = 0, ep;
 	char buf[8];
+	struct iovec iov = {buf, 3};
 	void *p;
 
 	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
@@ -168,6 +170,7 @@ static void do_a_workers_things(void)
 	EXPECT((fd = make_file(store, "a")) >= 0);
 	EXPECT(fallocate(fd, 0, 0, 8192) == 0);
 	EXPECT(pwrite(fd, "abc", 3, 0) == 3);
+	EXPECT(pwritev2(fd, &iov, 1, 0, 0) == 3);
 	EXPECT(fdatasync(fd) == 0);
 	EXPECT(fcntl(fd, F_OFD_SETLK, &lock) == 0);
 	p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -347,8 +347,8 @@ int rig_stop(struct rig *rig, struct err *err)
 	r = vm_detach(rig->vm, err);
 	serve_stop(rig);
 	rig->vm = vm_close(rig->vm);
-	rig->ring = ring_free(rig->ring);
 	close_all(rig);
+	rig->ring = ring_free(rig->ring);
 	return r;
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads that write one file through the page cache; for ring-io.c and
+ * posix.c alone.  All functions but writers_free() belong to the ring's
+ * thread.
+ */
+#ifndef DISK_WRITERS_H
+#define DISK_WRITERS_H
+
+#include "disk/disk.h"
+
+struct writers;
+
+/* FD stays the caller's.  NULL: no memory. */
+struct writers *writers_new(int fd);
+
+/* Ends the threads.  Nothing may be in flight.  Accepts NULL. */
+struct writers *writers_free(struct writers *writers);
+
+/* Is this write, or what is left of it, one for the threads?  If not it is the
+ * ring's.  Looked into once, with the first write; never waits. */
+bool writers_want(struct writers *writers, const struct io *io);
+
+/* Holds IO for writers_begin(), and puts WRITERS on the list PENDING if they
+ * are not there yet.  The io's task is posted to its ring with pwrite(2)'s
+ * result, a negative code on failure, in its state; or it is linked by `next`
+ * to one that is. */
+void writers_add(struct writers *writers, struct io *io,
+		 struct writers **pending);
+
+/* Hands what was added to the threads; the list is then empty. */
+void writers_begin(struct writers **pending);
+
+#endif
