@@ -454,26 +454,11 @@ int blockset_add_bitmap(struct blockset *set, const _Atomic uint64_t *bitmap)
 	return r;
 }
 
-/* Word W of the slot's region. */
-static uint64_t slot_word(const struct slot *slot, uint64_t w)
-{
-	uint64_t bit = 1ULL << w;
-
-	return slot->summary & bit
-		   ? slot->words[popcount(slot->summary & (bit - 1))]
-		   : 0;
-}
-
 bool blockset_has(const struct blockset *set, uint64_t block)
 {
-	const struct slot *slot;
+	struct blockset_run run;
 
-	if (block >= set->blocks)
-		return false;
-	slot = slot_get(set, block / REGION_BLOCKS);
-	return slot &&
-	       (slot_word(slot, block % REGION_BLOCKS / 64) >> block % 64 &
-		1) != 0;
+	return blockset_runs(set, block, &run, 1) && run.first == block;
 }
 
 static uint64_t slot_count(const struct slot *slot)
@@ -514,53 +499,74 @@ bool blockset_region(const struct blockset *set, uint64_t region,
 	return true;
 }
 
-/* The first block at or after FROM (numbered within the region) that is in
- * SLOT, and its word; or REGION_BLOCKS. */
-static uint64_t slot_find(const struct slot *slot, uint64_t from,
-			  uint64_t *ret_word)
+/* ---- Runs ---------------------------------------------------------------- */
+
+struct walk {
+	struct blockset_run *runs;
+	unsigned n, max;
+};
+
+/* False: there is no room for another run. */
+static bool walk_add(struct walk *walk, uint64_t first, uint64_t end)
 {
-	uint64_t before = (1ULL << from / 64) - 1, bits;
+	if (walk->n > 0 && walk->runs[walk->n - 1].end == first) {
+		walk->runs[walk->n - 1].end = end;
+		return true;
+	}
+	if (walk->n == walk->max)
+		return false;
+	walk->runs[walk->n].first = first;
+	walk->runs[walk->n++].end = end;
+	return true;
+}
+
+/* The runs of a word of blocks from BASE on. */
+static bool walk_word(struct walk *walk, uint64_t base, uint64_t word)
+{
+	while (word) {
+		unsigned first = lowest(word);
+		uint64_t gap = ~word & ~0ULL << first;
+		unsigned end = gap ? lowest(gap) : 64;
+
+		if (!walk_add(walk, base + first, base + end))
+			return false;
+		word = gap ? word & ~0ULL << end : 0;
+	}
+	return true;
+}
+
+/* Those of a region, whose first block is BASE, from its block FROM on. */
+static bool walk_slot(struct walk *walk, const struct slot *slot, uint64_t base,
+		      uint64_t from)
+{
+	uint64_t before = (1ULL << from / 64) - 1;
 	uint64_t left = slot->summary & ~before;
-	const uint64_t *next;
-	unsigned w;
+	const uint64_t *next = slot->words;
 
 	if (!left)
-		return REGION_BLOCKS;
-	next = slot->words + popcount(slot->summary & before);
-	w = lowest(left);
-	bits = *next;
-	if (w == from / 64 && !(bits &= ~0ULL << from % 64)) {
-		left &= left - 1;
-		if (!left)
-			return REGION_BLOCKS;
-		w = lowest(left);
-		bits = *++next;
+		return true;
+	if (next == full_region)
+		return walk_add(walk, base + from, base + REGION_BLOCKS);
+	if (from)
+		next += popcount(slot->summary & before);
+	for (; left; left &= left - 1) {
+		uint64_t w = lowest(left), word = *next++;
+
+		if (w == from / 64)
+			word &= ~0ULL << from % 64;
+		if (!walk_word(walk, base + w * 64, word))
+			return false;
 	}
-	*ret_word = *next;
-	return w * 64 + lowest(bits);
+	return true;
 }
 
-/* Likewise the first block that is not in it. */
-static uint64_t slot_find_gap(const struct slot *slot, uint64_t from)
+unsigned blockset_runs(const struct blockset *set, uint64_t from,
+		       struct blockset_run *ret_runs, unsigned max)
 {
-	uint64_t gap = ~slot_word(slot, from / 64) & ~0ULL << from % 64;
+	struct walk walk = {.runs = ret_runs, .max = max};
 
-	if (slot->words == full_region)
-		return REGION_BLOCKS;
-	for (uint64_t w = from / 64;;) {
-		if (gap)
-			return w * 64 + lowest(gap);
-		if (++w == REGION_WORDS)
-			return REGION_BLOCKS;
-		gap = ~slot_word(slot, w);
-	}
-}
-
-static bool find_first(const struct blockset *set, uint64_t from,
-		       uint64_t *ret_first, uint64_t *ret_word)
-{
 	while (from < set->blocks) {
-		uint64_t region = from / REGION_BLOCKS, at;
+		uint64_t region = from / REGION_BLOCKS;
 		const struct slot *slot = slot_get(set, region);
 
 		if (!slot) {
@@ -568,42 +574,22 @@ static bool find_first(const struct blockset *set, uint64_t from,
 			       REGION_BLOCKS;
 			continue;
 		}
-		at = slot_find(slot, from % REGION_BLOCKS, ret_word);
-		from = region * REGION_BLOCKS + at;
-		if (at < REGION_BLOCKS) {
-			*ret_first = from;
-			return true;
-		}
+		if (!walk_slot(&walk, slot, region * REGION_BLOCKS,
+			       from % REGION_BLOCKS))
+			break;
+		from = (region + 1) * REGION_BLOCKS;
 	}
-	return false;
-}
-
-static uint64_t find_end(const struct blockset *set, uint64_t from)
-{
-	while (from < set->blocks) {
-		uint64_t region = from / REGION_BLOCKS, at;
-		const struct slot *slot = slot_get(set, region);
-
-		if (!slot || !slot->summary)
-			return from;
-		at = slot_find_gap(slot, from % REGION_BLOCKS);
-		from = region * REGION_BLOCKS + at;
-		if (at < REGION_BLOCKS)
-			return from;
-	}
-	return set->blocks;
+	return walk.n;
 }
 
 bool blockset_next(const struct blockset *set, uint64_t from,
 		   uint64_t *ret_first, uint64_t *ret_end)
 {
-	uint64_t first, word, gap;
+	struct blockset_run run;
 
-	if (!find_first(set, from, &first, &word))
+	if (!blockset_runs(set, from, &run, 1))
 		return false;
-	gap = ~word & ~0ULL << first % 64;
-	*ret_first = first;
-	*ret_end =
-	    gap ? first / 64 * 64 + lowest(gap) : find_end(set, first + 1);
+	*ret_first = run.first;
+	*ret_end = run.end;
 	return true;
 }

@@ -46,8 +46,16 @@ uint64_t blockset_count(const struct blockset *set); /* blocks in it */
 bool blockset_region(const struct blockset *set, uint64_t region,
 		     uint64_t ret_words[REGION_WORDS]);
 
-/* The first run of blocks in the set at or after FROM: [*ret_first, *ret_end),
- * maximal except that it does not begin before FROM.  False: none. */
+struct blockset_run {
+	uint64_t first, end; /* blocks [first, end) */
+};
+
+/* The first runs of blocks in the set at or after FROM, at most MAX; returns
+ * how many, and fewer than MAX only if there are no more.  Maximal, but that
+ * the first does not begin before FROM. */
+unsigned blockset_runs(const struct blockset *set, uint64_t from,
+		       struct blockset_run *ret_runs, unsigned max);
+/* One of them; false: none. */
 bool blockset_next(const struct blockset *set, uint64_t from,
 		   uint64_t *ret_first, uint64_t *ret_end);
 

@@ -20,26 +20,46 @@ static uint64_t next_random(uint64_t *state)
 	return *state;
 }
 
-static void check_same(const struct blockset *set, const uint8_t *model)
-{
-	uint64_t blocks = blockset_blocks(set), at = 0, count = 0;
-	uint64_t first, end;
+#define RUNS_MAX 64
 
-	while (blockset_next(set, at, &first, &end)) {
-		assert_true(first < end && end <= blocks);
-		for (; at < first; at++)
-			assert_int_equal(model[at], 0);
-		for (; at < end; at++)
-			assert_int_equal(model[at], 1);
-		if (end < blocks)
-			assert_int_equal(model[end], 0);
-	}
+/* MAX runs at a time are the blocks of MODEL. */
+static void check_runs(const struct blockset *set, const uint8_t *model,
+		       unsigned max)
+{
+	uint64_t blocks = blockset_blocks(set), at = 0;
+	struct blockset_run runs[RUNS_MAX];
+	unsigned n;
+
+	do {
+		n = blockset_runs(set, at, runs, max);
+		assert_true(n <= max);
+		for (unsigned i = 0; i < n; i++) {
+			assert_true(runs[i].first < runs[i].end);
+			assert_true(runs[i].end <= blocks);
+			for (; at < runs[i].first; at++)
+				assert_int_equal(model[at], 0);
+			for (; at < runs[i].end; at++)
+				assert_int_equal(model[at], 1);
+			if (at < blocks)
+				assert_int_equal(model[at], 0);
+		}
+	} while (n == max);
 	for (; at < blocks; at++)
 		assert_int_equal(model[at], 0);
-	for (at = 0; at < blocks; at++) {
+}
+
+static void check_same(const struct blockset *set, const uint8_t *model)
+{
+	uint64_t blocks = blockset_blocks(set), count = 0;
+
+	check_runs(set, model, 1);
+	check_runs(set, model, 3);
+	check_runs(set, model, RUNS_MAX);
+	for (uint64_t at = 0; at < blocks; at++) {
 		assert_int_equal(blockset_has(set, at), model[at]);
 		count += model[at];
 	}
+	assert_false(blockset_has(set, blocks));
 	assert_int_equal(blockset_count(set), count);
 }
 

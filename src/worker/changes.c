@@ -23,13 +23,23 @@
 #define BACKLOG_BYTES      (256u << 10)
 #define EXTENT_TEXT_BYTES  64
 #define DISK_TEXT_BYTES    2048
+#define RUNS_AT_ONCE       128
 
 struct one_disk {
 	char id[DISK_ID_BYTES];
 	struct accuracy_row accuracy;
 	struct blockset *set;
-	uint64_t start, end; /* what was asked for; start a whole block */
+	/* What was asked for; START is a whole block, or the disk's end. */
+	uint64_t start, end;
 	uint64_t changed;    /* bytes in it */
+};
+
+/* Where a reader of a disk's extents is. */
+struct reader {
+	const struct one_disk *disk;
+	uint64_t block; /* read up to here */
+	unsigned n, next;
+	struct blockset_run runs[RUNS_AT_ONCE];
 };
 
 struct text {
@@ -45,8 +55,8 @@ struct changes {
 	uint64_t ask_ns;   /* how long it took to find out, ... */
 	uint64_t write_ns; /* ... and to write the answer */
 	uint32_t n;
-	uint32_t disk; /* next to be told ... */
-	uint64_t at;   /* ... from this offset on */
+	uint32_t disk;        /* next to be told ... */
+	struct reader reader; /* ... from here on */
 	struct one_disk disks[];
 };
 
@@ -61,25 +71,43 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* The next extent at or after AT within what was asked for. */
-static bool next_extent(const struct one_disk *d, uint64_t at,
-			uint64_t *ret_offset, uint64_t *ret_end)
+static void reader_init(struct reader *reader, const struct one_disk *disk)
 {
-	uint64_t first, end;
+	reader->disk = disk;
+	/* a whole block, or the disk's end */
+	reader->block = div_round_up(disk->start, BLOCK_BYTES);
+	reader->n = reader->next = 0;
+}
 
-	at = MAX(at, d->start);
-	if (at >= d->end ||
-	    !blockset_next(d->set, at >> BLOCK_SHIFT, &first, &end) ||
-	    first << BLOCK_SHIFT >= d->end)
+/* The next extent within what was asked for; READER stays where it is. */
+static bool reader_peek(struct reader *reader, uint64_t *ret_offset,
+			uint64_t *ret_length)
+{
+	const struct one_disk *d = reader->disk;
+	const struct blockset_run *run;
+	uint64_t offset;
+
+	if (reader->next == reader->n) {
+		reader->next = 0;
+		reader->n = blockset_runs(d->set, reader->block, reader->runs,
+					  RUNS_AT_ONCE);
+		if (reader->n == 0)
+			return false;
+		reader->block = reader->runs[reader->n - 1].end;
+	}
+	run = &reader->runs[reader->next];
+	offset = run->first << BLOCK_SHIFT;
+	if (offset >= d->end)
 		return false;
-	*ret_offset = first << BLOCK_SHIFT;
-	*ret_end = MIN(end << BLOCK_SHIFT, d->end);
+	*ret_offset = offset;
+	*ret_length = MIN(run->end << BLOCK_SHIFT, d->end) - offset;
 	return true;
 }
 
 static void measure(struct one_disk *d)
 {
-	uint64_t at = 0, offset, blocks = blockset_blocks(d->set);
+	uint64_t offset, length, blocks = blockset_blocks(d->set);
+	struct reader reader;
 
 	if (d->start == 0 && d->end == blockset_bytes(d->set)) {
 		d->changed = blockset_count(d->set) * BLOCK_BYTES;
@@ -88,8 +116,9 @@ static void measure(struct one_disk *d)
 			d->changed -= BLOCK_BYTES - d->end % BLOCK_BYTES;
 		return;
 	}
-	while (next_extent(d, at, &offset, &at))
-		d->changed += at - offset;
+	reader_init(&reader, d);
+	for (; reader_peek(&reader, &offset, &length); reader.next++)
+		d->changed += length;
 }
 
 static int ask_disk(struct vm *vm, uint32_t disk,
@@ -143,6 +172,7 @@ int changes_ask(struct vm *vm, const struct changes_request *request,
 		changes_free(changes);
 		return r;
 	}
+	reader_init(&changes->reader, &changes->disks[0]);
 	changes->ask_ns = now_ns() - begin;
 	*ret_changes = changes;
 	return 0;
@@ -213,14 +243,14 @@ static char *put_extent(char *at, uint64_t offset, uint64_t length)
 static bool add_extents(struct changes *changes, struct text *text,
 			uint64_t *max)
 {
-	const struct one_disk *d = &changes->disks[changes->disk];
+	struct reader *reader = &changes->reader;
 	char *start = text->at + text->length, *at = start;
-	uint64_t offset, end;
+	uint64_t offset, length;
 	bool more;
 
-	while ((more = next_extent(d, changes->at, &offset, &end)) && *max) {
-		at = put_extent(at, offset, end - offset);
-		changes->at = end;
+	while ((more = reader_peek(reader, &offset, &length)) && *max) {
+		at = put_extent(at, offset, length);
+		reader->next++;
 		--*max;
 	}
 	if (at > start)
@@ -282,8 +312,9 @@ static bool write_reply(struct changes *changes, uint64_t max)
 		first = false;
 		if (!add_disk(changes, text, &max))
 			break;
-		changes->disk++;
-		changes->at = 0;
+		if (++changes->disk < changes->n)
+			reader_init(&changes->reader,
+				    &changes->disks[changes->disk]);
 	}
 	add(text, "]}%s}",
 	    changes->disk < changes->n ? ",\"continues\":true" : "");
@@ -354,14 +385,14 @@ static void produce(void *arg)
 
 static bool fits_one_answer(const struct changes *changes)
 {
-	uint64_t n = 0, offset;
+	uint64_t n = 0, offset, length;
+	struct reader reader;
 
 	for (uint32_t i = 0; i < changes->n; i++) {
-		const struct one_disk *d = &changes->disks[i];
-		uint64_t at = 0;
-
-		while (n <= EXTENTS_PER_ANSWER &&
-		       next_extent(d, at, &offset, &at))
+		reader_init(&reader, &changes->disks[i]);
+		for (; n <= EXTENTS_PER_ANSWER &&
+		       reader_peek(&reader, &offset, &length);
+		     reader.next++)
 			n++;
 	}
 	return n <= EXTENTS_PER_ANSWER;
