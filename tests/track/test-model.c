@@ -174,6 +174,7 @@ static void act(struct model *m)
 	case 5:
 		if (!sim_dead(w->sim) && !w->vm->broken)
 			world_ask(w);
+		note_latch(m);
 		break;
 	case 6:
 		if (m->faults && dice(m, 2))
