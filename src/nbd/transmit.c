@@ -28,6 +28,10 @@ static const struct command {
 		       VOLUME_FLUSH},
     [NBD_CMD_TRIM] = {"trim failed", 0, true, true, false, true, false,
 		      VOLUME_DISCARD},
+    /* A hint: the flag says that it is understood, and the protocol lets us do
+     * nothing.  We do: past the page cache there is nowhere to read ahead to,
+     * and into it a range of 4 GiB would cost the host memory that nobody
+     * bounds. */
     [NBD_CMD_CACHE] = {"cache failed", 0, true, true, false, false, false, 0},
     [NBD_CMD_WRITE_ZEROES] = {"write zeroes failed", NBD_NO_HOLE, true, true,
 			      false, true, true, VOLUME_ZERO},

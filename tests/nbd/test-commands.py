@@ -62,6 +62,21 @@ def test_flags_reach_the_volume(server):
         ('discard', 0, MIB, 1), ('flush', 0, 0, 0)]
 
 
+def test_cache_is_answered_whatever_the_disk_does_and_touches_nothing(server):
+    h = server.connect()
+    assert h.can_cache()
+    h.pwrite(b'x' * 4096, 8192)
+    server.trace()
+    server.command(f'fail 0 {DISK} 5')
+    server.command('hold')
+    h.cache(DISK, 0)
+    h.cache(512, DISK - 512)
+    server.command('release')
+    server.command('fail 0 0 0')
+    assert server.trace() == []
+    assert h.pread(4096, 8192) == b'x' * 4096
+
+
 def test_the_largest_request_goes_both_ways(server):
     h = server.connect()
     data = os.urandom(32 * MIB)
