@@ -8,7 +8,10 @@
  *   qemu:dirty-bitmap:POINT  what changed since that point
  *
  * An answer may always cover less than was asked for: at most NBD_SEEKS_MAX
- * seeks and NBD_STATUS_BYTES of descriptors.  A context whose point is gone
+ * seeks and NBD_STATUS_BYTES of descriptors.  A seek may read the file system's
+ * own blocks from the disk, and what changed may have to be read anew, so the
+ * ring's thread leaves both to the runner's; a session's contexts do not change
+ * once there can be requests.  A context whose point is gone
  * answers with an error; "nothing changed" would be a lie.
  */
 #include "nbd/session.h"

@@ -69,6 +69,7 @@ struct listener {
 struct nbd_server {
 	struct ring *ring;
 	struct nbd_host *host;
+	struct runner *runner;
 	struct pool pool;
 	struct nbd_times times;
 	struct listener listeners[LISTENERS_MAX];
@@ -294,6 +295,7 @@ static int connection_new(struct nbd_server *server, int fd)
 		free(connection);
 		return -ENOMEM;
 	}
+	connection->session.runner = server->runner;
 	connection->next = server->connections;
 	if (connection->next)
 		connection->next->at = &connection->next;
@@ -501,9 +503,15 @@ int nbd_server_new(struct ring *ring, struct nbd_host *host,
 		   struct nbd_server **ret_server, struct err *err)
 {
 	struct nbd_server *server = calloc(1, sizeof(*server));
+	int r;
 
 	if (!server)
 		return err_set(err, -ENOMEM, "nbd server");
+	r = runner_new(ring, &server->runner, err);
+	if (r < 0) {
+		free(server);
+		return r;
+	}
 	server->ring = ring;
 	server->host = host;
 	server->times = (struct nbd_times){
@@ -552,6 +560,7 @@ struct nbd_server *nbd_server_free(struct nbd_server *server)
 	if (!server)
 		return NULL;
 	assert(!server->connections);
+	runner_free(server->runner);
 	pool_done(&server->pool);
 	free(server);
 	return NULL;

@@ -20,6 +20,7 @@
 
 #include "nbd/pool.h"
 #include "nbd/protocol.h"
+#include "nbd/runner.h"
 #include "nbd/server.h"
 
 struct session;
@@ -39,6 +40,8 @@ struct request {
 	uint16_t flags;
 	const char *text; /* why, if there is an error */
 	uint8_t cookie[8];
+	struct errand status; /* a BLOCK_STATUS's */
+	int status_result;
 };
 
 enum session_state {
@@ -68,6 +71,7 @@ struct session {
 	struct nbd_host *host;
 	struct pool *pool;
 	void (*ready)(struct session *session); /* something is to be sent */
+	struct runner *runner; /* NULL: errands are run on the spot */
 	struct pool_user user;
 
 	enum session_state state;
@@ -97,7 +101,7 @@ struct session {
 	uint64_t payload_left;
 	uint64_t skip_left;
 	unsigned requests;  /* all of them */
-	unsigned submitted; /* in the volume's hands */
+	unsigned submitted; /* in the volume's hands, or the runner's */
 
 	/* replies: waiting, and being sent */
 	struct request *replies;
@@ -186,7 +190,8 @@ void context_option(struct session *session, const uint8_t *data,
 void context_clear(struct session *session);
 /* Bytes of the buffer that an answer to BLOCK_STATUS needs. */
 uint64_t context_status_bytes(const struct session *session, bool one);
-/* Fills the buffer with all chunks; a negative code if a view is gone. */
+/* Fills the buffer with all chunks; a negative code if a view is gone.  May
+ * wait for the disk: for the runner's thread, while the request is there. */
 int context_status(struct session *session, struct request *request);
 
 /* transmit.c */

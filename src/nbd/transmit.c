@@ -154,17 +154,43 @@ static void submit(struct session *session, struct request *request)
 	volume_submit(session->volume, &request->volume);
 }
 
-/* What needs no volume is answered at once. */
-static void answer(struct session *session, struct request *request)
+static void status_run(struct errand *errand)
 {
-	if (!request->error && request->command == NBD_CMD_BLOCK_STATUS) {
-		int r = context_status(session, request);
+	struct request *request = container_of(errand, struct request, status);
 
-		if (r < 0)
-			refuse(request, NBD_EIO,
-			       commands[NBD_CMD_BLOCK_STATUS].failed);
+	request->status_result = context_status(request->session, request);
+}
+
+static void status_back(struct ring_task *task)
+{
+	struct request *request =
+	    container_of(task, struct request, status.back);
+	struct session *session = request->session;
+
+	session->submitted--;
+	if (session->end == SESSION_BROKEN) {
+		reply_release(session, request);
+		session->ready(session);
+		return;
 	}
+	if (request->status_result < 0)
+		refuse(request, NBD_EIO, commands[request->command].failed);
 	reply_queue(session, request);
+}
+
+static void ask_status(struct session *session, struct request *request)
+{
+	struct errand *errand = &request->status;
+
+	errand->run = status_run;
+	errand->back.run = status_back;
+	session->submitted++;
+	if (session->runner) {
+		runner_run(session->runner, errand);
+		return;
+	}
+	status_run(errand);
+	status_back(&errand->back);
 }
 
 static uint64_t buffer_bytes(const struct session *session,
@@ -252,8 +278,10 @@ static uint64_t start(struct session *session, struct request *request,
 	}
 	if (!request->error && commands[request->command].submitted)
 		submit(session, request);
+	else if (!request->error && request->command == NBD_CMD_BLOCK_STATUS)
+		ask_status(session, request);
 	else
-		answer(session, request);
+		reply_queue(session, request);
 	return 0;
 }
 

@@ -229,6 +229,10 @@ static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
 	int n = 0;
 
 	assert(max >= 1 && length > 0 && end <= view->volume->bytes);
+	(void)pthread_mutex_lock(&fake->lock);
+	while (fake->stuck)
+		(void)pthread_cond_wait(&fake->let_go, &fake->lock);
+	(void)pthread_mutex_unlock(&fake->lock);
 	if (strcmp(view->point, "gone") == 0 && fake->gone)
 		return -RP_ENOPOINT;
 	if (strcmp(view->point, "thirds") != 0) {
@@ -273,6 +277,16 @@ void fake_host_init(struct fake_host *host)
 		     .attached = host_attached},
 	};
 	host->last = &host->first;
+	(void)pthread_mutex_init(&host->lock, NULL);
+	(void)pthread_cond_init(&host->let_go, NULL);
+}
+
+void fake_stick(struct fake_host *host, bool stuck)
+{
+	(void)pthread_mutex_lock(&host->lock);
+	host->stuck = stuck;
+	(void)pthread_cond_broadcast(&host->let_go);
+	(void)pthread_mutex_unlock(&host->lock);
 }
 
 void fake_host_done(struct fake_host *host)

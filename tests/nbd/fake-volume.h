@@ -9,6 +9,8 @@
 #ifndef TESTS_NBD_FAKE_VOLUME_H
 #define TESTS_NBD_FAKE_VOLUME_H
 
+#include <pthread.h>
+
 #include "common/limits.h"
 #include "nbd/server.h"
 
@@ -35,7 +37,11 @@ struct fake_host {
 	struct nbd_host host;
 	struct volume volumes[FAKE_VOLUMES_MAX];
 	unsigned count;
-	bool gone;
+	_Atomic bool gone;
+	/* While `stuck`, view_extents waits. */
+	pthread_mutex_t lock;
+	pthread_cond_t let_go;
+	bool stuck;
 	int attached;
 	int views;
 
@@ -62,6 +68,9 @@ void fake_host_done(struct fake_host *host);
 /* A disk in memory, reading as zeros; BYTES may be large, only what is written
  * takes memory. */
 struct volume *fake_add(struct fake_host *host, const char *id, uint64_t bytes);
+
+/* Any thread. */
+void fake_stick(struct fake_host *host, bool stuck);
 
 /* Completes up to MAX requests, in order; returns how many. */
 unsigned fake_complete(struct fake_host *host, unsigned max);

@@ -9,6 +9,7 @@
  *   step N                  while held, let N of them go
  *   fail START END ERRNO    requests that touch [START, END) fail; 0 0 0: none
  *   gone                    the point `gone` is destroyed
+ *   stick | unstick         what changed cannot be told for now; it can
  *   times NEGOTIATION STALL GOODBYE   in milliseconds
  *   stats                   "inflight=... attached=... views=... queued=...
  *                           fds=..."
@@ -192,6 +193,10 @@ static void run_command(struct program *program, const char *line)
 			wake(host);
 		} else if (strcmp(line, "gone") == 0) {
 			host->gone = true;
+		} else if (strcmp(line, "stick") == 0) {
+			fake_stick(host, true);
+		} else if (strcmp(line, "unstick") == 0) {
+			fake_stick(host, false);
 		} else if (sscanf(line, "fail %llu %llu %llu", &a, &b, &c) ==
 			   3) {
 			host->fail_start = a;

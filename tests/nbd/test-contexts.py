@@ -9,7 +9,8 @@ import tempfile
 import nbd
 
 import nbdtest
-from nbdtest import DISK, EINVAL, EIO, MIB, Raw, REQ_ONE, STATUS, Server
+from nbdtest import (DISK, EINVAL, EIO, MIB, Raw, READ, REQ_ONE, STATUS,
+                     Server)
 
 UNIT = 65536
 THIRDS = 'qemu:dirty-bitmap:thirds'
@@ -71,6 +72,36 @@ def test_a_long_answer_is_cut_and_can_be_continued():
         (size // UNIT % 3 != 1)
     assert requests > 5
     server.stop()
+
+
+def with_thirds(server):
+    raw = Raw(server)
+    raw.option(nbdtest.STRUCTURED)
+    name = THIRDS.encode()
+    raw.option(nbdtest.SET_META, struct.pack('>I4sII', 4, b'root', 1,
+                                             len(name)) + name)
+    raw.go(b'root')
+    return raw
+
+
+def test_a_question_that_waits_holds_up_nobody(server):
+    before = server.stats()
+    raw, leaver = with_thirds(server), with_thirds(server)
+    server.command('stick')
+    asked = raw.send_command(STATUS, 0, 2 * UNIT)
+    leaver.send_command(STATUS, 0, 2 * UNIT)
+    reading = raw.send_command(READ, 0, 512)
+    assert raw.chunk()[2] == reading
+    nbdtest.serves_well(server)
+    leaver.send_command(STATUS, 0, 2 * UNIT)
+    leaver.close()
+    nbdtest.serves_well(server)
+    server.command('unstick')
+    flags, kind, cookie, data = raw.chunk()
+    assert (flags, kind, cookie) == (1, 5, asked)
+    assert struct.unpack('>IIIII', data) == (1, UNIT, 1, UNIT, 0)
+    raw.close()
+    nbdtest.check_no_leak(server, before)
 
 
 def test_req_one_gives_one_extent_no_longer_than_asked(server):
