@@ -160,6 +160,83 @@ static void no_point_is_made_if_tracking_gives_way_after_the_cut(void **state)
 	world_check(w);
 }
 
+/* ---- the time of the last submission ------------------------------------ */
+
+static bool late_write_done;
+
+/* A seal that has taken long, and a write of the guest's in it. */
+static void write_late(void *arg, const struct sim_event *event)
+{
+	const bool *kill = arg;
+
+	if (late_write_done || event->op != SIM_CREATE ||
+	    strncmp(event->name, "gen-", 4) != 0)
+		return;
+	late_write_done = true;
+	sim_advance(w->sim, INT64_C(5000000000));
+	assert_true(world_submit(w, 0, VOLUME_WRITE, MIB(30), BLOCK_BYTES));
+	sim_ioq_complete_all(w->sim);
+	if (*kill)
+		sim_kill(w->sim);
+}
+
+static void a_kill_late_in_a_seal_costs_nothing(void **state)
+{
+	bool kill = true;
+
+	start();
+	ok(world_point(w, &err));
+	put(0, MIB(30));
+	late_write_done = false;
+	sim_on_op(w->sim, write_late, &kill);
+	assert_true(world_point(w, &err) < 0);
+	assert_true(late_write_done);
+	world_stop(w);
+	sim_land(w->sim);
+	sim_reboot(w->sim);
+	world_recover(w); /* nothing is invalid */
+}
+
+static void kill_at_sync(void *arg, const struct sim_event *event)
+{
+	if (event->op == SIM_SYNC && strcmp(event->name, "image0") == 0)
+		sim_kill(w->sim);
+}
+
+static void a_kill_after_an_undone_seal_that_took_long_costs_nothing(void **s)
+{
+	bool kill = false;
+
+	start();
+	ok(world_point(w, &err));
+	put(0, MIB(30));
+	late_write_done = false;
+	sim_on_op(w->sim, write_late, &kill);
+	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
+	assert_true(world_point(w, &err) < 0);
+	assert_true(late_write_done);
+	/* The next attempt has removed the undone one's live files. */
+	sim_on_op(w->sim, kill_at_sync, NULL);
+	assert_true(world_point(w, &err) < 0);
+	assert_true(sim_dead(w->sim));
+	world_stop(w);
+	sim_reboot(w->sim);
+	world_recover(w);
+}
+
+static void a_kill_over_a_write_that_takes_long_costs_nothing(void **state)
+{
+	start();
+	ok(world_point(w, &err));
+	put(0, MIB(30));
+	assert_true(world_submit(w, 0, VOLUME_WRITE, MIB(30), BLOCK_BYTES));
+	assert_int_equal(sim_ioq_pending(w->sim), 1);
+	sim_advance(w->sim, INT64_C(5000000000));
+	vm_tick(w->queues[0].track);
+	killed(); /* it lands then */
+	world_recover(w);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, scene_tear_down)
 
 int main(void)
@@ -171,6 +248,9 @@ int main(void)
 	    TEST(an_answer_about_a_new_point_has_no_older_bits),
 	    TEST(no_point_is_made_by_one_who_gives_way_meanwhile),
 	    TEST(no_point_is_made_if_tracking_gives_way_after_the_cut),
+	    TEST(a_kill_late_in_a_seal_costs_nothing),
+	    TEST(a_kill_after_an_undone_seal_that_took_long_costs_nothing),
+	    TEST(a_kill_over_a_write_that_takes_long_costs_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
