@@ -69,87 +69,14 @@
 #include <string.h>
 
 #include "rig.h"
+#include "scene.h"
 #include "track/internal.h"
 #include "track/judge.h"
-#include "world.h"
-
-static struct world *w;
-static struct err err;
 
 static int set_up(void **state)
 {
-	memset(&err, 0, sizeof(err));
-	w = world_new(1, 4);
-	return world_define(w, &err);
-}
-
-static int tear_down(void **state)
-{
-	if (w->vm && !sim_dead(w->sim))
-		sim_kill(w->sim);
-	w = world_free(w);
+	scene_begin(1, 4);
 	return 0;
-}
-
-static void ok(int r)
-{
-	if (r < 0)
-		fail_msg("%s", err.text);
-}
-
-static void start(void)
-{
-	ok(world_start(w, VM_ATTACH_WRITE, &err));
-}
-
-static void stop(void)
-{
-	ok(world_detach(w, &err));
-	world_stop(w);
-}
-
-static void killed(void)
-{
-	sim_kill(w->sim);
-	world_stop(w);
-	sim_land(w->sim);
-	sim_reboot(w->sim);
-}
-
-static void power_cut(enum sim_cut cut)
-{
-	sim_power_cut(w->sim, cut);
-	world_stop(w);
-	sim_reboot(w->sim);
-}
-
-/* Done when it returns. */
-static void put(uint32_t disk, enum volume_op op, uint64_t offset,
-		uint64_t length)
-{
-	assert_true(world_submit(w, disk, op, offset, length));
-	world_settle(w);
-}
-
-static void cool(void)
-{
-	while (vm_keep(w->vm, true))
-		;
-}
-
-/* The newest point, or the one BACK before it. */
-static const struct world_point *point(unsigned back)
-{
-	return &w->points[w->point_count - 1 - back];
-}
-
-static struct vm_changes answer(uint32_t disk, const struct world_point *p,
-				const struct world_point *q)
-{
-	struct vm_changes changes;
-
-	ok(vm_changes(w->vm, disk, &p->id, q ? &q->id : NULL, &changes, &err));
-	return changes;
 }
 
 static uint64_t reported(uint32_t disk, const struct world_point *p,
@@ -170,14 +97,6 @@ static bool has(uint32_t disk, const struct world_point *p,
 
 	blockset_free(changes.set);
 	return found;
-}
-
-static enum accuracy worth(uint32_t disk, const struct world_point *p)
-{
-	struct vm_changes changes = answer(disk, p, NULL);
-
-	blockset_free(changes.set);
-	return changes.accuracy.accuracy;
 }
 
 /* ---- order ------------------------------------------------------------ */
@@ -218,9 +137,9 @@ the_open_interval_survives_a_power_cut_in_cold_and_in_hot_regions(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(20), KIB(8));
+	put_range(0, VOLUME_WRITE, MIB(20), KIB(8));
 	cool();
-	put(0, VOLUME_WRITE, MIB(100), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(100), KIB(4));
 	power_cut(SIM_CUT_DROP);
 	start();
 	assert_true(has(0, point(0), NULL, MIB(20) / 4096));
@@ -236,9 +155,9 @@ static void the_open_interval_survives_a_kill_exactly(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(20), KIB(8));
+	put_range(0, VOLUME_WRITE, MIB(20), KIB(8));
 	cool();
-	put(0, VOLUME_WRITE, MIB(100), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(100), KIB(4));
 	killed();
 	start();
 	assert_int_equal(worth(0, point(0)), ACCURACY_EXACT);
@@ -259,7 +178,7 @@ static void nothing_but_the_guest_writes_to_an_image(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(20), KIB(8));
+	put_range(0, VOLUME_WRITE, MIB(20), KIB(8));
 	image_writes = 0;
 	sim_on_image_write(w->sim, count_write, NULL);
 	ok(world_point(w, &err));
@@ -357,7 +276,7 @@ static void a_damaged_sealed_generation_makes_answers_invalid(void **state)
 
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(20), KIB(8));
+	put_range(0, VOLUME_WRITE, MIB(20), KIB(8));
 	ok(world_point(w, &err));
 	assert_int_equal(
 	    w->store->ops->list(w->store, first_sealed, name, &err), 1);
@@ -396,7 +315,7 @@ static void a_point_waits_for_the_older_writes_in_flight(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	assert_true(world_submit(w, 0, VOLUME_WRITE, MIB(50) + KIB(8), 512));
 	assert_int_equal(sim_ioq_pending(w->sim), 1);
 	w->pump_holds = 10;
@@ -427,7 +346,7 @@ a_point_waits_for_writes_that_an_undone_point_left_in_flight(void **state)
 
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	/* Between the cut and the failure a write begins. */
 	sim_on_op(w->sim, write_then_fail, &offset);
 	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
@@ -478,7 +397,7 @@ static bool die_at_start_after_undone(struct start_death *d)
 
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	w->next_id = 1;
 	sim_on_op(w->sim, write_then_fail, &offset);
 	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
@@ -496,7 +415,7 @@ static bool die_at_start_after_undone(struct start_death *d)
 	world_stop(w);
 	sim_reboot(w->sim);
 	world_recover(w); /* nothing is invalid */
-	(void)tear_down(NULL);
+	scene_end();
 	return died;
 }
 
@@ -517,7 +436,7 @@ static void a_start_cut_short_after_an_undone_point_costs_nothing(void **state)
 	d = (struct start_death){.pages = true, .how = SIM_CUT};
 	for (uint64_t seed = 2; seed < 26; seed++, died = true)
 		for (d.at = 1; died; d.at++) {
-			(void)tear_down(NULL);
+			scene_end();
 			w = world_new(seed, 4);
 			ok(world_define(w, &err));
 			d.cut = seed % 2 ? SIM_CUT_RANDOM : SIM_CUT_TORN;
@@ -531,7 +450,7 @@ static void a_write_after_the_cut_is_not_in_the_older_interval(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	sim_on_op(w->sim, write_in_seal, NULL);
 	ok(world_point(w, &err));
 	assert_int_equal(w->next_id, 2);
@@ -549,17 +468,17 @@ a_write_of_one_sector_marks_its_block_and_one_across_marks_both(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50) + 7 * 512, 512);
+	put_range(0, VOLUME_WRITE, MIB(50) + 7 * 512, 512);
 	assert_int_equal(reported(0, point(0), NULL), 1);
-	put(0, VOLUME_WRITE, MIB(60) + 7 * 512, 1024);
+	put_range(0, VOLUME_WRITE, MIB(60) + 7 * 512, 1024);
 	assert_int_equal(reported(0, point(0), NULL), 3);
 	/* Across the border of two regions. */
-	put(0, VOLUME_WRITE, MIB(96) - 512, 1024);
+	put_range(0, VOLUME_WRITE, MIB(96) - 512, 1024);
 	assert_int_equal(reported(0, point(0), NULL), 5);
 	assert_true(has(0, point(0), NULL, MIB(96) / 4096 - 1));
 	assert_true(has(0, point(0), NULL, MIB(96) / 4096));
 	/* Across three regions, neither end aligned. */
-	put(0, VOLUME_ZERO, MIB(112) - 512, MIB(16) + 1024);
+	put_range(0, VOLUME_ZERO, MIB(112) - 512, MIB(16) + 1024);
 	assert_int_equal(reported(0, point(0), NULL), 5 + 2 + REGION_BLOCKS);
 	world_check(w);
 }
@@ -571,7 +490,7 @@ static void the_last_block_of_an_odd_disk_is_tracked(void **state)
 	assert_int_equal(bytes % 4096, 512);
 	start();
 	ok(world_point(w, &err));
-	put(1, VOLUME_WRITE, bytes - 512, 512);
+	put_range(1, VOLUME_WRITE, bytes - 512, 512);
 	assert_int_equal(reported(1, point(0), NULL), 1);
 	assert_true(has(1, point(0), NULL, bytes / 4096));
 	ok(world_point(w, &err));
@@ -592,7 +511,7 @@ a_block_changed_in_two_intervals_is_reported_in_both_and_merged(void **state)
 	start();
 	for (unsigned i = 0; i < 3; i++) {
 		ok(world_point(w, &err));
-		put(0, VOLUME_WRITE, MIB(50), KIB(4));
+		put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	}
 	assert_true(has(0, point(2), point(1), block));
 	assert_true(has(0, point(1), point(0), block));
@@ -609,11 +528,11 @@ static void destroying_a_point_keeps_what_an_older_one_needs(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(10), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(10), KIB(4));
 	power_cut(SIM_CUT_DROP); /* the interval is widened */
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	ok(world_point(w, &err));
 	assert_int_equal(worth(0, point(0)), ACCURACY_EXACT);
 	ok(vm_point_destroy(w->vm, &point(1)->id, &err));
@@ -630,9 +549,9 @@ static void an_interval_between_points_does_not_hold_later_writes(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(10), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(10), KIB(4));
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(4));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(4));
 	assert_int_equal(reported(0, point(1), point(0)), 1);
 	assert_int_equal(reported(0, point(1), NULL), 2);
 	assert_int_equal(reported(0, point(0), point(0)), 0);
@@ -644,14 +563,14 @@ static void an_interval_between_points_does_not_hold_later_writes(void **state)
 static void discard_and_write_zeroes_are_changes(void **state)
 {
 	start();
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
-	put(0, VOLUME_WRITE, MIB(70), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(70), KIB(16));
 	ok(world_point(w, &err));
-	put(0, VOLUME_ZERO, MIB(50), KIB(8));
+	put_range(0, VOLUME_ZERO, MIB(50), KIB(8));
 	assert_int_equal(reported(0, point(0), NULL), 2);
-	put(0, VOLUME_DISCARD, MIB(70) + KIB(8), KIB(8));
+	put_range(0, VOLUME_DISCARD, MIB(70) + KIB(8), KIB(8));
 	assert_int_equal(reported(0, point(0), NULL), 4);
-	put(0, VOLUME_DISCARD, MIB(16), MIB(20)); /* pieces */
+	put_range(0, VOLUME_DISCARD, MIB(16), MIB(20)); /* pieces */
 	assert_int_equal(reported(0, point(0), NULL), 4 + MIB(20) / 4096);
 	world_check(w);
 	power_cut(SIM_CUT_TORN);
@@ -663,7 +582,7 @@ static void a_write_that_fails_is_a_change(void **state)
 	start();
 	ok(world_point(w, &err));
 	sim_fail(w->sim, SIM_IO_WRITE, 1, EIO, false, "image0");
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	assert_int_equal(sim_failed(w->sim), 1);
 	assert_int_equal(reported(0, point(0), NULL), 4);
 	world_check(w);
@@ -689,7 +608,7 @@ static void a_foreign_write_after_a_clean_stop_invalidates(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	stop();
 	poked(1);
 }
@@ -698,7 +617,7 @@ static void a_foreign_write_after_a_kill_invalidates(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	killed();
 	poked(0);
 }
@@ -707,7 +626,7 @@ static void a_foreign_write_after_a_power_cut_invalidates(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	cool();
 	ok(world_point(w, &err));
 	cool();
@@ -781,12 +700,11 @@ static void a_store_that_was_put_back_is_told_by_the_nonce(void **state)
 	stop();
 	copy_store("store", "copy");
 	start();
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
-	put(1, VOLUME_WRITE, MIB(20), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(1, VOLUME_WRITE, MIB(20), KIB(16));
 	stop();
 	copy_store("copy", "store");
-	for (uint32_t d = 0; d < WORLD_DISKS; d++)
-		world_doubt(w, d);
+	doubt_all();
 	start();
 	for (uint32_t d = 0; d < WORLD_DISKS; d++) {
 		struct vm_changes changes = answer(d, point(0), NULL);
@@ -810,15 +728,14 @@ static void live_bitmaps_that_vanish_without_a_power_cut_invalidate(void **s)
 
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
-	put(1, VOLUME_WRITE, MIB(20), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(1, VOLUME_WRITE, MIB(20), KIB(16));
 	killed();
 	memory = sim_fs(w->sim, "memory", true);
 	while (live_list(memory, remove_live, memory, &err) > 0)
 		;
 	memory->ops->free(memory);
-	for (uint32_t d = 0; d < WORLD_DISKS; d++)
-		world_doubt(w, d);
+	doubt_all();
 	start();
 	assert_int_equal(worth(0, point(0)), ACCURACY_INVALID);
 	assert_int_equal(worth(1, point(0)), ACCURACY_INVALID);
@@ -834,12 +751,11 @@ static void tracking_that_gave_way_says_so_until_the_next_point(void **state)
 	start();
 	ok(world_point(w, &err));
 	sim_fail(w->sim, SIM_SYNC, 1, EIO, false, "intents");
-	put(0, VOLUME_WRITE, MIB(50), KIB(16)); /* it went on */
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16)); /* it went on */
 	assert_true(vm_latched(w->vm, reason));
 	assert_true(reason[0] != '\0');
 	assert_int_equal(world_point(w, &err), -RP_ELATCHED);
-	world_doubt(w, 0);
-	world_doubt(w, 1);
+	doubt_all();
 	killed();
 	start();
 	assert_false(vm_latched(w->vm, reason));
@@ -859,12 +775,12 @@ static void a_seal_without_room_fails_and_the_next_is_exact(void **state)
 {
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	sim_fail(w->sim, SIM_CREATE | SIM_WRITE | SIM_ALLOCATE, 1, ENOSPC, true,
 		 "gen-*");
 	assert_true(world_point(w, &err) < 0);
 	assert_int_equal(err_errno(err.code), ENOSPC);
-	put(0, VOLUME_WRITE, MIB(90), KIB(16)); /* the guest goes on */
+	put_range(0, VOLUME_WRITE, MIB(90), KIB(16)); /* the guest goes on */
 	sim_fail_none(w->sim);
 	ok(world_point(w, &err));
 	assert_int_equal(reported(0, point(1), point(0)), 8);
@@ -892,7 +808,7 @@ static void a_point_that_failed_cannot_be_seen(void **state)
 
 	start();
 	ok(world_point(w, &err));
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	sim_on_op(w->sim, look, NULL); /* at every operation of the seal */
 	sim_fail(w->sim, SIM_SYNC, 1, ENOSPC, false, "gen-*");
 	assert_true(world_point(w, &err) < 0);
@@ -912,7 +828,7 @@ a_second_write_of_a_block_costs_no_operation_of_the_store(void **state)
 	uint64_t ops;
 
 	start();
-	put(0, VOLUME_WRITE, MIB(50), KIB(16));
+	put_range(0, VOLUME_WRITE, MIB(50), KIB(16));
 	cool();
 	ops = sim_ops(w->sim);
 	assert_true(world_submit(w, 0, VOLUME_WRITE, MIB(50), KIB(16)));
@@ -927,7 +843,7 @@ static void hot_regions_stay_within_the_limit(void **state)
 
 	start();
 	for (unsigned i = 0; i < 10; i++) {
-		put(0, VOLUME_WRITE, MIB(16) * i, KIB(4));
+		put_range(0, VOLUME_WRITE, MIB(16) * i, KIB(4));
 		ok(vm_disk_status(w->vm, 0, &status, &err));
 		assert_true(status.hot_regions <= 4);
 		assert_int_equal(status.hot_regions_max, 4);
@@ -936,7 +852,7 @@ static void hot_regions_stay_within_the_limit(void **state)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, scene_tear_down)
 
 int main(void)
 {

@@ -14,53 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scene.h"
 #include "store/files.h"
 #include "track/internal.h"
-#include "world.h"
 
-#define BLOCK(n) ((n)*UINT64_C(4096))
-
-static struct world *w;
-static struct err err;
 static unsigned step;
 
 static void begin(uint64_t seed, uint32_t hot_regions)
 {
-	memset(&err, 0, sizeof(err));
 	step = 0;
-	w = world_new(seed, hot_regions);
-	assert_int_equal(world_define(w, &err), 0);
-}
-
-static void end(void)
-{
-	if (w->vm && !sim_dead(w->sim))
-		sim_kill(w->sim);
-	w = world_free(w);
-}
-
-static int tear_down(void **state)
-{
-	if (w)
-		end();
-	return 0;
-}
-
-static void ok(int r)
-{
-	if (r < 0)
-		fail_msg("%s", err.text);
-}
-
-static void start(void)
-{
-	ok(world_start(w, VM_ATTACH_WRITE, &err));
-}
-
-static void put(uint32_t disk, uint64_t offset)
-{
-	assert_true(world_submit(w, disk, VOLUME_WRITE, offset, BLOCK_BYTES));
-	world_settle(w);
+	scene_begin(seed, hot_regions);
 }
 
 static void flush(uint32_t disk)
@@ -84,21 +47,6 @@ static void after(enum sim_cut cut)
 	sim_reboot(w->sim);
 	sim_fail_none(w->sim);
 	memset(&err, 0, sizeof(err));
-}
-
-static enum accuracy worth(uint32_t disk, const struct guid *id)
-{
-	struct vm_changes changes;
-
-	ok(vm_changes(w->vm, disk, id, NULL, &changes, &err));
-	blockset_free(changes.set);
-	return changes.accuracy.accuracy;
-}
-
-static void doubt_all(void)
-{
-	for (uint32_t d = 0; d < WORLD_DISKS; d++)
-		world_doubt(w, d);
 }
 
 static bool creates_sealed(const struct sim_event *event)
@@ -155,7 +103,7 @@ static void a_write_that_follows_another_is_not_before_its_point(void **state)
 			w->guest_rate = 0;
 		}
 		split += w->split_writes;
-		end();
+		scene_end();
 	}
 	printf("%llu writes in the middle of a cut\n",
 	       (unsigned long long)split);
@@ -225,7 +173,7 @@ static bool commit_without_room(unsigned nth, bool sticky, bool cut)
 			assert_int_equal(vm_point_count(w->vm), 1);
 		world_check(w);
 	}
-	end();
+	scene_end();
 	return failed;
 }
 
@@ -275,8 +223,8 @@ static bool die_over_ruined_pages(uint64_t at, enum sim_cut cut)
 	died = sim_dead(w->sim);
 	after(cut);
 	world_recover(w); /* block 0 is reported */
-	assert_int_equal(worth(0, &w->points[0].id), ACCURACY_INVALID);
-	end();
+	assert_int_equal(worth(0, &w->points[0]), ACCURACY_INVALID);
+	scene_end();
 	return died;
 }
 
@@ -307,11 +255,11 @@ static void missing_pages_keep_no_guest_out_after_a_kill(void **state)
 	sim_land(w->sim);
 	sim_reboot(w->sim);
 	start();
-	assert_int_equal(worth(0, &w->points[0].id), ACCURACY_INVALID);
+	assert_int_equal(worth(0, &w->points[0]), ACCURACY_INVALID);
 	world_check(w);
 	ok(world_point(w, &err));
 	put(0, MIB(2));
-	assert_int_equal(worth(0, &w->points[1].id), ACCURACY_EXACT);
+	assert_int_equal(worth(0, &w->points[1]), ACCURACY_EXACT);
 	world_check(w);
 }
 
@@ -335,7 +283,7 @@ static void a_tombstone_that_cannot_be_read_counts_as_one(void **state)
 		fail_msg("%s", err.text);
 	}
 	sim_fail_none(w->sim);
-	assert_int_equal(worth(0, &w->points[0].id), ACCURACY_INVALID);
+	assert_int_equal(worth(0, &w->points[0]), ACCURACY_INVALID);
 	world_check(w);
 }
 
@@ -368,8 +316,8 @@ growth_does_not_hide_what_somebody_else_wrote_before_it(void **state)
 	ok(vm_grow_end(w->vm, 1, &err));
 	world_stop(w);
 	start();
-	assert_int_equal(worth(1, &w->points[0].id), ACCURACY_INVALID);
-	assert_int_equal(worth(0, &w->points[0].id), ACCURACY_EXACT);
+	assert_int_equal(worth(1, &w->points[0]), ACCURACY_INVALID);
+	assert_int_equal(worth(0, &w->points[0]), ACCURACY_EXACT);
 	world_check(w);
 }
 
@@ -460,7 +408,7 @@ static bool die_after_failed_start(uint64_t seed, uint64_t at)
 	after(SIM_CUT_DROP);
 	sim_fail(w->sim, SIM_SYNC, 1 + seed % 4, EIO, false, "pages.0.*");
 	if (world_start(w, VM_ATTACH_WRITE, &err) == 0) {
-		end(); /* there were not so many */
+		scene_end(); /* there were not so many */
 		return false;
 	}
 	assert_false(sim_dead(w->sim));
@@ -471,7 +419,7 @@ static bool die_after_failed_start(uint64_t seed, uint64_t at)
 	died = sim_dead(w->sim);
 	after(SIM_CUT_RANDOM);
 	world_recover(w);
-	end();
+	scene_end();
 	return died;
 }
 
@@ -520,7 +468,7 @@ static bool die_in_the_other_file(uint64_t seed, uint64_t at)
 	keep(4);
 	after(seed % 2 ? SIM_CUT_RANDOM : SIM_CUT_TORN);
 	world_recover(w); /* nothing is invalid */
-	end();
+	scene_end();
 	return died;
 }
 
@@ -574,7 +522,7 @@ static bool die_on_the_way_home(uint64_t seed, uint64_t at,
 		world_stop(w);
 		world_recover(w);
 	}
-	end();
+	scene_end();
 	return died;
 }
 
@@ -590,7 +538,7 @@ static void a_death_while_marks_come_home_costs_nothing(void **state)
 					break;
 }
 
-#define TEST(f) cmocka_unit_test_teardown(f, tear_down)
+#define TEST(f) cmocka_unit_test_teardown(f, scene_tear_down)
 
 int main(void)
 {
