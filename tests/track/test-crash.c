@@ -35,6 +35,31 @@ static bool ok(struct world *w, int r, const struct err *err)
 	return r >= 0;
 }
 
+/* These and the next: false if the world has ended meanwhile. */
+static bool up(struct world *w)
+{
+	struct err err = {0};
+
+	return ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err);
+}
+
+static bool down(struct world *w)
+{
+	struct err err = {0};
+
+	if (!ok(w, world_detach(w, &err), &err))
+		return false;
+	world_stop(w);
+	return true;
+}
+
+static bool make_point(struct world *w)
+{
+	struct err err = {0};
+
+	return ok(w, world_point(w, &err), &err);
+}
+
 static void steps(struct world *w, unsigned n)
 {
 	while (n-- > 0 && !sim_dead(w->sim))
@@ -47,20 +72,19 @@ static void run_points(struct world *w)
 	struct err err = {0};
 
 	for (unsigned life = 0; life < 2; life++) {
-		if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+		if (!up(w))
 			return;
 		for (unsigned i = 0; i < 3; i++) {
 			steps(w, 25);
-			if (!ok(w, world_point(w, &err), &err))
+			if (!make_point(w))
 				return;
 		}
 		steps(w, 20);
 		if (!ok(w, world_destroy(w, &err), &err))
 			return;
 		steps(w, 10);
-		if (!ok(w, world_detach(w, &err), &err))
+		if (!down(w))
 			return;
-		world_stop(w);
 	}
 }
 
@@ -70,10 +94,10 @@ static void run_undo(struct world *w)
 {
 	struct err err = {0};
 
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
 	steps(w, 20);
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	for (unsigned i = 0; i < 2; i++) {
 		steps(w, 20);
@@ -84,12 +108,10 @@ static void run_undo(struct world *w)
 			return;
 		steps(w, 30);
 	}
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	steps(w, 20);
-	if (!ok(w, world_detach(w, &err), &err))
-		return;
-	world_stop(w);
+	(void)down(w);
 }
 
 /* What an undone seal's generation marked comes home from the other page file,
@@ -99,9 +121,9 @@ static void run_home(struct world *w)
 	unsigned rate = w->guest_rate;
 	struct err err = {0};
 
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	for (unsigned i = 0; i < 2; i++) {
 		steps(w, 20);
@@ -115,14 +137,12 @@ static void run_home(struct world *w)
 			;
 		if (sim_dead(w->sim))
 			return;
-		if (!ok(w, world_point(w, &err), &err))
+		if (!make_point(w))
 			return;
 		w->guest_rate = rate;
 	}
 	steps(w, 10);
-	if (!ok(w, world_detach(w, &err), &err))
-		return;
-	world_stop(w);
+	(void)down(w);
 }
 
 /* An image cannot be synced: no point until it was opened anew. */
@@ -130,9 +150,9 @@ static void run_sync_fails(struct world *w)
 {
 	struct err err = {0};
 
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	steps(w, 20);
 	sim_fail(w->sim, SIM_SYNC, 3, EIO, false, "image*");
@@ -149,14 +169,12 @@ static void run_sync_fails(struct world *w)
 	sim_kill(w->sim);
 	world_stop(w);
 	sim_reboot(w->sim);
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	steps(w, 20);
-	if (!ok(w, world_detach(w, &err), &err))
-		return;
-	world_stop(w);
+	(void)down(w);
 }
 
 /* The store fails while the guest writes: tracking gives way, says so, and
@@ -166,10 +184,10 @@ static void run_latch(struct world *w)
 	struct err err = {0};
 	char reason[REASON_BYTES];
 
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
 	steps(w, 20);
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	steps(w, 10);
 	/* Until the next point, and no longer. */
@@ -185,17 +203,14 @@ static void run_latch(struct world *w)
 		abort();
 	sim_fail_none(w->sim);
 	steps(w, 30);
-	if (!ok(w, world_detach(w, &err), &err))
+	if (!down(w))
 		return;
-	world_stop(w);
-	if (!ok(w, world_start(w, VM_ATTACH_WRITE, &err), &err))
+	if (!up(w))
 		return;
-	if (!ok(w, world_point(w, &err), &err))
+	if (!make_point(w))
 		return;
 	steps(w, 20);
-	if (!ok(w, world_detach(w, &err), &err))
-		return;
-	world_stop(w);
+	(void)down(w);
 }
 
 static const struct scenario scenarios[] = {
