@@ -237,6 +237,34 @@ static void a_kill_over_a_write_that_takes_long_costs_nothing(void **state)
 	world_recover(w);
 }
 
+/* ---- what the guest is told is durable ---------------------------------- */
+
+static uint32_t durable(uint64_t offset)
+{
+	uint8_t sector[512];
+	uint32_t id;
+
+	sim_image_peek(w->sim, "image0", true, sector, sizeof(sector), offset);
+	memcpy(&id, sector, sizeof(id));
+	return id;
+}
+
+static void a_write_with_fua_and_what_was_flushed_are_durable(void **state)
+{
+	start();
+	put(0, MIB(30));
+	assert_int_equal(durable(MIB(30)), 0);
+	put_range(0, VOLUME_FLUSH, 0, 0);
+	assert_int_equal(durable(MIB(30)), 1);
+	w->submit_flags = VOLUME_FUA;
+	put(0, MIB(30));
+	assert_int_equal(durable(MIB(30)), w->next_id);
+	/* In two pieces. */
+	put_range(0, VOLUME_WRITE, MIB(32) - KIB(4), KIB(8));
+	assert_int_equal(durable(MIB(32) - KIB(4)), w->next_id);
+	assert_int_equal(durable(MIB(32)), w->next_id);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, scene_tear_down)
 
 int main(void)
@@ -251,6 +279,7 @@ int main(void)
 	    TEST(a_kill_late_in_a_seal_costs_nothing),
 	    TEST(a_kill_after_an_undone_seal_that_took_long_costs_nothing),
 	    TEST(a_kill_over_a_write_that_takes_long_costs_nothing),
+	    TEST(a_write_with_fua_and_what_was_flushed_are_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -398,6 +398,19 @@ static uint64_t random_place(struct world *w, uint64_t bytes)
 	       512;
 }
 
+static struct volume_request *begin_request(struct world *w,
+					    struct world_request *wr)
+{
+	struct volume_request *r = &wr->request;
+
+	memset(r, 0, sizeof(*r));
+	wr->busy = true;
+	wr->id = ++w->next_id;
+	wr->after = w->epoch_done;
+	r->done = request_done;
+	return r;
+}
+
 bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
 		  uint64_t offset, uint64_t length)
 {
@@ -406,13 +419,9 @@ bool world_submit(struct world *w, uint32_t disk, enum volume_op op,
 
 	if (!wr)
 		return false;
-	r = &wr->request;
-	memset(r, 0, sizeof(*r));
-	wr->busy = true;
-	wr->id = ++w->next_id;
-	wr->after = w->epoch_done;
-	r->done = request_done;
+	r = begin_request(w, wr);
 	r->op = op;
+	r->flags = w->submit_flags;
 	r->offset = offset;
 	r->length = length;
 	if (op == VOLUME_WRITE) {
@@ -432,12 +441,7 @@ bool world_write(struct world *w)
 
 	if (!wr || !attached(w))
 		return false;
-	r = &wr->request;
-	memset(r, 0, sizeof(*r));
-	wr->busy = true;
-	wr->id = ++w->next_id;
-	wr->after = w->epoch_done;
-	r->done = request_done;
+	r = begin_request(w, wr);
 	r->op = VOLUME_WRITE;
 	switch (sim_random(w->sim, 12)) {
 	case 0:

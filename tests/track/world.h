@@ -94,8 +94,9 @@ struct world {
 	uint64_t epoch_top;
 	uint64_t epoch_done; /* the newest of a write that the guest saw done */
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
-	unsigned pump_holds; /* so many waits complete no I/O */
-	unsigned keepers;    /* calls of vm_keep() on the stack */
+	unsigned submit_flags; /* VOLUME_*, of what world_submit() makes */
+	unsigned pump_holds;   /* so many waits complete no I/O */
+	unsigned keepers;      /* calls of vm_keep() on the stack */
 	bool in_pump;
 	bool check_order;
 	struct world_doubt doubts[WORLD_DOUBTS_MAX];
