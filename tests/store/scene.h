@@ -77,6 +77,23 @@ static inline void scene_die_in(struct scene *s, uint64_t n)
 		   (enum sim_cut)sim_random(s->sim, SIM_CUTS));
 }
 
+/* Some sync of this life fails. */
+static inline void scene_fail_a_sync(struct scene *s)
+{
+	sim_fail(s->sim, SIM_SYNC, 1 + (unsigned)sim_random(s->sim, 6), EIO,
+		 false, NULL);
+}
+
+/* Ends this life, if nothing has, by a power cut; the next begins. */
+static inline void scene_next_life(struct scene *s)
+{
+	if (!sim_dead(s->sim))
+		sim_power_cut(s->sim,
+			      (enum sim_cut)sim_random(s->sim, SIM_CUTS));
+	sim_fail_none(s->sim);
+	scene_reboot(s);
+}
+
 /* Puts BYTES at OFFSET of a file of the store, durably. */
 static inline void scene_poke(struct scene *s, const char *name,
 			      const void *buf, uint64_t bytes, uint64_t offset)

@@ -139,16 +139,10 @@ static bool run_lives(uint64_t seed, uint64_t n, bool failures)
 	scene_die_in(&s, n);
 	for (unsigned life = 0; life < LIVES && m.next != UINT32_MAX; life++) {
 		if (failures)
-			sim_fail(s.sim, SIM_SYNC,
-				 1 + (unsigned)sim_random(s.sim, 6), EIO, false,
-				 NULL);
+			scene_fail_a_sync(&s);
 		live_a_life(&s, &m);
 		died |= life == 0 && sim_dead(s.sim);
-		if (!sim_dead(s.sim))
-			sim_power_cut(
-			    s.sim, (enum sim_cut)sim_random(s.sim, SIM_CUTS));
-		sim_fail_none(s.sim);
-		scene_reboot(&s);
+		scene_next_life(&s);
 		scene_die_in(&s, 1 + sim_random(s.sim, 25));
 	}
 	scene_end(&s);

@@ -169,16 +169,10 @@ static bool run_lives(uint64_t seed, uint64_t n, bool failures)
 		struct guid boot = sim_boot_id(s.sim), now;
 
 		if (failures)
-			sim_fail(s.sim, SIM_SYNC,
-				 1 + (unsigned)sim_random(s.sim, 6), EIO, false,
-				 NULL);
+			scene_fail_a_sync(&s);
 		live_a_life(&s, &m, kept);
 		died |= life == 0 && sim_dead(s.sim);
-		if (!sim_dead(s.sim))
-			sim_power_cut(
-			    s.sim, (enum sim_cut)sim_random(s.sim, SIM_CUTS));
-		sim_fail_none(s.sim);
-		scene_reboot(&s);
+		scene_next_life(&s);
 		now = sim_boot_id(s.sim);
 		kept = guid_equal(&boot, &now);
 		scene_die_in(&s, 1 + sim_random(s.sim, DEATHS));

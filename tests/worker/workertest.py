@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real worker, and a refpointd that is just enough for it."""
-import array
-import json
 import os
 import shutil
 import signal
@@ -16,6 +14,10 @@ import unittest
 import uuid
 
 import nbd
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))), 'daemon'))
+from varlink import Channel  # noqa: E402
 
 WORKER = os.environ['REFPOINT_WORKER']
 FAULTY = os.environ.get('REFPOINT_WORKER_FAULTY')
@@ -40,38 +42,6 @@ class CallError(Exception):
     def __init__(self, name, message):
         super().__init__(f'{name}: {message}')
         self.name = name.rsplit('.', 1)[-1]
-
-
-class Wire:
-    """One connection: messages with descriptors."""
-
-    def __init__(self, sock):
-        self.sock = sock
-        self.data = b''
-        self.fds = []
-
-    def send(self, message, fds=()):
-        text = json.dumps(message).encode() + b'\0'
-        sent = self.sock.sendmsg([text], [(
-            socket.SOL_SOCKET, socket.SCM_RIGHTS,
-            array.array('i', fds))] if fds else [])
-        self.sock.sendall(text[sent:])
-
-    def receive(self):
-        """(message, descriptors), or None at the end."""
-        while b'\0' not in self.data:
-            data, ancillary, _, _ = self.sock.recvmsg(
-                1 << 20, socket.CMSG_SPACE(80 * 4))
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    n = len(value) // 4
-                    self.fds += struct.unpack(f'{n}i', value[:n * 4])
-            if not data:
-                return None
-            self.data += data
-        text, self.data = self.data.split(b'\0', 1)
-        fds, self.fds = self.fds, []
-        return json.loads(text), fds
 
 
 def stamp(path):
@@ -134,7 +104,7 @@ class Daemon(threading.Thread):
                              daemon=True).start()
 
     def talk(self, sock):
-        wire = Wire(sock)
+        wire = Channel(sock)
         try:
             while True:
                 got = wire.receive()
@@ -272,7 +242,7 @@ class World:
         except OSError:
             sock.close()
             raise
-        return Wire(sock)
+        return Channel(sock)
 
     def replies(self, method, parameters, fds=(), more=False):
         wire = self.connect()
