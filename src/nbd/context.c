@@ -10,13 +10,14 @@
  * An answer may always cover less than was asked for: at most NBD_SEEKS_MAX
  * seeks and NBD_STATUS_BYTES of descriptors.  A seek may read the file system's
  * own blocks from the disk, and what changed may have to be read anew, so the
- * ring's thread leaves both to the runner's; a session's contexts do not change
- * once there can be requests.  A context whose point is gone
- * answers with an error; "nothing changed" would be a lie.
+ * ring's thread leaves both, and the opening of contexts, to the runner's; a
+ * session's contexts do not change once there can be requests.  A context whose
+ * point is gone answers with an error; "nothing changed" would be a lie.
  */
 #include "nbd/session.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "nbd/cursor.h"
@@ -101,21 +102,36 @@ static void list_contexts(struct session *session, struct volume *volume,
 
 /* ---- SET --------------------------------------------------------------- */
 
+/* Selecting contexts.  What is opened may have to be read, so the runner's
+ * thread does it, on a copy of the queries; the session waits. */
+struct opening {
+	struct errand errand;
+	struct session *session;
+	struct volume *volume;
+	struct context contexts[NBD_CONTEXTS_MAX];
+	char names[NBD_CONTEXTS_MAX][256];
+	unsigned count;
+	int result;
+	struct err err;
+	uint32_t bytes;
+	uint8_t queries[];
+};
+
 /* 1 and a context without its view, 0 if the query selects none. */
-static int open_context(struct session *session, struct volume *volume,
-			const char *name, struct context *context,
-			struct err *err)
+static int open_context(struct opening *opening, const char *name,
+			struct context *context)
 {
+	struct nbd_host *host = opening->session->host;
 	size_t prefix = strlen(BITMAP_PREFIX);
 	int r;
 
-	*context = (struct context){.id = session->context_count + 1};
+	*context = (struct context){.id = opening->count + 1};
 	if (strcmp(name, ALLOCATION) == 0)
 		return 1;
 	if (strncmp(name, BITMAP_PREFIX, prefix) != 0 || !name[prefix])
 		return 0;
-	r = session->host->view_open(session->host, volume, name + prefix,
-				     &context->view, err);
+	r = host->view_open(host, opening->volume, name + prefix,
+			    &context->view, &opening->err);
 	if (r == -RP_ENOPOINT)
 		return 0;
 	return r < 0 ? r : 1;
@@ -135,10 +151,10 @@ static bool is_repeated(const struct cursor *first, const uint8_t *query,
 	return false;
 }
 
-static int select_one(struct session *session, struct volume *volume,
-		      const uint8_t *query, uint32_t bytes, struct err *err)
+static int select_one(struct opening *opening, const uint8_t *query,
+		      uint32_t bytes)
 {
-	char name[256];
+	char name[sizeof(opening->names[0])];
 	struct context context;
 	int r;
 
@@ -146,42 +162,94 @@ static int select_one(struct session *session, struct volume *volume,
 		return 0; /* no context has such a name */
 	memcpy(name, query, bytes);
 	name[bytes] = '\0';
-	if (session->context_count == NBD_CONTEXTS_MAX)
-		return err_set(err, -RP_ELIMIT, "at most %d contexts",
+	if (opening->count == NBD_CONTEXTS_MAX)
+		return err_set(&opening->err, -RP_ELIMIT, "at most %d contexts",
 			       NBD_CONTEXTS_MAX);
-	r = open_context(session, volume, name, &context, err);
+	r = open_context(opening, name, &context);
 	if (r <= 0)
 		return r;
-	session->contexts[session->context_count++] = context;
-	send_context(session, context.id, name);
+	(void)strcpy(opening->names[opening->count], name);
+	opening->contexts[opening->count++] = context;
 	return 0;
+}
+
+static void opening_run(struct errand *errand)
+{
+	struct opening *opening = container_of(errand, struct opening, errand);
+	const struct cursor queries = {opening->queries, opening->bytes};
+	struct cursor cursor = queries;
+	const uint8_t *query;
+	uint32_t bytes;
+
+	while (opening->result == 0 && cursor_string(&cursor, &query, &bytes))
+		if (!is_repeated(&queries, query, bytes))
+			opening->result = select_one(opening, query, bytes);
+}
+
+/* The session has what was opened, or closes it, and answers. */
+static void opened(struct opening *opening)
+{
+	struct session *session = opening->session;
+
+	session->opening = NULL;
+	session->submitted--;
+	memcpy(session->contexts, opening->contexts, sizeof(session->contexts));
+	session->context_count = opening->count;
+	session->context_volume = opening->volume;
+	if (opening->result < 0 || session->end != SESSION_GOES_ON)
+		context_clear(session);
+	if (session->end == SESSION_GOES_ON) {
+		session->state = SESSION_OPTION;
+		for (unsigned i = 0; i < session->context_count; i++)
+			send_context(session, session->contexts[i].id,
+				     opening->names[i]);
+		if (opening->result < 0)
+			negotiate_refuse(session,
+					 opening->result == -RP_ELIMIT
+					     ? NBD_ERR_TOO_BIG
+					     : NBD_ERR_INVALID,
+					 "%s", opening->err.text);
+		else
+			negotiate_reply(session, NBD_REP_ACK, NULL, 0);
+	}
+	free(opening);
+	session->ready(session);
+}
+
+static void opening_back(struct ring_task *task)
+{
+	struct opening *opening =
+	    container_of(task, struct opening, errand.back);
+	struct session *session = opening->session;
+
+	opened(opening);
+	session_resume(session);
 }
 
 static void select_contexts(struct session *session, struct volume *volume,
 			    struct cursor queries)
 {
-	struct cursor cursor = queries;
-	struct err err = {0};
-	const uint8_t *query;
-	uint32_t bytes;
+	struct opening *opening = calloc(1, sizeof(*opening) + queries.bytes);
 
-	session->context_volume = volume;
-	while (cursor_string(&cursor, &query, &bytes)) {
-		int r;
-
-		if (is_repeated(&queries, query, bytes))
-			continue;
-		r = select_one(session, volume, query, bytes, &err);
-		if (r < 0) {
-			context_clear(session);
-			negotiate_refuse(session,
-					 r == -RP_ELIMIT ? NBD_ERR_TOO_BIG
-							 : NBD_ERR_INVALID,
-					 "%s", err.text);
-			return;
-		}
+	if (!opening) {
+		session_fail(session, "no memory for contexts");
+		return;
 	}
-	negotiate_reply(session, NBD_REP_ACK, NULL, 0);
+	opening->session = session;
+	opening->volume = volume;
+	opening->bytes = queries.bytes;
+	memcpy(opening->queries, queries.at, queries.bytes);
+	opening->errand.run = opening_run;
+	opening->errand.back.run = opening_back;
+	session->opening = opening;
+	session->submitted++;
+	session->state = SESSION_OPENING;
+	if (session->runner) {
+		runner_run(session->runner, &opening->errand);
+		return;
+	}
+	opening_run(&opening->errand);
+	opened(opening);
 }
 
 /* Are there exactly COUNT queries? */

@@ -30,9 +30,10 @@ struct nbd_extent {
 	bool dirty;
 };
 
-/* What the server asks of the worker.  All calls but view_extents come on the
- * ring's thread and may not block for longer than a memory copy, except
- * view_open. */
+/* What the server asks of the worker.  view_open and view_extents come on a
+ * thread of the server's, which may wait, one call at a time; the connection,
+ * and with it the volume, stays until they return.  All others come on the
+ * ring's thread and may not block for longer than a memory copy. */
 struct nbd_host {
 	unsigned (*count)(struct nbd_host *host);
 	struct volume *(*volume)(struct nbd_host *host, unsigned index);
@@ -46,9 +47,7 @@ struct nbd_host {
 			 struct err *err);
 	/* Extents from OFFSET on, covering at most LENGTH bytes; neighbours
 	 * differ in `dirty`; returns how many (1 to MAX) or negative: then the
-	 * view no longer holds (the point was destroyed).  On a thread of the
-	 * server's, which may wait; one call at a time, and while a request of
-	 * the view's connection is under way. */
+	 * view no longer holds (the point was destroyed). */
 	int (*view_extents)(struct nbd_host *host, struct nbd_view *view,
 			    uint64_t offset, uint64_t length,
 			    struct nbd_extent *extents, int max);

@@ -53,6 +53,7 @@ static const struct row {
 			     "closed within an option"},
     [SESSION_OPTION_SKIP] = {need_any, negotiate_skip,
 			     "closed within an option"},
+    [SESSION_OPENING] = {NULL, NULL, NULL},
     [SESSION_REQUEST] = {need_request, transmit_request, NULL},
     [SESSION_PAYLOAD] = {NULL, NULL, "closed within a write"},
     [SESSION_SKIP] = {need_any, transmit_skip, "closed within a write"},
@@ -89,7 +90,7 @@ int session_init(struct session *session, struct nbd_host *host,
 
 void session_done(struct session *session)
 {
-	assert(session->requests == 0);
+	assert(session->requests == 0 && !session->opening);
 	pool_forget(session->pool, &session->user);
 	context_clear(session);
 	if (session->volume)
@@ -249,6 +250,8 @@ bool session_obstructs(const struct session *session)
 
 bool session_quiet(const struct session *session)
 {
+	if (session->opening)
+		return false;
 	switch (session->end) {
 	case SESSION_GOES_ON:
 		return false;

@@ -24,6 +24,7 @@
 #include "nbd/server.h"
 
 struct session;
+struct opening;
 
 #define BATCH_REPLIES    64
 #define REPLY_HEAD_BYTES 128 /* headers of one reply, with an error's text */
@@ -49,6 +50,7 @@ enum session_state {
 	SESSION_OPTION,      /* the header of an option */
 	SESSION_OPTION_DATA, /* its data, all at once */
 	SESSION_OPTION_SKIP, /* data of an option too large */
+	SESSION_OPENING,     /* nothing, until contexts are opened */
 	SESSION_REQUEST,     /* the header of a command */
 	SESSION_PAYLOAD,     /* what it writes */
 	SESSION_SKIP,        /* the same, of a command that was refused */
@@ -93,6 +95,7 @@ struct session {
 	bool structured;
 	struct context contexts[NBD_CONTEXTS_MAX];
 	unsigned context_count;
+	struct opening *opening; /* or NULL */
 	struct volume *context_volume;
 
 	/* transmission */

@@ -146,7 +146,7 @@ void views_settle(struct views *views)
 	(void)pthread_mutex_unlock(&views->lock);
 }
 
-/* ---- The ring's side ------------------------------------------------------
+/* ---- The server's side ----------------------------------------------------
  */
 
 static struct timespec wait_until(void)

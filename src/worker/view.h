@@ -5,9 +5,9 @@
  * An answer to block status includes every write completed before it was
  * asked: a view keeps the union of the sealed generations, valid while the
  * vm's serial stands, and live bits are ORed in at each question.  When the
- * serial has moved the union is made anew, by a thread that may wait; the
- * ring's thread waits for it VIEW_WAIT_MS at most, and then the question
- * fails: a guest is worth more than a backup tool's patience.
+ * serial has moved the union is made anew, by a thread of its own; the server's
+ * waits for it VIEW_WAIT_MS at most, and then the question fails, so that a
+ * store that hangs keeps only those waiting who ask for it.
  */
 #ifndef WORKER_VIEW_H
 #define WORKER_VIEW_H

@@ -194,6 +194,14 @@ static void host_points(struct nbd_host *host, struct volume *volume,
 		fn(arg, points[i]);
 }
 
+static void wait_while_stuck(struct fake_host *fake)
+{
+	(void)pthread_mutex_lock(&fake->lock);
+	while (fake->stuck)
+		(void)pthread_cond_wait(&fake->let_go, &fake->lock);
+	(void)pthread_mutex_unlock(&fake->lock);
+}
+
 static int host_view_open(struct nbd_host *host, struct volume *volume,
 			  const char *point, struct nbd_view **ret_view,
 			  struct err *err)
@@ -208,6 +216,7 @@ static int host_view_open(struct nbd_host *host, struct volume *volume,
 		if (strcmp(point, "broken") == 0)
 			return err_set(err, -RP_ESTATE,
 				       "what changed since is not known");
+		wait_while_stuck(fake);
 		view = calloc(1, sizeof(*view));
 		if (!view)
 			return err_set(err, -ENOMEM, "view");
@@ -229,10 +238,7 @@ static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
 	int n = 0;
 
 	assert(max >= 1 && length > 0 && end <= view->volume->bytes);
-	(void)pthread_mutex_lock(&fake->lock);
-	while (fake->stuck)
-		(void)pthread_cond_wait(&fake->let_go, &fake->lock);
-	(void)pthread_mutex_unlock(&fake->lock);
+	wait_while_stuck(fake);
 	if (strcmp(view->point, "gone") == 0 && fake->gone)
 		return -RP_ENOPOINT;
 	if (strcmp(view->point, "thirds") != 0) {

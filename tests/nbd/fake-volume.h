@@ -38,12 +38,12 @@ struct fake_host {
 	struct volume volumes[FAKE_VOLUMES_MAX];
 	unsigned count;
 	_Atomic bool gone;
-	/* While `stuck`, view_extents waits. */
+	/* While `stuck`, view_open and view_extents wait. */
 	pthread_mutex_t lock;
 	pthread_cond_t let_go;
 	bool stuck;
 	int attached;
-	int views;
+	_Atomic int views;
 
 	struct ioq *ioq; /* for volumes with a file */
 	struct volume_request *first;

@@ -9,7 +9,7 @@
  *   step N                  while held, let N of them go
  *   fail START END ERRNO    requests that touch [START, END) fail; 0 0 0: none
  *   gone                    the point `gone` is destroyed
- *   stick | unstick         what changed cannot be told for now; it can
+ *   stick | unstick         questions for what changed wait; go on
  *   times NEGOTIATION STALL GOODBYE   in milliseconds
  *   stats                   "inflight=... attached=... views=... queued=...
  *                           fds=..."

@@ -104,6 +104,47 @@ def test_a_question_that_waits_holds_up_nobody(server):
     nbdtest.check_no_leak(server, before)
 
 
+def test_a_context_that_takes_long_to_open_holds_up_nobody(server):
+    before = server.stats()
+    server.command('stick')
+    name = THIRDS.encode()
+    query = struct.pack('>I4sII', 4, b'root', 1, len(name)) + name
+    raw, leaver = Raw(server), Raw(server)
+    for client in (raw, leaver):
+        client.option(nbdtest.STRUCTURED)
+        client.send_option(nbdtest.SET_META, query)
+    raw.send_option(nbdtest.LIST)
+    leaver.close()
+    nbdtest.serves_well(server)
+    server.command('unstick')
+    kind, data = raw.option_reply(nbdtest.SET_META)
+    assert (kind, data) == (nbdtest.REP_META, struct.pack('>I', 1) + name)
+    assert raw.option_reply(nbdtest.SET_META) == (nbdtest.ACK, b'')
+    assert raw.option_reply(nbdtest.LIST)[0] == nbdtest.REP_SERVER
+    assert raw.option_reply(nbdtest.LIST) == (nbdtest.ACK, b'')
+    assert raw.go(b'root')[-1][0] == nbdtest.ACK
+    raw.send_command(STATUS, 0, UNIT)
+    assert raw.chunk()[3] == struct.pack('>III', 1, UNIT, 1)
+    raw.close()
+    nbdtest.check_no_leak(server, before)
+
+
+def test_draining_waits_for_a_context_that_takes_long_to_open(server):
+    raw = Raw(server)
+    raw.option(nbdtest.STRUCTURED)
+    server.command('stick')
+    name = THIRDS.encode()
+    raw.send_option(nbdtest.SET_META, struct.pack('>I4sII', 4, b'root', 1,
+                                                  len(name)) + name)
+    nbdtest.serves_well(server)
+    server.process.stdin.write('drain\n')
+    assert server.command('unstick') == 'ok'
+    assert server.process.stdout.readline() == 'drained\n'
+    assert raw.is_closed()
+    raw.close()
+    assert server.stats()['views'] == 0
+
+
 def test_req_one_gives_one_extent_no_longer_than_asked(server):
     raw = Raw(server)
     raw.option(nbdtest.STRUCTURED)
