@@ -94,6 +94,21 @@ static inline void scene_next_life(struct scene *s)
 	scene_reboot(s);
 }
 
+/* Runs lives with every seed below SEEDS and a first death at each operation up
+ * to DEATHS; one in ONE_IN of them at least must come to pass. */
+static inline void
+scene_sweep(bool (*run_lives)(uint64_t seed, uint64_t n, bool failures),
+	    bool failures, uint64_t seeds, uint64_t deaths, unsigned one_in)
+{
+	unsigned died = 0;
+
+	for (uint64_t seed = 0; seed < seeds; seed++)
+		for (uint64_t n = 1; n <= deaths; n++)
+			died += run_lives(seed, n, failures);
+	print_message("%u first deaths\n", died);
+	assert_true(died > seeds * deaths / one_in);
+}
+
 /* Puts BYTES at OFFSET of a file of the store, durably. */
 static inline void scene_poke(struct scene *s, const char *name,
 			      const void *buf, uint64_t bytes, uint64_t offset)

@@ -149,26 +149,15 @@ static bool run_lives(uint64_t seed, uint64_t n, bool failures)
 	return died;
 }
 
-static void sweep(bool failures)
-{
-	unsigned died = 0;
-
-	for (uint64_t seed = 0; seed < SEEDS; seed++)
-		for (uint64_t n = 1; n <= DEATHS; n++)
-			died += run_lives(seed, n, failures);
-	print_message("%u first deaths, %u lives each\n", died, LIVES);
-	assert_true(died > SEEDS * DEATHS / 3);
-}
-
 static void
 after_any_deaths_the_committed_or_the_written_is_in_force(void **state)
 {
-	sweep(false);
+	scene_sweep(run_lives, false, SEEDS, DEATHS, 3);
 }
 
 static void after_failed_syncs_too(void **state)
 {
-	sweep(true);
+	scene_sweep(run_lives, true, SEEDS, DEATHS, 3);
 }
 
 /* ---- by hand ---------------------------------------------------------- */

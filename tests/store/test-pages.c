@@ -181,25 +181,14 @@ static bool run_lives(uint64_t seed, uint64_t n, bool failures)
 	return died;
 }
 
-static void sweep(bool failures)
-{
-	unsigned died = 0;
-
-	for (uint64_t seed = 0; seed < SEEDS; seed++)
-		for (uint64_t n = 1; n <= DEATHS; n++)
-			died += run_lives(seed, n, failures);
-	print_message("%u first deaths, %u lives each\n", died, LIVES);
-	assert_true(died > SEEDS * DEATHS / (failures ? 10 : 4));
-}
-
 static void what_was_synced_is_found_after_any_deaths(void **state)
 {
-	sweep(false);
+	scene_sweep(run_lives, false, SEEDS, DEATHS, 4);
 }
 
 static void what_was_synced_is_found_also_where_syncs_fail(void **state)
 {
-	sweep(true);
+	scene_sweep(run_lives, true, SEEDS, DEATHS, 10);
 }
 
 /* ---- by hand ---------------------------------------------------------- */
