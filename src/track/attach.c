@@ -403,6 +403,7 @@ vm_queue_new(struct vm *vm, struct ioq *ioq,
 	queue->post = post;
 	queue->arg = arg;
 	queue->held_end = &queue->held;
+	queue->syncs_end = &queue->syncs;
 	queue->epoch.post = post;
 	queue->epoch.arg = arg;
 	queue->epoch.released = queue_released;

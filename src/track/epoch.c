@@ -100,18 +100,23 @@ void epoch_add(struct epoch *epoch, struct epoch_queue *queue)
 	(void)pthread_mutex_unlock(&epoch->lock);
 }
 
-void epoch_leave(struct epoch_queue *queue, uint64_t e)
+void epoch_changed(struct epoch *epoch)
 {
-	uint64_t was = atomic_fetch_sub_explicit(&queue->inflight[e & 1], 1,
-						 memory_order_release);
-	struct epoch *epoch = queue->epoch;
-
-	assert(was > 0);
-	if (was != 1 || !atomic_load(&epoch->draining))
+	if (!atomic_load(&epoch->draining))
 		return;
 	(void)pthread_mutex_lock(&epoch->lock);
 	(void)pthread_cond_broadcast(&epoch->changed);
 	(void)pthread_mutex_unlock(&epoch->lock);
+}
+
+void epoch_leave(struct epoch_queue *queue, uint64_t e)
+{
+	uint64_t was = atomic_fetch_sub_explicit(&queue->inflight[e & 1], 1,
+						 memory_order_release);
+
+	assert(was > 0);
+	if (was == 1)
+		epoch_changed(queue->epoch);
 }
 
 /* With the lock held: lets others go on, for as long as UNTIL. */
@@ -155,26 +160,17 @@ uint64_t epoch_flip(struct epoch *epoch)
 	return e;
 }
 
-static uint64_t inflight(const struct epoch *epoch, uint64_t e)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < epoch->queues; i++)
-		n += atomic_load_explicit(&epoch->queue[i]->inflight[e & 1],
-					  memory_order_acquire);
-	return n;
-}
-
-bool epoch_drain(struct epoch *epoch, uint64_t e, uint32_t timeout_ms)
+bool epoch_wait(struct epoch *epoch, bool (*over)(void *arg), void *arg,
+		uint32_t timeout_ms)
 {
 	uint64_t end = monotonic_ns() + (uint64_t)timeout_ms * 1000000u;
-	/* Every queue is asked by 100 ms at the latest, so that a last write
-	 * that left just before `draining` was seen costs that at most. */
-	bool drained;
+	/* It is asked by 100 ms at the latest, so that a change just before
+	 * `draining` was seen costs that at most. */
+	bool done;
 
 	atomic_store(&epoch->draining, true);
 	(void)pthread_mutex_lock(&epoch->lock);
-	while (!(drained = inflight(epoch, e) == 0)) {
+	while (!(done = over(arg))) {
 		uint64_t now = monotonic_ns();
 		uint64_t at = MIN(end, now + 100000000u);
 		struct timespec until = {(time_t)(at / 1000000000u),
@@ -186,5 +182,29 @@ bool epoch_drain(struct epoch *epoch, uint64_t e, uint32_t timeout_ms)
 	}
 	(void)pthread_mutex_unlock(&epoch->lock);
 	atomic_store(&epoch->draining, false);
-	return drained;
+	return done;
+}
+
+struct drain {
+	const struct epoch *epoch;
+	uint64_t e;
+};
+
+static bool is_drained(void *arg)
+{
+	const struct drain *drain = arg;
+
+	for (unsigned i = 0; i < drain->epoch->queues; i++)
+		if (atomic_load_explicit(
+			&drain->epoch->queue[i]->inflight[drain->e & 1],
+			memory_order_acquire))
+			return false;
+	return true;
+}
+
+bool epoch_drain(struct epoch *epoch, uint64_t e, uint32_t timeout_ms)
+{
+	struct drain drain = {epoch, e};
+
+	return epoch_wait(epoch, is_drained, &drain, timeout_ms);
 }

@@ -53,7 +53,7 @@ struct epoch {
 	pthread_cond_t changed;
 	_Atomic uint64_t current;  /* what queues are to adopt */
 	_Atomic uint64_t released; /* E2 */
-	_Atomic bool draining;     /* somebody waits for a drain */
+	_Atomic bool draining;     /* somebody is in epoch_wait() */
 	unsigned queues;
 	unsigned waiting; /* queues that have not adopted `current` yet */
 	unsigned pending; /* tasks posted and not yet run */
@@ -92,6 +92,13 @@ static inline bool epoch_may_complete(struct epoch_queue *queue, uint64_t e)
 
 /* Makes all queues adopt the next epoch; returns it once they all have. */
 uint64_t epoch_flip(struct epoch *epoch);
+
+/* Waits until OVER, which is asked whenever epoch_changed() was called, and
+ * every 100 ms; false after TIMEOUT_MS. */
+bool epoch_wait(struct epoch *epoch, bool (*over)(void *arg), void *arg,
+		uint32_t timeout_ms);
+/* Any thread: whoever waits looks again. */
+void epoch_changed(struct epoch *epoch);
 
 /* Waits until no write of E's parity is in flight; false after TIMEOUT_MS. */
 bool epoch_drain(struct epoch *epoch, uint64_t e, uint32_t timeout_ms);

@@ -115,6 +115,11 @@ struct track_queue {
 	struct volume_request **held_end;
 	uint64_t requests; /* in flight */
 	uint64_t writes;   /* mutating pieces in flight */
+	/* Syncs of images that guests asked for, numbered from 1. */
+	_Atomic uint64_t syncs_begun;
+	_Atomic uint64_t syncs_over;  /* these and all before them */
+	struct volume_request *syncs; /* in flight, oldest first */
+	struct volume_request **syncs_end;
 	struct track_queue *next;
 };
 

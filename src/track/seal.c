@@ -218,10 +218,35 @@ static int sync_images(struct seal *seal, struct err *err)
 	return r;
 }
 
-/* D4: a sync that a guest asked for may have failed meanwhile, and taken the
- * kernel's one report of what is lost: ours then succeeded for nothing. */
-static int check_syncs(struct vm *vm, struct err *err)
+struct guest_syncs {
+	struct track_queue *queue;
+	uint64_t begun;
+};
+
+static bool syncs_are_over(void *arg)
 {
+	const struct guest_syncs *syncs = arg;
+
+	return atomic_load(&syncs->queue->syncs_over) >= syncs->begun;
+}
+
+/* D4: a sync that a guest asked for may have failed meanwhile, and taken the
+ * kernel's one report of what is lost: ours then succeeded for nothing.  One
+ * that began before ours was over may have done so, and its completion may not
+ * have come by yet: it is waited for. */
+static int check_syncs(const struct seal *seal, struct err *err)
+{
+	struct vm *vm = seal->vm;
+
+	for (struct track_queue *q = vm->queues; q; q = q->next) {
+		struct guest_syncs syncs = {q, atomic_load(&q->syncs_begun)};
+
+		if (!epoch_wait(&vm->epoch, syncs_are_over, &syncs,
+				ms_left(seal)))
+			return err_set(err, -RP_ETIMEOUT,
+				       "no point: a flush of the guest's did "
+				       "not end within the time limit");
+	}
 	if (!atomic_load(&vm->sync_failed))
 		return 0;
 	return err_set(err, -RP_EIOFAIL,
@@ -427,7 +452,7 @@ static int cut_and_commit(struct seal *seal, struct err *err)
 	if (r == 0)
 		r = check_time(seal, "writing the store", err);
 	if (r == 0)
-		r = check_syncs(vm, err);
+		r = check_syncs(seal, err);
 	if (r == 0 && atomic_load(&vm->latch) != LATCH_OFF)
 		r = err_set(err, -RP_ELATCHED, "no point: %s",
 			    vm->latch_reason);

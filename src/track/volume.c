@@ -145,6 +145,32 @@ void queue_released(void *arg)
 	}
 }
 
+static void sync_add(struct track_queue *queue, struct volume_request *request)
+{
+	request->sync = atomic_load(&queue->syncs_begun) + 1;
+	request->next = NULL;
+	*queue->syncs_end = request;
+	queue->syncs_end = &request->next;
+	/* Before the kernel may begin it: see check_syncs() in seal.c. */
+	atomic_store(&queue->syncs_begun, request->sync);
+}
+
+static void sync_remove(struct track_queue *queue,
+			struct volume_request *request)
+{
+	struct volume_request **at = &queue->syncs;
+
+	while (*at != request)
+		at = &(*at)->next;
+	*at = request->next;
+	if (!*at)
+		queue->syncs_end = at;
+	atomic_store(&queue->syncs_over,
+		     queue->syncs ? queue->syncs->sync - 1
+				  : atomic_load(&queue->syncs_begun));
+	epoch_changed(&queue->vm->epoch);
+}
+
 static void sync_done(struct io *io, int result)
 {
 	struct volume_request *request =
@@ -152,6 +178,7 @@ static void sync_done(struct io *io, int result)
 
 	if (result < 0)
 		atomic_store(&request->volume->vm->sync_failed, true);
+	sync_remove(request->volume->queue, request);
 	if (request->result == 0)
 		request->result = result;
 	request_finish(request);
@@ -162,6 +189,7 @@ static void request_sync(struct volume_request *request)
 	struct io *io = &request->io;
 
 	request->state = REQUEST_SYNCING;
+	sync_add(request->volume->queue, request);
 	io->op = IO_SYNC;
 	io->flags = 0;
 	io->file = request->volume->image;

@@ -50,6 +50,7 @@ struct volume_request {
 	uint64_t position;              /* of the piece in work */
 	uint64_t piece;                 /* its length */
 	uint64_t epoch;
+	uint64_t sync; /* the number of its sync, while that is in flight */
 	uint32_t state;
 	int result;
 	struct io io;

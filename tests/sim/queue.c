@@ -201,6 +201,17 @@ static void failed_effect(struct sim *sim, const struct flight *f)
 				-f->error);
 }
 
+void sim_ioq_fail_one(struct sim *sim, unsigned index)
+{
+	struct flight *flight = sim->flights;
+
+	while (index--)
+		flight = flight->next;
+	assert(flight->error && !flight->dead && !flight->over);
+	failed_effect(sim, flight);
+	flight->over = true;
+}
+
 void sim_ioq_complete_one(struct sim *sim, unsigned index)
 {
 	struct flight *flight;
@@ -214,7 +225,8 @@ void sim_ioq_complete_one(struct sim *sim, unsigned index)
 		result = -EIO;
 	} else if (flight->error) {
 		result = -flight->error;
-		failed_effect(sim, flight);
+		if (!flight->over)
+			failed_effect(sim, flight);
 	} else {
 		result = effect(sim, flight);
 	}

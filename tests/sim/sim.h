@@ -185,6 +185,9 @@ struct ioq *sim_ioq_new(struct sim *sim);
 unsigned sim_ioq_pending(const struct sim *sim);
 struct io *sim_ioq_peek(const struct sim *sim, unsigned index);
 
+/* The injected failure of the one at INDEX has its effect now; that it failed
+ * is told when it completes. */
+void sim_ioq_fail_one(struct sim *sim, unsigned index);
 /* Completes the one at INDEX (0: the oldest), calling its done(), which may
  * submit and complete more. */
 void sim_ioq_complete_one(struct sim *sim, unsigned index);

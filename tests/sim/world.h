@@ -124,6 +124,7 @@ struct flight {
 	uint64_t number; /* IO_SYNC covers the records up to this */
 	int error;       /* injected: positive errno */
 	bool dead;
+	bool over; /* only its completion is left to tell */
 };
 
 struct failure {

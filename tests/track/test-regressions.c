@@ -287,6 +287,23 @@ static void a_tombstone_that_cannot_be_read_counts_as_one(void **state)
 	world_check(w);
 }
 
+/* The kernel tells one sync of a lost write.  A guest's was told, and what it
+ * was told is still on its way when the seal's own sync finds nothing amiss. */
+static void no_point_stands_on_a_sync_that_another_one_failed_for(void **state)
+{
+	begin(6, 3);
+	start();
+	ok(world_point(w, &err));
+	put(0, 0);
+	sim_fail(w->sim, SIM_IO_SYNC, 1, EIO, false, "image0");
+	assert_true(world_submit(w, 0, VOLUME_FLUSH, 0, 0));
+	assert_int_equal(sim_ioq_pending(w->sim), 1);
+	sim_ioq_fail_one(w->sim, 0);
+	w->pump_holds = 100;
+	assert_int_equal(world_point(w, &err), -RP_EIOFAIL);
+	assert_int_equal(vm_point_count(w->vm), 1);
+}
+
 /* ---- what is not tracked ---------------------------------------------- */
 
 static void no_point_is_made_while_writes_are_not_tracked(void **state)
@@ -551,6 +568,7 @@ int main(void)
 	    TEST(damaged_pages_are_told_though_the_start_that_saw_them_was_cut),
 	    TEST(missing_pages_keep_no_guest_out_after_a_kill),
 	    TEST(a_tombstone_that_cannot_be_read_counts_as_one),
+	    TEST(no_point_stands_on_a_sync_that_another_one_failed_for),
 	    TEST(no_point_is_made_while_writes_are_not_tracked),
 	    TEST(growth_does_not_hide_what_somebody_else_wrote_before_it),
 	    TEST(a_write_waits_for_few_cycles_whatever_others_mark),
