@@ -2,15 +2,20 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/bytes.h"
+
 static char log_name[64] = "refpoint";
 static char debug_spec[128]; /* ",store,nbd," or "" */
 static bool priorities;
+static atomic_uint lost;
 
 void log_open(const char *name)
 {
@@ -38,6 +43,35 @@ bool log_debug_wanted(const char *module)
 	return strstr(debug_spec, key) != NULL;
 }
 
+/* A pipe that is writable takes PIPE_BUF bytes at once, a socket a line. */
+static bool put(const char *line, size_t n)
+{
+	struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&fd, 1, 0) > 0 &&
+	       write(STDERR_FILENO, line, n) == (ssize_t)n;
+}
+
+static void put_or_count(const char *line, size_t n)
+{
+	unsigned before = atomic_exchange(&lost, 0);
+	char text[128];
+	int m;
+
+	if (before) {
+		m = snprintf(text, sizeof(text),
+			     "%s%s: warning: lines lost, which nobody read in "
+			     "time: %u\n",
+			     priorities ? "<4>" : "", log_name, before);
+		if (m < 0 || !put(text, MIN((size_t)m, sizeof(text) - 1))) {
+			atomic_fetch_add(&lost, before + 1);
+			return;
+		}
+	}
+	if (!put(line, n))
+		atomic_fetch_add(&lost, 1);
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
@@ -62,6 +96,6 @@ void log_line(enum log_level level, const char *fmt, ...)
 		if ((unsigned char)buf[n] < ' ' || buf[n] == 0x7f)
 			buf[n] = '?';
 	buf[n++] = '\n';
-	(void)!write(STDERR_FILENO, buf, (size_t)n);
+	put_or_count(buf, (size_t)n);
 	errno = saved;
 }

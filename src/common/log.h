@@ -4,6 +4,10 @@
  * chain logs above debug; libraries return errors.  Lower-case, no full stop,
  * not split across lines, values as key=value after the sentence.  errno is
  * preserved.  Under systemd each line begins with its <priority>.
+ *
+ * Threads that may wait for nothing log, too: a line that stderr would not take
+ * at once, since nobody reads the pipe or the socket, is left out and counted,
+ * and the next one that gets through says how many were.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H

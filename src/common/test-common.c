@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,6 +15,7 @@
 #include "common/decimal.h"
 #include "common/err.h"
 #include "common/guid.h"
+#include "common/log.h"
 
 static void crc32c_matches_rfc3720(void **state)
 {
@@ -112,6 +116,46 @@ static void decimals_are_what_printf_writes(void **state)
 	}
 }
 
+/* What is in the pipe; it is empty then. */
+static size_t drain(int fd, char *buf, size_t room)
+{
+	ssize_t n = read(fd, buf, room - 1);
+
+	assert_true(n > 0);
+	buf[n] = '\0';
+	return (size_t)n;
+}
+
+static void a_line_that_nobody_reads_is_left_out_and_counted(void **state)
+{
+	static char buf[KIB(64)];
+	int saved = dup(STDERR_FILENO), ends[2];
+	const char *line;
+
+	assert_true(saved >= 0);
+	assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(ends[1], buf, 4096) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0); /* it waits now */
+	assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+	(void)alarm(60);
+	for (unsigned i = 0; i < 3; i++)
+		log_error("nobody reads this");
+	while (read(ends[0], buf, sizeof(buf)) > 0)
+		;
+	log_error("somebody reads that");
+	(void)alarm(0);
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	(void)drain(ends[0], buf, sizeof(buf));
+	assert_null(strstr(buf, "nobody reads this"));
+	line = strstr(buf, "which nobody read in time: 3\n");
+	assert_non_null(line);
+	assert_non_null(strstr(line, "error: somebody reads that\n"));
+	(void)close(saved);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -120,6 +164,7 @@ int main(void)
 	    cmocka_unit_test(errors_carry_one_code_and_one_sentence),
 	    cmocka_unit_test(an_over_long_message_is_cut_not_overrun),
 	    cmocka_unit_test(decimals_are_what_printf_writes),
+	    cmocka_unit_test(a_line_that_nobody_reads_is_left_out_and_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
