@@ -47,6 +47,42 @@ static void a_tombstone_that_is_missing_counts_as_one(void **state)
 	world_check(w);
 }
 
+/* Both slots of one page. */
+static void ruin_page(const char *name, uint32_t index)
+{
+	static const uint8_t junk[PAGE_BYTES] = {0x5a, 1, 2, 3};
+	struct fs *store = sim_fs(w->sim, "store", false);
+	struct file *file;
+
+	ok(fs_open(store, name, FILE_WRITE, &file, &err));
+	for (unsigned s = 0; s < PAGE_SLOTS; s++)
+		ok(file_write(file, junk, PAGE_BYTES, page_offset(index, s),
+			      &err));
+	ok(file_sync(file, &err));
+	file_close(file);
+	store->ops->free(store);
+}
+
+static void what_was_read_before_a_damaged_page_counts_no_more(void **state)
+{
+	char name[32];
+
+	start();
+	ok(world_point(w, &err));
+	put(0, MIB(20));  /* page 0 */
+	put(0, MIB(130)); /* page 1 */
+	cool();
+	(void)snprintf(name, sizeof(name), "pages.0.%u",
+		       vm_system(w->vm)->open_file);
+	stop();
+	ruin_page(name, 1);
+	world_doubt(w, 0);
+	start();
+	assert_int_equal(worth(0, point(0)), ACCURACY_INVALID);
+	/* T3 among others: what is marked in cold regions is durable. */
+	world_check(w);
+}
+
 /* ---- others ----------------------------------------------------------- */
 
 static void a_foreign_write_to_a_served_disk_is_noticed_at_its_end(void **state)
@@ -157,6 +193,34 @@ static void no_point_is_made_if_tracking_gives_way_after_the_cut(void **state)
 	start();
 	assert_int_equal(vm_point_count(w->vm), 1);
 	assert_int_equal(worth(0, point(0)), ACCURACY_INVALID);
+	world_check(w);
+}
+
+static int count_live(void *arg, uint32_t disk, uint64_t generation)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static unsigned live_files(void)
+{
+	unsigned n = 0;
+
+	ok(live_list(w->memory, count_live, &n, &err));
+	return n;
+}
+
+static void a_start_leaves_no_live_file_of_an_undone_seal(void **state)
+{
+	start();
+	ok(world_point(w, &err));
+	put(0, MIB(30));
+	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, false, "gen-*");
+	assert_true(world_point(w, &err) < 0);
+	assert_int_equal(live_files(), 2 * WORLD_DISKS);
+	killed();
+	start();
+	assert_int_equal(live_files(), WORLD_DISKS);
 	world_check(w);
 }
 
@@ -271,11 +335,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(a_tombstone_that_is_missing_counts_as_one),
+	    TEST(what_was_read_before_a_damaged_page_counts_no_more),
 	    TEST(a_foreign_write_to_a_served_disk_is_noticed_at_its_end),
 	    TEST(growth_by_more_than_was_asked_for_stays_exact),
 	    TEST(an_answer_about_a_new_point_has_no_older_bits),
 	    TEST(no_point_is_made_by_one_who_gives_way_meanwhile),
 	    TEST(no_point_is_made_if_tracking_gives_way_after_the_cut),
+	    TEST(a_start_leaves_no_live_file_of_an_undone_seal),
 	    TEST(a_kill_late_in_a_seal_costs_nothing),
 	    TEST(a_kill_after_an_undone_seal_that_took_long_costs_nothing),
 	    TEST(a_kill_over_a_write_that_takes_long_costs_nothing),
