@@ -38,6 +38,15 @@ def rate(server, seconds, fresh):
     return found['iops'], waited / syncs if syncs else 0
 
 
+def ceiling(off, sync):
+    """The ratio that no tracker exceeds which makes a mark durable before the
+    write, where each write is the first to its region: every one of the writes
+    in flight, which take together QUEUE / OFF seconds, waits for a whole sync
+    before that."""
+    round_trip = load.QUEUE / off
+    return round_trip / (round_trip + float(sync.removesuffix('ms')) / 1000)
+
+
 def against_off(directory, sync, fresh, pairs, seconds, progress):
     """Pairs of rates, and how many writes shared a sync in each.  FRESH: to
     blocks that were never written."""

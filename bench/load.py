@@ -5,6 +5,7 @@ import os
 
 from servers import process
 
+QUEUE = 32
 TICK = os.sysconf('SC_CLK_TCK')
 
 
@@ -27,7 +28,8 @@ def memory_bytes(pid):
 
 def arguments(uri, rw, seconds=0, **options):
     argv = ['fio', '--name=bench', '--ioengine=nbd', f'--uri={uri}',
-            f'--rw={rw}', '--bs=4k', '--iodepth=32', '--norandommap=1']
+            f'--rw={rw}', '--bs=4k', f'--iodepth={QUEUE}',
+            '--norandommap=1']
     if seconds:
         argv += ['--time_based=1', f'--runtime={seconds}']
     return argv + [f'--{k}={v}' for k, v in options.items()]
