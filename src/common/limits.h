@@ -49,7 +49,7 @@
 #define RPC_CONNECTIONS_MAX   64      /* per listening socket */
 #define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */
 
-#define WRITERS_PER_FILE 2 /* threads, of an image in the page cache */
+#define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
 #define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
 #define SEAL_TIMEOUT_MS 30000 /* default; --timeout */

@@ -14,8 +14,9 @@
  *      first io, with RWF_NOWAIT.
  *   2  WRITERS_PER_FILE threads belong to one file.  So a file whose disk
  *      hangs holds up no other, and there are at most that many for each
- *      disk.  More would not help, as the kernel lets one thread at a time
- *      write to a file: the second makes ready what it writes next.
+ *      disk.  It is one, as the kernel lets one thread at a time write to a
+ *      file: a second spins for the inode's lock, and took a third of the
+ *      speed from an otherwise idle machine of two cores.
  *   3  A batch is short, in number and in bytes, so that client, ring and
  *      writers work at the same time instead of waiting for each other, and a
  *      small write does not wait for many large ones.
