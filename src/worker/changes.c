@@ -31,7 +31,7 @@ struct one_disk {
 	struct blockset *set;
 	/* What was asked for; START is a whole block, or the disk's end. */
 	uint64_t start, end;
-	uint64_t changed;    /* bytes in it */
+	uint64_t changed; /* bytes in it */
 };
 
 /* Where a reader of a disk's extents is. */
