@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a client feels of a point over many disks under full random write.
 
-fio writes to all disks at once and logs each write's latency with the time of
-its end.  Points are made meanwhile; a window begins with each and ends a
-little after it, and the window of the same length just before it has none.
-Of each window the longest write counts.
+fio writes to all disks at once and logs, for each slice of time, the longest
+write that ended in it.  Points are made meanwhile; a window begins with each and
+ends a little after it, and the window of the same length just before it has
+none.  Of each window the longest write counts.
 """
 import glob
 import os
@@ -17,6 +17,7 @@ DISKS = 16
 DISK_BYTES = 64 << 20
 DEPTH = 4
 WINDOW_SECONDS = 0.1
+SLICE_MS = 10
 SETTLE_SECONDS = 2
 
 
@@ -25,6 +26,7 @@ def load(server, prefix, seconds):
             f'--iodepth={DEPTH}', '--time_based=1', f'--runtime={seconds}',
             f'--size={DISK_BYTES}', '--norandommap=1', '--thread=1',
             '--log_unix_epoch=1', '--disable_slat=1', '--disable_clat=1',
+            f'--log_avg_msec={SLICE_MS}', '--log_max_value=1',
             '--output=/dev/null']
     for i, uri in enumerate(server.uris):
         argv += [f'--name=disk{i}', f'--uri={uri}',
@@ -33,7 +35,7 @@ def load(server, prefix, seconds):
 
 
 def latencies(prefix):
-    """(time of end in s, latency in ms) of every write, by time."""
+    """(end of a slice in s, the longest write in ms), by time."""
     found = []
     for path in glob.glob(prefix + '*_lat.*.log'):
         with open(path, encoding='ascii') as f:
@@ -47,7 +49,7 @@ def latencies(prefix):
 
 
 def longest(writes, windows):
-    """The longest write that ended in each window."""
+    """The longest write that ended in each window, and a slice after it."""
     result, at = [0.0] * len(windows), 0
     for i, (start, end) in enumerate(windows):
         while at < len(writes) and writes[at][0] < start:
@@ -87,11 +89,11 @@ def measure(server, directory, count):
     writes = latencies(prefix)
     for path in glob.glob(prefix + '*'):
         os.unlink(path)
-    after = longest(writes, [(t, t + WINDOW_SECONDS) for t in begun])
-    before = longest(writes, [(t - WINDOW_SECONDS, t) for t in begun])
+    slice_ = SLICE_MS / 1000
+    after = longest(writes, [(t, t + WINDOW_SECONDS + slice_) for t in begun])
+    before = longest(writes, [(t - WINDOW_SECONDS - slice_, t) for t in begun])
     return {'point_ms': statistics.median(after), 'worst_ms': max(after),
             'quiet_ms': statistics.median(before),
             'quiet_worst_ms': max(before), 'points': len(begun),
             'barrier_ms': held.get('cut_max_ns', 0) / 1e6,
-            'turn_ms': held.get('turn_max_ns', 0) / 1e6,
-            'writes': len(writes)}
+            'turn_ms': held.get('turn_max_ns', 0) / 1e6}
