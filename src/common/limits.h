@@ -49,6 +49,23 @@
 #define RPC_CONNECTIONS_MAX   64      /* per listening socket */
 #define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */
 
+/* Of a request to the CIM gateway. */
+#define CIM_REQUEST_MEMORY     MIB(32) /* default budget of its arena */
+#define CIM_XML_BYTES_MAX      MIB(4)  /* as it came, before it is parsed */
+#define CIM_XML_DEPTH_MAX      64      /* elements within one another */
+#define CIM_XML_ELEMENTS_MAX   65536   /* per document */
+#define CIM_XML_ATTRIBUTES_MAX 64      /* per element */
+#define CIM_XML_TEXT_MAX       MIB(1)  /* of one element or attribute */
+#define CIM_XML_NAME_MAX       1024    /* bytes of a name, with namespace */
+#define CIM_EMBEDDED_DEPTH_MAX 4       /* instances within instances */
+#define CIM_PATH_BYTES_MAX     KIB(16) /* an object path's text */
+#define CIM_PATH_DEPTH_MAX     4       /* paths in keys of paths */
+#define CIM_KEYS_MAX           16      /* of one path */
+#define CIM_WQL_BYTES_MAX      KIB(16) /* a query's text */
+#define CIM_WQL_DEPTH_MAX      32      /* parentheses and NOTs */
+#define CIM_WQL_TERMS_MAX      256     /* comparisons and connectives */
+#define CIM_WQL_PROPERTIES_MAX 256     /* after SELECT */
+
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
 #define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
