@@ -126,37 +126,6 @@ static bool can_discard(const struct stat *st)
 	       queue_limit(st->st_rdev, "write_zeroes_max_bytes") > 0;
 }
 
-int image_probe(int fd, const char *path, struct image_geometry *ret_geometry,
-		struct err *err)
-{
-	struct stat st;
-	uint64_t bytes = 0;
-	int flags = fcntl(fd, F_GETFL);
-	int rc;
-
-	if (flags < 0 || fstat(fd, &st) < 0)
-		return err_set(err, -errno, "open '%s'", path);
-	rc = check_kind(st.st_mode, path, err);
-	if (rc < 0)
-		return rc;
-	rc = read_bytes(fd, &st, &bytes);
-	if (rc < 0)
-		return err_set(err, rc, "size of '%s'", path);
-	rc = check_bytes(bytes, path, err);
-	if (rc < 0)
-		return rc;
-	if ((flags & O_ACCMODE) != O_RDWR || is_read_only_device(fd, &st))
-		return err_set(err, -RP_EPARAM,
-			       "'%s' is read-only; make it writable", path);
-	*ret_geometry = (struct image_geometry){
-	    .bytes = bytes,
-	    .alignment = SECTOR_BYTES,
-	    .direct = (flags & O_DIRECT) != 0,
-	    .can_discard = can_discard(&st),
-	};
-	return 0;
-}
-
 static int read_all(int fd, void *buf, size_t bytes, uint64_t offset)
 {
 	ssize_t n;
@@ -174,9 +143,12 @@ static int check_format(int fd, const char *path, uint64_t bytes,
 {
 	uint8_t head[IMAGE_HEAD_BYTES], tail[IMAGE_TAIL_BYTES];
 	const char *format;
-	int rc = read_all(fd, head, sizeof(head), 0);
+	int rc;
 
-	if (rc == 0)
+	memset(head, 0, sizeof(head));
+	memset(tail, 0, sizeof(tail));
+	rc = read_all(fd, head, MIN(bytes, sizeof(head)), 0);
+	if (rc == 0 && bytes >= sizeof(tail))
 		rc = read_all(fd, tail, sizeof(tail), bytes - sizeof(tail));
 	if (rc < 0)
 		return err_set(err, rc, "read '%s'", path);
@@ -188,6 +160,47 @@ static int check_format(int fd, const char *path, uint64_t bytes,
 		       "convert -O raw', or say --format raw if it is a raw "
 		       "disk all the same",
 		       path, format);
+}
+
+static int probe(int fd, const char *path, bool force_raw,
+		 struct image_geometry *ret_geometry, struct err *err)
+{
+	struct stat st;
+	uint64_t bytes = 0;
+	int flags = fcntl(fd, F_GETFL);
+	int rc;
+
+	if (flags < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "open '%s'", path);
+	rc = check_kind(st.st_mode, path, err);
+	if (rc < 0)
+		return rc;
+	rc = read_bytes(fd, &st, &bytes);
+	if (rc < 0)
+		return err_set(err, rc, "size of '%s'", path);
+	/* Before its size is called wrong, and the user told to change it. */
+	if (!force_raw)
+		rc = check_format(fd, path, bytes, err);
+	if (rc == 0)
+		rc = check_bytes(bytes, path, err);
+	if (rc < 0)
+		return rc;
+	if ((flags & O_ACCMODE) != O_RDWR || is_read_only_device(fd, &st))
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is read-only; make it writable", path);
+	*ret_geometry = (struct image_geometry){
+	    .bytes = bytes,
+	    .alignment = SECTOR_BYTES,
+	    .direct = (flags & O_DIRECT) != 0,
+	    .can_discard = can_discard(&st),
+	};
+	return 0;
+}
+
+int image_probe(int fd, const char *path, struct image_geometry *ret_geometry,
+		struct err *err)
+{
+	return probe(fd, path, true, ret_geometry, err);
 }
 
 /* Kernels before 6.1 and file systems that do not say: read a sector into
@@ -276,9 +289,7 @@ int image_open(const char *path, bool force_raw, int *ret_fd,
 
 	if (rc < 0)
 		return rc;
-	rc = image_probe(fd, path, &geometry, err);
-	if (rc == 0 && !force_raw)
-		rc = check_format(fd, path, geometry.bytes, err);
+	rc = probe(fd, path, force_raw, &geometry, err);
 	if (rc < 0) {
 		(void)close(fd);
 		return rc;

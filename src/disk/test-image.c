@@ -170,6 +170,17 @@ static void other_formats_are_refused_unless_told_raw(void **state)
 	}
 }
 
+/* A fresh one has an odd size: nobody is to be told to enlarge it. */
+static void another_format_is_named_before_a_size_that_is_not_ours(void **state)
+{
+	make(196616);
+	put("QFI\xfb", 4, 0);
+	assert_int_equal(attempt(false), -RP_EPARAM);
+	assert_non_null(strstr(err.text, "qcow2"));
+	assert_int_equal(attempt(true), -RP_EPARAM);
+	assert_non_null(strstr(err.text, "no multiple of 512"));
+}
+
 static void a_signature_elsewhere_is_the_guests_own(void **state)
 {
 	make(MIB(1));
@@ -413,6 +424,7 @@ int main(void)
 	    TEST(a_disk_above_the_limit_is_refused),
 	    TEST(what_is_no_disk_is_refused),
 	    TEST(other_formats_are_refused_unless_told_raw),
+	    TEST(another_format_is_named_before_a_size_that_is_not_ours),
 	    TEST(a_signature_elsewhere_is_the_guests_own),
 	    TEST(opening_and_stamping_leave_the_image_as_it_was),
 	    TEST(a_write_by_somebody_else_changes_the_stamp),

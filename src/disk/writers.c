@@ -11,7 +11,7 @@
  * Invariants:
  *   1  The ring's thread never waits for these: it takes the lock, which is
  *      held for a few instructions only, and never writes anything but the
- *      first io, with RWF_NOWAIT.
+ *      beginning of the first io, with RWF_NOWAIT.
  *   2  WRITERS_PER_FILE threads belong to one file.  So a file whose disk
  *      hangs holds up no other, and there are at most that many for each
  *      disk.  It is one, as the kernel lets one thread at a time write to a
@@ -49,6 +49,7 @@
 #define BATCH_IOS   8
 #define BATCH_BYTES KIB(256)
 #define STACK_BYTES KIB(256)
+#define PROBE_BYTES 4096 /* copied on the ring's thread, once */
 
 enum way {
 	WAY_UNKNOWN, /* nothing was written yet */
@@ -194,7 +195,7 @@ struct writers *writers_free(struct writers *writers)
  * writes there meanwhile. */
 static bool needs_threads(int fd, const struct io *io)
 {
-	struct iovec iov = {io->buf, io->length};
+	struct iovec iov = {io->buf, MIN(io->length, PROBE_BYTES)};
 	int flags = fcntl(fd, F_GETFL);
 	struct stat st;
 
