@@ -16,6 +16,7 @@ static char log_name[64] = "refpoint";
 static char debug_spec[128]; /* ",store,nbd," or "" */
 static bool priorities;
 static atomic_uint lost;
+static atomic_uint lost_audits; /* of them */
 
 void log_open(const char *name)
 {
@@ -52,33 +53,40 @@ static bool put(const char *line, size_t n)
 	       write(STDERR_FILENO, line, n) == (ssize_t)n;
 }
 
-static void put_or_count(const char *line, size_t n)
+/* False, and what was lost before is still to be told. */
+static bool tell_lost(unsigned lines, unsigned audits)
 {
-	unsigned before = atomic_exchange(&lost, 0);
-	char text[128];
-	int m;
+	char text[160];
+	int n = snprintf(text, sizeof(text),
+			 "%s%s: warning: lines lost, which nobody read in "
+			 "time: %u, of them audit: %u\n",
+			 priorities ? "<4>" : "", log_name, lines, audits);
 
-	if (before) {
-		m = snprintf(text, sizeof(text),
-			     "%s%s: warning: lines lost, which nobody read in "
-			     "time: %u\n",
-			     priorities ? "<4>" : "", log_name, before);
-		if (m < 0 || !put(text, MIN((size_t)m, sizeof(text) - 1))) {
-			atomic_fetch_add(&lost, before + 1);
-			return;
-		}
-	}
-	if (!put(line, n))
-		atomic_fetch_add(&lost, 1);
+	return n > 0 && put(text, MIN((size_t)n, sizeof(text) - 1));
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+static void put_or_count(const char *line, size_t n, bool audit)
+{
+	unsigned lines = atomic_exchange(&lost, 0);
+	unsigned audits = atomic_exchange(&lost_audits, 0);
+
+	if (lines && !tell_lost(lines, audits)) {
+		atomic_fetch_add(&lost, lines);
+		atomic_fetch_add(&lost_audits, audits);
+	} else if (put(line, n)) {
+		return;
+	}
+	atomic_fetch_add(&lost, 1);
+	atomic_fetch_add(&lost_audits, audit);
+}
+
+static void log_va(enum log_level level, bool audit, const char *fmt,
+		   va_list ap)
 {
 	int saved = errno;
 	char buf[1024];
 	size_t room = sizeof(buf) - 1;
 	int n = 0, m;
-	va_list ap;
 
 	if (priorities)
 		n = snprintf(buf, room, "<%d>", (int)level);
@@ -86,9 +94,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 		      level == LOG_ERROR     ? "error: "
 		      : level == LOG_WARNING ? "warning: "
 					     : "");
-	va_start(ap, fmt);
 	m = vsnprintf(buf + n, room - (size_t)n, fmt, ap);
-	va_end(ap);
 	if (m > 0)
 		m = (size_t)m < room - (size_t)n ? m : (int)room - n - 1;
 	/* what others said must not look like a line of ours */
@@ -96,6 +102,24 @@ void log_line(enum log_level level, const char *fmt, ...)
 		if ((unsigned char)buf[n] < ' ' || buf[n] == 0x7f)
 			buf[n] = '?';
 	buf[n++] = '\n';
-	put_or_count(buf, (size_t)n);
+	put_or_count(buf, (size_t)n, audit);
 	errno = saved;
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_va(level, false, fmt, ap);
+	va_end(ap);
+}
+
+void log_audit(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_va(LOG_INFO, true, fmt, ap);
+	va_end(ap);
 }

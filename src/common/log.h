@@ -32,6 +32,9 @@ bool log_debug_wanted(const char *module);
 void log_line(enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* As log_info(); if it is left out, the count of those names it apart. */
+void log_audit(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 #define log_error(...)   log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)

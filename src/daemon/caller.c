@@ -51,13 +51,13 @@ int caller_take(json_t *parameters, enum rpc_role role,
 	json_t *json = json_object_get(parameters, "caller");
 	int r = 0;
 
-	if (!json)
-		return 0;
-	if (role != RPC_ROLE_GATEWAY)
-		return err_set(err, -RP_EPARAM,
-			       "'caller' is for the gateway's socket alone");
-	if (!json_is_null(json))
+	if (json && !json_is_null(json)) {
+		if (role != RPC_ROLE_GATEWAY)
+			return err_set(
+			    err, -RP_EPARAM,
+			    "'caller' is for the gateway's socket alone");
 		r = read_caller(json, ret_caller, err);
+	}
 	if (r == 0)
 		(void)json_object_del(parameters, "caller");
 	return r;

@@ -32,10 +32,11 @@ static void audit(const struct request *request, const struct err *err)
 		(void)snprintf(who, sizeof(who),
 			       " caller=\"%s\" caller_role=%s", caller->name,
 			       caller->role);
-	log_info("audit method=%s vm=%s role=%s uid=%u pid=%d%s result=%d (%s)",
-		 request->method, request->vm_name, role_name(request->role),
-		 (unsigned)request->uid, (int)request->pid, who,
-		 err_result(err->code), err->code ? err->text : "completed");
+	log_audit(
+	    "audit method=%s vm=%s role=%s uid=%u pid=%d%s result=%d (%s)",
+	    request->method, request->vm_name, role_name(request->role),
+	    (unsigned)request->uid, (int)request->pid, who,
+	    err_result(err->code), err->code ? err->text : "completed");
 }
 
 /* The outcome is known: everything but the answer. */
