@@ -145,6 +145,23 @@ static int ask_disk(struct vm *vm, uint32_t disk,
 	return 0;
 }
 
+/* A range that no disk has is a mistake in its unit, or of an older size, and
+ * "nothing changed" there would be taken for an answer. */
+static int check_range(const struct changes *changes, struct err *err)
+{
+	const struct changes_request *q = &changes->request;
+
+	if (q->length == 0)
+		return err_set(err, -RP_EPARAM, "a length of 0 asks nothing");
+	for (uint32_t i = 0; i < changes->n; i++)
+		if (q->offset < blockset_bytes(changes->disks[i].set))
+			return 0;
+	return err_set(err, -RP_EPARAM,
+		       "the offset %" PRIu64 " lies beyond the end of %s%s",
+		       q->offset, changes->n == 1 ? "disk " : "every disk",
+		       changes->n == 1 ? changes->disks[0].id : "");
+}
+
 int changes_ask(struct vm *vm, const struct changes_request *request,
 		struct changes **ret_changes, struct err *err)
 {
@@ -168,6 +185,8 @@ int changes_ask(struct vm *vm, const struct changes_request *request,
 	r = 0;
 	for (uint32_t i = 0; r == 0 && i < n; i++)
 		r = ask_disk(vm, first + i, request, &changes->disks[i], err);
+	if (r == 0)
+		r = check_range(changes, err);
 	if (r < 0) {
 		changes_free(changes);
 		return r;

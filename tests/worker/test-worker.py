@@ -415,8 +415,18 @@ class Track(Case):
         self.assertEqual(found['changed_bytes'], 2 * BLOCK)
         found = w.changes(point, offset=9 * BLOCK)['root']
         self.assertEqual(found['changed_bytes'], BLOCK + 512)
-        found = w.changes(point, offset=1 << 40, length=1 << 40)['root']
-        self.assertEqual((found['extents'], found['changed_bytes']), ([], 0))
+        found = w.changes(point, offset=SIZE + 511, length=1 << 40)['root']
+        self.assertEqual(found['changed_bytes'], 512)
+
+    def test_a_range_that_no_disk_has_is_refused(self):
+        w = self.served(root=SIZE, data=2 * SIZE)
+        point = w.create()
+        for wrong in ({'offset': 2 * SIZE}, {'offset': 1 << 40, 'length': 1},
+                      {'offset': SIZE, 'disk': 'root'}, {'length': 0}):
+            with self.subTest(wrong):
+                self.refuses('InvalidParameter', w.changes, point, **wrong)
+        found = w.changes(point, offset=SIZE)
+        self.assertEqual(found['root']['extents'], [])
 
     def test_a_long_answer_comes_in_pieces(self):
         w = self.served(root=256 * MIB, data=SIZE)
