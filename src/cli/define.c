@@ -59,11 +59,12 @@ static int open_image(const char *path, int *ret_fd, struct err *err)
 	struct stat st;
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	if (fd < 0)
+	if (fd < 0 && errno != EISDIR)
 		return err_set(err, -errno, "open '%s'", path);
-	if (fstat(fd, &st) < 0 ||
+	if (fd < 0 || fstat(fd, &st) < 0 ||
 	    (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
-		(void)close(fd);
+		if (fd >= 0)
+			(void)close(fd);
 		return err_set(err, -RP_EPARAM,
 			       "'%s' is neither a file nor a block device",
 			       path);

@@ -307,8 +307,8 @@ class Define(Case):
             2, 'define', 'vm1', '--disk', 'vda=/dev/null'))
         self.assertIn("/none': No such file", self.bad(
             1, 'define', 'vm1', '--disk', 'vda=/none'))
-        self.assertIn("disk 'vda': open", self.bad(
-            1, 'define', 'vm1', '--disk', 'vda=' + self.root))
+        self.assertIn(f"{self.root}' is neither", self.bad(
+            2, 'define', 'vm1', '--disk', 'vda=' + self.root))
         self.assertEqual(self.asked(), [])
 
     def test_other_formats_are_not_supported(self):
