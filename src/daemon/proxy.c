@@ -219,6 +219,8 @@ static void on_drained(void *arg)
 
 static void pass_on(struct request *request, const char *text, size_t bytes)
 {
+	if (!request->call) /* a job's, which has gone */
+		return;
 	request->tries = TRIES_MAX; /* what was passed on cannot be undone */
 	rpc_reply_text(request->call, text, bytes, true);
 	if (rpc_call_backlog(request->call) <= BACKLOG_BYTES)

@@ -269,11 +269,10 @@ static void on_listener(void *arg, const struct err *err, json_t *parameters,
 	vm->listener_asked = true;
 	if (err->code)
 		log_warning("the listener of '%s': %s", vm->name, err->text);
-	for (unsigned i = 0; i < n_fds; i++)
-		if (i == 0 && vm->listener < 0)
-			vm->listener = fds[i];
-		else
-			(void)close(fds[i]);
+	if (n_fds > 0 && vm->listener < 0) {
+		vm->listener = fds[0];
+		fds[0] = -1;
+	}
 	look_again(vm);
 }
 

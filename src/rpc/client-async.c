@@ -6,9 +6,13 @@
  * Invariants:
  *  1. FN runs from the event loop only, never from within rpc_client_send().
  *  2. Every pending call ends in exactly one FN without `continues`, unless the
- *     owner frees the client first.
+ *     owner frees the client first.  Only a call sent with `more` sees
+ *     `continues`: of any other a peer that goes on is lost, for its FN may
+ *     have let go of ARG.
  *  3. FN and `closed` may free the client; a reference keeps it until the
  *     handler is left.
+ *  4. Descriptors that FN leaves are closed, so a peer that attaches some to
+ *     every reply exhausts nothing.
  */
 #include "rpc/client.h"
 
@@ -20,6 +24,7 @@ struct client_pending {
 	struct client_pending *next;
 	rpc_reply_fn *fn;
 	void *arg;
+	bool more;    /* several replies may come */
 	bool through; /* its replies are skimmed, not parsed */
 };
 
@@ -94,6 +99,7 @@ static void hand_reply(struct rpc_client *client,
 		free(pop_pending(client));
 	call.fn(call.arg, &reply->error, reply->parameters, reply->continues,
 		client->in.bytes, client->in.length, fds.fd, fds.n);
+	wire_fds_close(&fds);
 }
 
 static int parse_for(const struct client_pending *pending,
@@ -103,6 +109,17 @@ static int parse_for(const struct client_pending *pending,
 	if (pending && pending->through)
 		return message_skim_reply(in->bytes, in->length, ret, err);
 	return message_parse_reply(in->bytes, in->length, ret, err);
+}
+
+/* Is this what the first pending call may be answered with? */
+static int check_reply(const struct client_pending *pending,
+		       const struct message_reply *reply, struct err *err)
+{
+	if (!pending)
+		return err_set(err, -RP_EWIRE, "an answer to no call");
+	if (reply->continues && !pending->more)
+		return err_set(err, -RP_EWIRE, "more answers than were asked");
+	return 0;
 }
 
 static void read_message(struct rpc_client *client)
@@ -115,8 +132,8 @@ static void read_message(struct rpc_client *client)
 		return;
 	if (r > 0)
 		r = parse_for(client->first, &client->in, &reply, &err);
-	if (r == 0 && !client->first)
-		r = err_set(&err, -RP_EWIRE, "an answer to no call");
+	if (r == 0)
+		r = check_reply(client->first, &reply, &err);
 	if (r == 0)
 		hand_reply(client, &reply);
 	else
@@ -161,9 +178,8 @@ int rpc_client_attach(struct rpc_client *client, sd_event *event,
 }
 
 static int send_call(struct rpc_client *client, const char *method,
-		     json_t *parameters, bool more, const int *fds,
-		     unsigned n_fds, const struct client_pending *call,
-		     struct err *err)
+		     json_t *parameters, const int *fds, unsigned n_fds,
+		     const struct client_pending *call, struct err *err)
 {
 	struct client_pending *pending = malloc(sizeof(*pending));
 	int r;
@@ -172,7 +188,8 @@ static int send_call(struct rpc_client *client, const char *method,
 		json_decref(parameters);
 		return err_set(err, -ENOMEM, "call %s", method);
 	}
-	r = client_queue(client, method, parameters, more, fds, n_fds, err);
+	r = client_queue(client, method, parameters, call->more, fds, n_fds,
+			 err);
 	if (r < 0) {
 		free(pending);
 		return r;
@@ -194,10 +211,9 @@ int rpc_client_send(struct rpc_client *client, const char *method,
 		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
 		    struct err *err)
 {
-	const struct client_pending call = {.fn = fn, .arg = arg};
+	const struct client_pending call = {.fn = fn, .arg = arg, .more = more};
 
-	return send_call(client, method, parameters, more, fds, n_fds, &call,
-			 err);
+	return send_call(client, method, parameters, fds, n_fds, &call, err);
 }
 
 int rpc_client_send_through(struct rpc_client *client, const char *method,
@@ -205,12 +221,10 @@ int rpc_client_send_through(struct rpc_client *client, const char *method,
 			    unsigned n_fds, rpc_reply_fn *fn, void *arg,
 			    struct err *err)
 {
-	const struct client_pending call = {.fn = fn,
-					    .arg = arg,
-					    .through = true};
+	const struct client_pending call = {
+	    .fn = fn, .arg = arg, .more = more, .through = true};
 
-	return send_call(client, method, parameters, more, fds, n_fds, &call,
-			 err);
+	return send_call(client, method, parameters, fds, n_fds, &call, err);
 }
 
 void rpc_client_pause(struct rpc_client *client, bool paused)

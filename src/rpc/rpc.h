@@ -142,7 +142,8 @@ int rpc_call_more_cut(struct rpc_client *client, const char *method,
  * calls, answered in order.  FN is called for each reply, with ERR (code 0: a
  * reply) and raw text of the whole message beside the parsed one, so that a
  * proxy can pass it on untouched; with code -RP_EUNREACHABLE for all calls
- * pending when the peer goes away.  FDS (N) are FN's to take or close. */
+ * pending when the peer goes away, or answers a call without MORE with more.
+ * Of FDS (N) FN takes what it sets to -1; the rest is closed behind it. */
 typedef void rpc_reply_fn(void *arg, const struct err *err, json_t *parameters,
 			  bool continues, const char *text, size_t bytes,
 			  int *fds, unsigned n_fds);

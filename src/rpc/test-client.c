@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "rpc/wire.h"
+
 /* ---- The client on the event loop --------------------------------------- */
 
 struct got {
@@ -33,8 +35,10 @@ static void on_reply(void *arg, const struct err *err, json_t *parameters,
 	got->code = err->code;
 	got->value = json_integer_value(json_object_get(parameters, "n"));
 	got->fds = n_fds;
-	for (unsigned i = 0; i < n_fds; i++)
-		close(fds[i]);
+	if (n_fds > 0) { /* it takes one and leaves the others */
+		close(fds[0]);
+		fds[0] = -1;
+	}
 	(void)snprintf(got->text, sizeof(got->text), "%.*s",
 		       (int)(bytes < 200 ? bytes : 200), text);
 	got->done = !continues;
@@ -183,6 +187,92 @@ static void replies_are_read_though_the_peer_closed_while_paused(void **state)
 	assert_int_equal(a.code, 0);
 	assert_int_equal(a.lost, 1);
 	rpc_client_free(client);
+}
+
+/* A client on the loop whose peer is *RET_PEER, to be written to by hand. */
+static struct rpc_client *attach_by_hand(struct got *got, int *ret_peer)
+{
+	struct rpc_client *client;
+	int pair[2];
+
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	client = rpc_client_from_fd(pair[0]);
+	assert_non_null(client);
+	assert_int_equal(
+	    rpc_client_attach(client, w->event, on_closed, got, NULL), 0);
+	*ret_peer = pair[1];
+	return client;
+}
+
+typedef int send_fn(struct rpc_client *client, const char *method,
+		    json_t *parameters, bool more, const int *fds,
+		    unsigned n_fds, rpc_reply_fn *fn, void *arg,
+		    struct err *err);
+
+static void one_answer_goes_on(send_fn *send)
+{
+	struct got a = {0}, b = {0};
+	int peer = -1;
+	struct rpc_client *client = attach_by_hand(&a, &peer);
+
+	assert_int_equal(
+	    send(client, "t.A", NULL, false, NULL, 0, on_reply, &a, NULL), 0);
+	assert_int_equal(
+	    send(client, "t.B", NULL, true, NULL, 0, on_reply, &b, NULL), 0);
+	PUT(peer, "{\"continues\":true}\0{\"continues\":true}\0{}\0{}");
+	run_until(&b.done);
+	run_idle();
+	assert_int_equal(a.replies, 1);
+	assert_int_equal(a.finals, 1);
+	assert_int_equal(a.code, -RP_EUNREACHABLE);
+	assert_int_equal(b.replies, 1);
+	assert_int_equal(b.code, -RP_EUNREACHABLE);
+	assert_int_equal(a.lost, 1);
+	rpc_client_free(client);
+	close(peer);
+}
+
+static void a_peer_that_answers_more_than_asked_is_lost(void **state)
+{
+	one_answer_goes_on(rpc_client_send);
+	one_answer_goes_on(rpc_client_send_through);
+}
+
+static void put_with_fds(int peer, const char *text, unsigned n)
+{
+	int fds[RPC_FDS_MAX];
+	struct wire_out out = {0};
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = peer;
+	assert_int_equal(wire_out_add(&out, text, strlen(text), fds, n, NULL),
+			 0);
+	assert_int_equal(wire_out_flush(&out, peer, NULL), 0);
+	assert_int_equal(out.backlog, 0);
+}
+
+static void descriptors_that_nobody_takes_are_closed(void **state)
+{
+	struct got a = {0};
+	int peer = -1, before;
+	struct rpc_client *client = attach_by_hand(&a, &peer);
+
+	rpc_client_send(client, "t.A", NULL, true, NULL, 0, on_reply, &a, NULL);
+	before = count_fds();
+	for (unsigned i = 0; i < 10; i++) {
+		put_with_fds(peer, "{\"continues\":true}", RPC_FDS_MAX);
+		run_idle();
+		assert_int_equal(a.replies, i + 1);
+		assert_int_equal(a.fds, RPC_FDS_MAX);
+		assert_int_equal(count_fds(), before);
+	}
+	put_with_fds(peer, "{}", 2);
+	run_until(&a.done);
+	assert_int_equal(a.fds, 2);
+	assert_int_equal(count_fds(), before);
+	rpc_client_free(client);
+	close(peer);
 }
 
 /* ---- The blocking client ------------------------------------------------ */
@@ -384,6 +474,8 @@ int main(void)
 	    TEST(a_client_may_be_freed_by_its_own_reply),
 	    TEST(a_paused_client_holds_its_producer_back),
 	    TEST(replies_are_read_though_the_peer_closed_while_paused),
+	    TEST(a_peer_that_answers_more_than_asked_is_lost),
+	    TEST(descriptors_that_nobody_takes_are_closed),
 	    TEST(a_blocking_call_returns_reply_error_and_descriptors),
 	    TEST(a_blocking_call_ends_in_time_and_spends_the_connection),
 	    TEST(a_blocking_stream_hands_out_each_reply),

@@ -10,11 +10,14 @@ object with
   fail      names of methods that are answered with an error
   reply     {method: parameters}
   raw       {method: text that is sent instead of an answer}
+  attach    {method: how many descriptors go beside the answer}
+  gate      {method: name of a file in ROOT/fake; no answer before it is there}
 Guests that connect are told the worker's pid.
 """
 import argparse
 import json
 import os
+import re
 import selectors
 import socket
 import sys
@@ -27,7 +30,8 @@ from varlink import Channel, Client, Error  # noqa: E402
 class Worker:
     def __init__(self, root, vm):
         self.vm = vm
-        self.behaviour_path = f'{root}/fake/{vm}'
+        self.fake = f'{root}/fake'
+        self.behaviour_path = f'{self.fake}/{vm}'
         self.store = f'{root}/lib/vms/{vm}'
         self.run = f'{root}/run'
         self.state = 'defined'
@@ -187,6 +191,12 @@ class Worker:
             with open(f'{self.store}/progress', 'w') as f:
                 f.write(str(i + 1))
 
+    @staticmethod
+    def send_raw(channel, text, fds):
+        """Each message of TEXT, with FDS beside it."""
+        for message in re.findall(rb'[^\0]*\0|[^\0]+$', text.encode()):
+            socket.send_fds(channel.sock, [message], fds)
+
     def connection(self, sock):
         conn, _ = sock.accept()
         channel = Channel(conn)
@@ -194,7 +204,10 @@ class Worker:
                                lambda _: self.message(channel))
 
     def message(self, channel):
-        got = channel.receive()
+        try:
+            got = channel.receive()
+        except ConnectionResetError:
+            got = None  # it left what we sent unread
         if got is None:
             self.event('hangup')
             self.selector.unregister(channel.sock)
@@ -210,9 +223,13 @@ class Worker:
             channel.send({'error': 'org.refpoint.IoError',
                           'parameters': {'message': 'as told'}})
             return
+        gate = behaviour.get('gate', {}).get(name)
+        while gate and not os.path.exists(f'{self.fake}/{gate}'):
+            time.sleep(0.01)
+        extra = [0] * behaviour.get('attach', {}).get(name, 0)
         if name in behaviour.get('raw', {}):
             try:
-                channel.sock.sendall(behaviour['raw'][name].encode())
+                self.send_raw(channel, behaviour['raw'][name], extra)
             except OSError:
                 pass  # refused before its end
             return
@@ -227,7 +244,7 @@ class Worker:
                           'parameters': {'message': 'no'}})
             return
         try:
-            channel.send({'parameters': reply or {}}, out)
+            channel.send({'parameters': reply or {}}, out + extra)
         except BrokenPipeError:
             pass  # the caller's patience has ended
         if name == 'Stop':

@@ -801,6 +801,86 @@ class Calls(Case):
                 self.assertEqual(answer, {'points': []})
                 client.close()
 
+    def test_a_worker_that_answers_more_than_asked_harms_nobody(self):
+        """Who asked for one answer has let go of everything at the first."""
+        rig = self.rig
+        raw = '{"parameters":{"status":{}},"continues":true}\0' * 50
+        rig.define('bad')
+        rig.define('good')
+        rig.behave('bad', raw={'Status': raw})
+        for n in range(5):  # which refpointd asks for by itself
+            self.assertEqual(rig.call('Create', vm='bad')['point']['id'],
+                             f'p{n}')
+        for method, more in (('Create', {}), ('Points', {}), ('Status', {}),
+                             ('Serve', {}), ('Destroy', {'point': 'p0'})):
+            with self.subTest(method):
+                rig.behave('bad', raw={method: raw})
+                self.error('ServiceUnavailable', method, vm='bad', **more)
+                self.assertEqual(rig.call('Points', vm='good'),
+                                 {'points': []})
+        rig.behave('new', raw={'Initialize': raw})
+        parameters, fds = rig.define_call('new', [rig.disk('new')])
+        self.error('ServiceUnavailable', 'Define', fds, **parameters)
+        for fd in fds:
+            os.close(fd)
+        self.assertEqual(len(rig.call('List')['vms']), 2)
+        rig.behave('bad', raw={'Hello': raw})
+        rig.kill_worker('bad')
+        client = rig.client()
+        before = len(rig.events('bad', 'Hello'))
+        client.send('org.refpoint.Points', {'vm': 'bad'})
+        wait_until('another Hello', lambda: len(
+            rig.events('bad', 'Hello')) > before + 1)
+        rig.behave('bad')
+        self.assertEqual(len(client.answer()['parameters']['points']), 5)
+        client.close()
+
+    def test_a_job_whose_caller_left_passes_nothing_on(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Create', vm='v')
+        raw = '{"continues":true}\0' * 50 + '{"parameters":{}}\0'
+        rig.behave('v', raw={'Destroy': raw}, gate={'Destroy': 'now'})
+        client = rig.client()
+        client.send('org.refpoint.Destroy', {'vm': 'v', 'point': 'p0'},
+                    more=True)
+        wait_until('Destroy', lambda: rig.events('v', 'Destroy'))
+        client.close()
+        rig.call('GetInfo')  # comes behind the hangup
+        with open(f'{rig.root}/fake/now', 'w'):
+            pass
+        wait_until('the end of the job', lambda: 'audit method=Destroy' in
+                   rig.log_text())
+        self.assertEqual(len(rig.call('Points', vm='v')['points']), 1)
+
+    def test_descriptors_that_a_worker_attaches_are_closed(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Serve', vm='v')
+
+        def count():
+            return len(os.listdir(f'/proc/{rig.process.pid}/fd'))
+
+        rig.call('Points', vm='v')
+        piece = '{"parameters":{"points":[]},"continues":true}\0'
+        before = count()
+        rig.behave('v', raw={'Changes': piece * 20 + '{}\0'},
+                   attach=dict.fromkeys(('Points', 'Changes', 'Create',
+                                         'Status', 'Check', 'Resize'), 30))
+        for method, more in (('Points', {}), ('Create', {}), ('Status', {}),
+                             ('Check', {}),
+                             ('Resize', {'disk': 'd0', 'size': 2 << 20})):
+            for _ in range(2):
+                rig.call(method, vm='v', **more)
+        client = rig.client()
+        client.send('org.refpoint.Changes', {'vm': 'v', 'since': ''},
+                    more=True)
+        while client.answer().get('continues'):
+            pass
+        client.close()
+        wait_until(f'{before} descriptors, not {count()}', lambda:
+                   count() <= before)
+
     def test_a_caller_that_hangs_up_ends_its_query(self):
         rig = self.rig
         rig.define('v')
