@@ -274,7 +274,7 @@ static int lex_text(struct lexer *lex, struct token *token, struct err *err)
 		if (c == 0)
 			return mof_error(err, &lex->pos,
 					 "expected no NUL in a string");
-		if (length >= MOF_TEXT_BYTES_MAX)
+		if (c != '"' && length >= MOF_TEXT_BYTES_MAX)
 			return mof_error(err, &token->pos,
 					 "expected a string of at most %d "
 					 "bytes",
