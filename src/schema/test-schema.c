@@ -204,18 +204,18 @@ static void test_qualifiers_say_their_value(void **state)
 {
 	const struct schema_class *c =
 	    class_of("Msvm_ReferencePointOfVirtualSystem");
-	const struct schema_property *p =
-	    schema_find_property(class_of("Msvm_ConcreteJob"),
-				 "OperationalStatus");
+	const struct schema_qualifiers *q =
+	    &schema_find_property(class_of("Msvm_ComputerSystem"),
+				  "OperationalStatus")
+		 ->qualifiers;
 
 	assert_true(schema_qualifier_true(&c->qualifiers, "association"));
 	assert_false(schema_qualifier_true(&c->qualifiers, "abstract"));
-	assert_true(
-	    schema_find_qualifier(&c->qualifiers, "Association")->propagated);
-	assert_string_equal(schema_qualifier_text(&p->qualifiers, "ArrayType"),
-			    "Indexed");
-	assert_null(schema_qualifier_text(&p->qualifiers, "Values"));
-	assert_null(schema_qualifier_text(&p->qualifiers, "Override"));
+	assert_true(schema_find_qualifier(q, "ArrayType")->propagated);
+	assert_false(schema_find_qualifier(q, "Override")->propagated);
+	assert_string_equal(schema_qualifier_text(q, "ArrayType"), "Indexed");
+	assert_null(schema_qualifier_text(q, "Values"));
+	assert_null(schema_qualifier_text(q, "MaxLen"));
 }
 
 static void test_types_have_names_and_sizes(void **state)
