@@ -10,9 +10,11 @@
  * An answer may always cover less than was asked for: at most NBD_SEEKS_MAX
  * seeks and NBD_STATUS_BYTES of descriptors.  A seek may read the file system's
  * own blocks from the disk, and what changed may have to be read anew, so the
- * ring's thread leaves both, and the opening of contexts, to the runner's; a
- * session's contexts do not change once there can be requests.  A context whose
- * point is gone answers with an error; "nothing changed" would be a lie.
+ * ring's thread leaves both, and the opening of what changed, to the runner's;
+ * a session's contexts do not change once there can be requests.  Opening
+ * base:allocation alone, as a guest does each time that it connects, waits for
+ * nothing and is done on the spot.  A context whose point is gone answers with
+ * an error; "nothing changed" would be a lie.
  */
 #include "nbd/session.h"
 
@@ -102,7 +104,7 @@ static void list_contexts(struct session *session, struct volume *volume,
 
 /* ---- SET --------------------------------------------------------------- */
 
-/* Selecting contexts.  What is opened may have to be read, so the runner's
+/* Selecting contexts.  If what is opened may have to be read, the runner's
  * thread does it, on a copy of the queries; the session waits. */
 struct opening {
 	struct errand errand;
@@ -226,6 +228,19 @@ static void opening_back(struct ring_task *task)
 	session_resume(session);
 }
 
+/* Is a point asked for?  Nothing else is read when it is opened. */
+static bool may_wait(struct cursor queries)
+{
+	const size_t prefix = strlen(BITMAP_PREFIX);
+	const uint8_t *query;
+	uint32_t bytes;
+
+	while (cursor_string(&queries, &query, &bytes))
+		if (bytes > prefix && memcmp(query, BITMAP_PREFIX, prefix) == 0)
+			return true;
+	return false;
+}
+
 static void select_contexts(struct session *session, struct volume *volume,
 			    struct cursor queries)
 {
@@ -244,7 +259,7 @@ static void select_contexts(struct session *session, struct volume *volume,
 	session->opening = opening;
 	session->submitted++;
 	session->state = SESSION_OPENING;
-	if (session->runner) {
+	if (session->runner && may_wait(queries)) {
 		runner_run(session->runner, &opening->errand);
 		return;
 	}

@@ -3,8 +3,9 @@
  * One thread and a queue.  How many errands wait is bounded by whoever gives
  * them: each is part of a request or of a connection.
  *
- * One thread for all disks: what hangs here is a question, and the guest, whom
- * nothing may hold up, asks none that it could not wait for.
+ * One thread for all disks, so a question may wait for those of other clients.
+ * Nothing that a guest needs in order to connect, read or write may be one:
+ * opening base:allocation, which it does each time that it connects, is not.
  */
 #include "nbd/runner.h"
 

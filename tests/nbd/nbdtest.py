@@ -226,8 +226,10 @@ def expect_error(number, function, *args, **kwargs):
 
 
 def serves_well(server, offset=8 * MIB):
-    """A newcomer is served, whatever others do."""
-    h = server.connect('root')
+    """A newcomer is served, whatever others do.  As a guest's QEMU does, it
+    asks for base:allocation when it connects."""
+    h = server.connect('root', ['base:allocation'])
+    assert h.can_meta_context('base:allocation')
     data = os.urandom(8192)
     h.pwrite(data, offset)
     assert h.pread(8192, offset) == data
