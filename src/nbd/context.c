@@ -18,6 +18,7 @@
  */
 #include "nbd/session.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -183,7 +184,9 @@ static void opening_run(struct errand *errand)
 	const uint8_t *query;
 	uint32_t bytes;
 
-	while (opening->result == 0 && cursor_string(&cursor, &query, &bytes))
+	while (opening->result == 0 &&
+	       !atomic_load(&opening->session->forgone) &&
+	       cursor_string(&cursor, &query, &bytes))
 		if (!is_repeated(&queries, query, bytes))
 			opening->result = select_one(opening, query, bytes);
 }
@@ -469,6 +472,8 @@ int context_status(struct session *session, struct request *request)
 		};
 		int r = 0;
 
+		if (atomic_load(&session->forgone))
+			return -ESHUTDOWN;
 		if (context->view)
 			r = cover_dirty(&answer, session->host, context->view);
 		else

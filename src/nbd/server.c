@@ -550,7 +550,7 @@ void nbd_server_drain(struct nbd_server *server, void (*done)(void *arg),
 			ring_cancel(server->ring, &server->listeners[i].op);
 	}
 	for (struct connection *c = server->connections; c; c = c->next) {
-		session_stop(&c->session);
+		session_drain(&c->session);
 		connection_changed(c);
 	}
 }

@@ -9,6 +9,7 @@
 #include "nbd/session.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -217,6 +218,12 @@ void session_stop(struct session *session)
 	session->ready(session);
 }
 
+void session_drain(struct session *session)
+{
+	atomic_store(&session->forgone, true);
+	session_stop(session);
+}
+
 void session_break(struct session *session, const char *why)
 {
 	struct request *request;
@@ -227,6 +234,7 @@ void session_break(struct session *session, const char *why)
 		(void)snprintf(session->why, sizeof(session->why), "%s", why);
 	session->end = SESSION_BROKEN;
 	session->state = SESSION_ENDED;
+	atomic_store(&session->forgone, true);
 	drop_payload(session);
 	pool_forget(session->pool, &session->user);
 	while ((request = session->replies)) {

@@ -12,6 +12,8 @@
  *   S3  The bytes of an answer do not move while they are being sent: one
  *       batch at a time.
  *   S4  A session may be freed once session_quiet().
+ *   S5  The runner's thread begins no question of a session that broke off or
+ *       is being drained: only what it is at can keep such a session.
  */
 #ifndef NBD_SESSION_H
 #define NBD_SESSION_H
@@ -74,6 +76,9 @@ struct session {
 	struct pool *pool;
 	void (*ready)(struct session *session); /* something is to be sent */
 	struct runner *runner; /* NULL: errands are run on the spot */
+	/* The runner's thread need not answer any more.  Only ever set, by the
+	 * ring's thread. */
+	_Atomic bool forgone;
 	struct pool_user user;
 
 	enum session_state state;
@@ -146,6 +151,10 @@ void session_unsent(struct session *session);
 /* Nothing more is read: as if the client had said goodbye. */
 void session_stop(struct session *session);
 
+/* The same, and what was asked but has not begun to be looked up is answered
+ * with an error: the server ends, and does not wait for it. */
+void session_drain(struct session *session);
+
 /* The connection is gone: answers are thrown away.  WHY (NULL: none) is
  * recorded unless there is a reason already. */
 void session_break(struct session *session, const char *why);
@@ -193,8 +202,9 @@ void context_option(struct session *session, const uint8_t *data,
 void context_clear(struct session *session);
 /* Bytes of the buffer that an answer to BLOCK_STATUS needs. */
 uint64_t context_status_bytes(const struct session *session, bool one);
-/* Fills the buffer with all chunks; a negative code if a view is gone.  May
- * wait for the disk: for the runner's thread, while the request is there. */
+/* Fills the buffer with all chunks; a negative code if a view is gone,
+ * -ESHUTDOWN if nobody waits for the answer.  May wait for the disk: for the
+ * runner's thread, while the request is there. */
 int context_status(struct session *session, struct request *request);
 
 /* transmit.c */

@@ -173,7 +173,9 @@ static void status_back(struct ring_task *task)
 		session->ready(session);
 		return;
 	}
-	if (request->status_result < 0)
+	if (request->status_result == -ESHUTDOWN)
+		refuse(request, NBD_ESHUTDOWN, "the server ends");
+	else if (request->status_result < 0)
 		refuse(request, NBD_EIO, commands[request->command].failed);
 	reply_queue(session, request);
 }

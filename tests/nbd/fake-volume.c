@@ -208,6 +208,7 @@ static int host_view_open(struct nbd_host *host, struct volume *volume,
 {
 	struct fake_host *fake = container_of(host, struct fake_host, host);
 
+	fake->asked++;
 	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
 		struct nbd_view *view;
 
@@ -238,6 +239,7 @@ static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
 	int n = 0;
 
 	assert(max >= 1 && length > 0 && end <= view->volume->bytes);
+	fake->asked++;
 	wait_while_stuck(fake);
 	if (strcmp(view->point, "gone") == 0 && fake->gone)
 		return -RP_ENOPOINT;

@@ -38,7 +38,9 @@ struct fake_host {
 	struct volume volumes[FAKE_VOLUMES_MAX];
 	unsigned count;
 	_Atomic bool gone;
-	/* While `stuck`, view_open and view_extents wait. */
+	/* How often view_open and view_extents were called; while `stuck`, they
+	 * wait. */
+	_Atomic unsigned asked;
 	pthread_mutex_t lock;
 	pthread_cond_t let_go;
 	bool stuck;

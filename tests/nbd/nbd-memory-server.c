@@ -10,6 +10,7 @@
  *   fail START END ERRNO    requests that touch [START, END) fail; 0 0 0: none
  *   gone                    the point `gone` is destroyed
  *   stick | unstick         questions for what changed wait; go on
+ *   asked                   how many such questions there were so far
  *   times NEGOTIATION STALL GOODBYE   in milliseconds
  *   stats                   "inflight=... attached=... views=... queued=...
  *                           fds=..."
@@ -142,6 +143,14 @@ static void print_stats(struct program *program)
 	answer(text);
 }
 
+static void print_asked(struct program *program)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%u", program->host.asked);
+	answer(text);
+}
+
 static void drained(void *arg)
 {
 	struct program *program = arg;
@@ -179,6 +188,8 @@ static void run_command(struct program *program, const char *line)
 		print_stats(program);
 	} else if (strcmp(line, "trace") == 0) {
 		print_trace(program);
+	} else if (strcmp(line, "asked") == 0) {
+		print_asked(program);
 	} else if (strcmp(line, "drain") == 0) {
 		nbd_server_drain(program->server, drained, program);
 	} else if (strcmp(line, "quit") == 0) {

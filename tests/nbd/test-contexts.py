@@ -9,7 +9,7 @@ import tempfile
 import nbd
 
 import nbdtest
-from nbdtest import (DISK, EINVAL, EIO, MIB, Raw, READ, REQ_ONE, STATUS,
+from nbdtest import (DISK, EINVAL, EIO, ESHUTDOWN, MIB, Raw, READ, REQ_ONE, STATUS,
                      Server)
 
 UNIT = 65536
@@ -129,20 +129,67 @@ def test_a_context_that_takes_long_to_open_holds_up_nobody(server):
     nbdtest.check_no_leak(server, before)
 
 
-def test_draining_waits_for_a_context_that_takes_long_to_open(server):
-    raw = Raw(server)
-    raw.option(nbdtest.STRUCTURED)
-    server.command('stick')
-    name = THIRDS.encode()
-    raw.send_option(nbdtest.SET_META, struct.pack('>I4sII', 4, b'root', 1,
-                                                  len(name)) + name)
-    nbdtest.serves_well(server)
+def wait_for_question(server, number):
+    nbdtest.wait_until(f'question {number}', lambda:
+                       int(server.command('asked')) == number)
+
+
+def drain_stuck(server):
     server.process.stdin.write('drain\n')
     assert server.command('unstick') == 'ok'
     assert server.process.stdout.readline() == 'drained\n'
+
+
+def test_draining_opens_no_further_context_but_waits_for_one(server):
+    raw = Raw(server)
+    raw.option(nbdtest.STRUCTURED)
+    server.command('stick')
+    names = [THIRDS.encode(), b'qemu:dirty-bitmap:none',
+             b'qemu:dirty-bitmap:gone']
+    raw.send_option(nbdtest.SET_META, struct.pack(
+        '>I4sI', 4, b'root', len(names)) + b''.join(
+            struct.pack('>I', len(name)) + name for name in names))
+    wait_for_question(server, 1)
+    nbdtest.serves_well(server)
+    drain_stuck(server)
     assert raw.is_closed()
     raw.close()
     assert server.stats()['views'] == 0
+    assert server.command('asked') == '1'
+
+
+def test_draining_asks_no_further_question_and_says_so(server):
+    raw = with_thirds(server)
+    server.command('stick')
+    cookies = [raw.send_command(STATUS, 0, 2 * UNIT) for _ in range(20)]
+    wait_for_question(server, 2)
+    reading = raw.send_command(READ, 0, 512)
+    assert raw.chunk()[2] == reading
+    drain_stuck(server)
+    assert raw.chunk()[:3] == (1, 5, cookies[0])
+    for cookie in cookies[1:]:
+        flags, kind, echoed, data = raw.chunk()
+        assert (flags, kind, echoed) == (1, 0x8001, cookie)
+        assert struct.unpack('>I', data[:4])[0] == ESHUTDOWN
+    assert raw.is_closed()
+    raw.close()
+    assert server.command('asked') == '2'
+
+
+def test_no_question_is_asked_of_a_connection_that_broke_off(server):
+    before = server.stats()
+    raw = with_thirds(server)
+    server.command('stick')
+    for _ in range(20):
+        raw.send_command(STATUS, 0, 2 * UNIT)
+    wait_for_question(server, 2)
+    raw.send_command(READ, 0, 512, magic=1)
+    nbdtest.wait_until('its end', server.warnings)
+    server.command('unstick')
+    assert raw.is_closed()
+    raw.close()
+    nbdtest.check_no_leak(server, before)
+    assert server.command('asked') == '2'
 
 
 def test_req_one_gives_one_extent_no_longer_than_asked(server):
