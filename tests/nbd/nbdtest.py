@@ -2,7 +2,8 @@
 """The server under test, a client that speaks raw bytes, and small checks.
 
 A test file defines functions named test_*, each with a Server as its argument,
-and ends with nbdtest.main().  Environment: NBD_SERVER, the program.
+and ends with nbdtest.main().  Environment: NBD_SERVER, the program;
+NBD_SLOWNESS, how many times as slow as usual it is.
 """
 import faulthandler
 import inspect
@@ -22,6 +23,7 @@ except ImportError:
     print('skipped: there is no Python module nbd (python3-libnbd)')
     sys.exit(77)
 
+SLOWNESS = int(os.environ.get('NBD_SLOWNESS', '1'))
 MIB = 1 << 20
 DISK = 64 * MIB
 

@@ -274,7 +274,7 @@ def test_large_requests_make_way_when_others_wait(server):
 
 
 def test_a_slow_but_steady_reader_is_left_alone(server):
-    server.command('times 30000 500 5000')
+    server.command(f'times 30000 {500 * nbdtest.SLOWNESS} 5000')
     slow = transmission(server)
     slow.send_command(READ, 0, 32 * MIB)
     others = [transmission(server) for _ in range(3)]
