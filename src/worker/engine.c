@@ -168,8 +168,10 @@ static void *engine_run(void *arg)
 {
 	struct engine *engine = arg;
 	struct err err = {0};
-	int r = ring_enable(engine->ring, &err);
+	int r;
 
+	(void)pthread_setname_np(pthread_self(), "ring");
+	r = ring_enable(engine->ring, &err);
 	if (r == 0)
 		r = hooks_ioq(engine->ring, &engine->ioq, &err);
 	engine->start = err;
@@ -192,7 +194,6 @@ static int start_thread(struct engine *engine, struct err *err)
 
 	if (r)
 		return err_set(err, -r, "start a thread");
-	(void)pthread_setname_np(engine->thread, "ring");
 	await(engine);
 	if (engine->start.code == 0)
 		return 0;

@@ -65,6 +65,9 @@ static void *lane_run(void *arg)
 	struct jobs *jobs = self->jobs;
 	struct job *job;
 
+	(void)pthread_setname_np(pthread_self(), self->lane == LANE_CONTROL
+						     ? "control"
+						     : "query");
 	(void)pthread_mutex_lock(&jobs->lock);
 	while (!jobs->stopping) {
 		job = queue_take(&jobs->waiting[self->lane]);
@@ -112,9 +115,6 @@ static int start_threads(struct jobs *jobs, struct err *err)
 		r = pthread_create(&t->thread, NULL, lane_run, t);
 		if (r)
 			return err_set(err, -r, "start a thread");
-		(void)pthread_setname_np(t->thread, t->lane == LANE_CONTROL
-							? "control"
-							: "query");
 		jobs->threads++;
 	}
 	return 0;

@@ -86,6 +86,7 @@ static void *views_run(void *arg)
 {
 	struct views *views = arg;
 
+	(void)pthread_setname_np(pthread_self(), "views");
 	(void)pthread_mutex_lock(&views->lock);
 	while (!views->stopping) {
 		if (views->first)
@@ -116,7 +117,6 @@ int views_new(struct views **ret_views, struct err *err)
 		free(views);
 		return err_set(err, -r, "start a thread");
 	}
-	(void)pthread_setname_np(views->thread, "views");
 	*ret_views = views;
 	return 0;
 }

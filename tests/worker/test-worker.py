@@ -136,6 +136,12 @@ class Life(Case):
         w.call('Unserve')
         self.assertEqual(w.stop(), 0)
 
+    def test_its_threads_have_names(self):
+        w = self.served()
+        named = {'ring', 'questions', 'views', 'control', 'query'}
+        wait_until(f'{named}, there are {w.threads()}',
+                   lambda: named <= set(w.threads()))
+
     def test_sigterm_ends_it_cleanly(self):
         w = self.served()
         point = w.create()

@@ -322,6 +322,15 @@ class World:
     def status(self):
         return self.call('Status')['status']
 
+    def threads(self):
+        """The names of the worker's threads, as `ps -T` shows them."""
+        names = []
+        tasks = f'/proc/{self.process.pid}/task'
+        for task in os.listdir(tasks):
+            with open(f'{tasks}/{task}/comm', encoding='utf-8') as f:
+                names.append(f.read().strip())
+        return names
+
     def serving(self):
         return wait_until('serving',
                           lambda: self.status()['state'] == 'serving')
