@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inventory's entry from what the worker reads in the store. */
+/*
+ * The inventory's entry from what the worker reads in the store.
+ *
+ * The store is the worker's to write, and files are opened by what the entry
+ * says.  So where an entry is remembered, a store may not name other files:
+ * else a worker that was taken over would be handed any that it likes.
+ */
 #include <string.h>
 
 #include "common/log.h"
@@ -117,6 +123,29 @@ static void on_sizes(void *arg, const struct err *err, json_t *parameters,
 	over(vm, NULL);
 }
 
+/* Does the store say what was defined, as far as that is still known? */
+static int check_same(const struct inventory_entry *known,
+		      const struct inventory_entry *said, struct err *err)
+{
+	bool same = guid_equal(&known->uuid, &said->uuid) &&
+		    known->n_disks == said->n_disks;
+
+	if (known->n_disks == 0)
+		return 0;
+	for (unsigned i = 0; same && i < said->n_disks; i++) {
+		const struct inventory_disk *d =
+		    images_disk(known, said->disks[i].id);
+
+		same = d && strcmp(d->path, said->disks[i].path) == 0;
+	}
+	return same ? 0
+		    : err_set(err, -RP_ECORRUPT,
+			      "the store has another uuid or other disks than "
+			      "were defined; if it is right, stop refpointd "
+			      "and remove inventory/%s.json",
+			      known->vm);
+}
+
 static void take_definition(struct vm *vm, struct inventory_entry *entry)
 {
 	(void)strcpy(entry->vm, vm->name);
@@ -145,7 +174,8 @@ static void on_definition(void *arg, const struct err *err, json_t *parameters,
 	struct err why = *err;
 
 	vm->look = NULL;
-	if (!why.code && read_definition(parameters, &entry, &why) < 0)
+	if (!why.code && (read_definition(parameters, &entry, &why) < 0 ||
+			  check_same(&vm->entry, &entry, &why) < 0))
 		inventory_entry_done(&entry);
 	if (!why.code) {
 		take_definition(vm, &entry);

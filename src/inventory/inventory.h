@@ -5,7 +5,8 @@
  * It is a cache (P5): the truth stands in the virtual system's store, which
  * its worker reads; an entry whose catalogue is not the one it was made from,
  * or that is missing or damaged, is asked for again.  Only `serve`, the wish
- * of the administrator that the system be served, stands nowhere else.
+ * of the administrator that the system be served, stands nowhere else; and
+ * which files a system has must be what is remembered here, while it is.
  *
  * Invariants:
  *  1. VM.json is replaced atomically and durably: it is whole, or the old one.

@@ -587,6 +587,34 @@ class Inventory(Case):
         wait_until('one point', lambda:
                    rig.call('List')['vms'][0]['points'] == 1)
 
+    def test_a_store_names_no_other_files_than_were_defined(self):
+        """The store is the worker's, and files are opened for it."""
+        rig = self.rig
+        path, other = rig.disk('v.img'), rig.disk('other')
+        catalogue = f'{rig.root}/lib/vms/v/catalogue.sqlite'
+        rig.define('v', [path], uuid='01234567-89ab-4def-8123-456789abcdef')
+        with open(catalogue) as f:
+            text = f.read()
+        for old, new in ((path, other), ('"d0"', '"d1"'),
+                         ('01234567-', '01234568-')):
+            with self.subTest(new):
+                rig.stop()
+                os.kill(rig.worker_pid('v'), signal.SIGKILL)
+                with open(catalogue, 'w') as f:
+                    f.write(text.replace(old, new))
+                rig.start()
+                rig.wait_state('v', 'failed')
+                self.error('Damaged', 'Serve', vm='v')
+                for event in rig.events('v'):
+                    self.assertNotIn([os.stat(other).st_dev,
+                                      os.stat(other).st_ino], event['files'])
+        rig.stop()
+        os.kill(rig.worker_pid('v'), signal.SIGKILL)
+        os.unlink(f'{rig.root}/lib/inventory/v.json')  # the way out
+        rig.start()
+        wait_until('the inventory', lambda: rig.call('List')['vms'][0][
+            'uuid'].startswith('01234568-'))
+
     def test_a_store_without_a_definition_fails_and_can_be_undefined(self):
         rig = self.rig
         rig.define('v')
