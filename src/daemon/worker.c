@@ -423,10 +423,13 @@ static int look(struct vm *vm)
 static int on_look(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct vm *vm = vm_ref(arg);
+	bool late = vm->worker == WORKER_STARTING &&
+		    daemon_now_ms() - vm->born_ms > READY_TIMEOUT_MS;
 
+	if (late) /* it shall keep no other from being asked */
+		vm_refresh_over(vm);
 	/* systemd was asked for a process, and none came */
-	if (vm->worker == WORKER_STARTING && !vm->process.pid &&
-	    daemon_now_ms() - vm->born_ms > READY_TIMEOUT_MS)
+	if (late && !vm->process.pid)
 		life_over(vm);
 	else if (!vm->look && look(vm) < 0)
 		look_again(vm);

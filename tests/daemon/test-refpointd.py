@@ -615,6 +615,22 @@ class Inventory(Case):
         wait_until('the inventory', lambda: rig.call('List')['vms'][0][
             'uuid'].startswith('01234568-'))
 
+    def test_workers_that_do_not_answer_keep_no_other_from_being_asked(self):
+        rig = self.rig
+        names = [f'bad{i}' for i in range(4)] + ['good']
+        for vm in names:
+            rig.define(vm)
+        rig.stop()
+        for vm in names:
+            os.kill(rig.worker_pid(vm), signal.SIGKILL)
+            if vm != 'good':
+                rig.behave(vm, raw={'Hello': '{}\0'})
+        shutil.rmtree(f'{rig.root}/lib/inventory')
+        rig.start()
+        wait_until('good to be known', lambda: [
+            x for x in rig.call('List')['vms'] if x['vm'] == 'good' and
+            x['disks'] == 1], timeout=40, interval=0.2)
+
     def test_a_store_without_a_definition_fails_and_can_be_undefined(self):
         rig = self.rig
         rig.define('v')
