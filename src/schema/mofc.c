@@ -6,22 +6,20 @@
  */
 #include "schema/mof.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* Texts live until the end of the program. */
 struct directory {
+	struct mof *mof; /* whose memory the texts are in */
 	const char *path;
 	int length; /* of the path up to the last slash, with it */
 };
 
-static int read_stream(FILE *in, const char *path, const char **ret_text,
-		       size_t *ret_bytes, struct err *err)
+static int read_stream(struct mof *mof, FILE *in, const char *path,
+		       const char **ret_text, size_t *ret_bytes,
+		       struct err *err)
 {
-	char *text = malloc(MOF_FILE_BYTES_MAX + 1);
+	char *text = mof_alloc(mof, MOF_FILE_BYTES_MAX + 1);
 
-	if (!text)
-		return err_set(err, -ENOMEM, "read '%s'", path);
 	*ret_bytes = fread(text, 1, MOF_FILE_BYTES_MAX + 1, in);
 	*ret_text = text;
 	return ferror(in) ? err_set(err, -EIO, "read '%s'", path) : 0;
@@ -39,7 +37,7 @@ static int read_beside(void *ctx, const char *name, const char **ret_text,
 	in = fopen(path, "re");
 	if (!in)
 		return err_set(err, -errno, "open '%s'", path);
-	rc = read_stream(in, path, ret_text, ret_bytes, err);
+	rc = read_stream(dir->mof, in, path, ret_text, ret_bytes, err);
 	fclose(in);
 	return rc;
 }
@@ -72,6 +70,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	slash = strrchr(argv[1], '/');
+	dir.mof = &mof;
 	dir.path = argv[1];
 	dir.length = slash ? (int)(slash + 1 - argv[1]) : 0;
 	mof_init(&mof);
