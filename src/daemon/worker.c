@@ -359,6 +359,20 @@ static void on_status(void *arg, const struct err *err, json_t *parameters,
 	vm_unref(vm);
 }
 
+/* Who is woken may let go of VM. */
+static void hello_failed(struct vm *vm, const struct err *err)
+{
+	vm_ref(vm);
+	if (err->code == -RP_ETIMEOUT) {
+		vm->failure = *err;
+		vm_refresh_over(vm);
+		vm_wake(vm, err);
+	}
+	if (!vm->gone)
+		look_again(vm);
+	vm_unref(vm);
+}
+
 static void on_hello(void *arg, const struct err *err, json_t *parameters,
 		     bool continues, const char *text, size_t bytes, int *fds,
 		     unsigned n_fds)
@@ -371,12 +385,7 @@ static void on_hello(void *arg, const struct err *err, json_t *parameters,
 
 	vm->look = NULL;
 	if (err->code || !name || strcmp(name, vm->name) != 0 || !state) {
-		if (err->code == -RP_ETIMEOUT) {
-			vm->failure = *err;
-			vm_refresh_over(vm);
-			vm_wake(vm, err);
-		}
-		look_again(vm);
+		hello_failed(vm, err);
 		return;
 	}
 	if (!vm->process.pid &&
