@@ -54,6 +54,8 @@ int cim_path_format(struct arena *arena, const struct cim_path *path,
  * numbers, references as paths (also against their text).
  */
 bool cim_path_equal(const struct cim_path *a, const struct cim_path *b);
+/* Likewise, of keys, whatever their names. */
+bool cim_key_equal(const struct cim_key *a, const struct cim_key *b);
 bool cim_namespace_equal(const char *a, const char *b);
 
 /* The key of that name, without case; NULL if there is none. */

@@ -123,8 +123,4 @@ int cim_datetime_parse(const char *text, struct cim_instant *ret_instant,
 const char *cim_datetime_format(struct cim_instant instant,
 				char text[CIM_DATETIME_BYTES]);
 
-/* Whether BYTES are UTF-8 as XML may hold it: no controls but tab, newline and
- * return, no surrogates, nothing overlong. */
-bool cim_text_valid(const char *text, size_t length);
-
 #endif
