@@ -59,7 +59,7 @@ void xml_put_fragment(struct xml_out *out, const char *bytes, size_t length);
 size_t xml_room(const struct xml_out *out);
 
 /* Taking back what was written since, and the failure with it: for the item
- * that does not fit any more. */
+ * that does not fit any more.  What was open at the mark must be so still. */
 struct xml_mark {
 	size_t length;
 	unsigned depth;
