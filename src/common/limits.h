@@ -66,6 +66,41 @@
 #define CIM_WQL_TERMS_MAX      256     /* comparisons and connectives */
 #define CIM_WQL_PROPERTIES_MAX 256     /* after SELECT */
 
+#define HTTP_THREADS               8        /* handlers that may wait at once */
+#define HTTP_AUTH_THREADS          2        /* and checks of who is calling */
+#define HTTP_REQUESTS_MAX          256      /* waiting for one of them: 503 */
+#define HTTP_CONNECTIONS_MAX       512      /* in all; see src/http/server.h */
+#define HTTP_CONNECTIONS_PER_PEER  256      /* of one address */
+#define HTTP_HEADER_BYTES_MAX      KIB(64)  /* a connection's memory: 431 */
+#define HTTP_HEADERS_MAX           100      /* their number: 431 */
+#define HTTP_BODY_BYTES_MAX        MIB(1)   /* of one request: 413 */
+#define HTTP_BODIES_BYTES_MAX      MIB(64)  /* of all together: 503 */
+#define HTTP_DISCARD_BYTES_MAX     MIB(128) /* unwanted, before a refusal */
+#define HTTP_REPLY_HEADERS_MAX     16
+#define HTTP_HEADERS_MS            10000 /* from the first byte to the last */
+#define HTTP_BODY_MS               30000 /* of the body, likewise */
+#define HTTP_SEND_MS               60000 /* for a client to take a reply */
+#define HTTP_IDLE_MS               60000 /* between two requests */
+#define AUTH_NAME_BYTES            CALLER_NAME_BYTES /* of a principal */
+#define AUTH_PASSWORD_BYTES        256               /* with NUL */
+#define AUTH_HEADER_BYTES_MAX      KIB(64)
+#define AUTH_FAILURE_MS            1000 /* what a refusal takes, whatever for */
+#define AUTH_CACHE_MS              60000 /* a password is not asked for again */
+#define AUTH_CACHE_ENTRIES         256
+#define AUTH_ATTEMPTS_MS           60000 /* the time that these are counted in */
+#define AUTH_ATTEMPTS_PER_PAIR     10 /* failures of a name from one address */
+#define AUTH_ATTEMPTS_PER_PEER     30 /* of one address: 429 */
+#define AUTH_ATTEMPTS_PER_NAME     60 /* of one name */
+#define AUTH_ATTEMPTS_ENTRIES      1024
+#define AUTH_LEGS_MAX              8     /* of one Negotiate exchange */
+#define AUTH_GROUPS_MAX            8     /* that refpoint-pam may ask for */
+#define AUTH_PAM_MS                20000 /* one attempt, modules' delays in */
+#define AUTH_PAM_CHILDREN          8     /* attempts at once */
+#define AUTH_USERS_MAX             4096  /* lines of the users file */
+#define AUTH_CERTIFICATES_MAX      4096  /* of the map of certificates */
+#define ENCRYPTED_HEADER_BYTES_MAX 1024  /* of a part of multipart/encrypted */
+#define CERTIFICATE_DAYS           3652  /* of the pair that we make */
+
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
 #define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
