@@ -167,6 +167,8 @@ static const struct error_case meaning[] = {
     {CLASS("[Values(\"a\")] uint8 N;"), "2:9: expected a list in braces"},
     {CLASS("[Values] uint8 N;"), "2:2: qualifier Values: expected a value"},
     {CLASS("[MaxLen(4)] uint8 N;"), "2:2: MaxLen: N is no string"},
+    {CLASS("[MaxLen(4294967296)] string S;"),
+     "2:9: expected a value of type uint32"},
     {"Qualifier Q : uint8 = 300, Scope(any);",
      "1:23: expected a value of type uint8"},
     {CLASS("uint8 N = 256;"), "2:11: expected a value of type uint8"},
@@ -298,11 +300,16 @@ static void expect_files(const struct scene_file *files, int code,
 	scene_end(&scene);
 }
 
-static void test_pragmas_of_the_first_file_are_checked(void **state)
+static void test_the_first_file_is_checked_as_well(void **state)
 {
 	const struct scene_file none[] = {{"a", "class A {};"}, {NULL, NULL}};
 	const struct scene_file bad[] = {
 	    {"a", "#pragma namespace (\"Root\\\\a\")"}, {NULL, NULL}};
+	const struct scene_file wide[] = {
+	    {"a", "Qualifier MaxLen : sint64, Scope(property);\n"
+		  "#pragma namespace (\"x\")\n"
+		  "class A { [MaxLen(-1)] string S; };"},
+	    {NULL, NULL}};
 	const struct scene_file missing[] = {{"a", "#pragma include (\"b\")"},
 					     {NULL, NULL}};
 
@@ -311,6 +318,7 @@ static void test_pragmas_of_the_first_file_are_checked(void **state)
 	expect_files(bad, -RP_EPARAM,
 		     "a:1:20: expected a namespace of lower-case letters, "
 		     "digits, '_' and '/'");
+	expect_files(wide, -RP_EPARAM, "a:3:12: MaxLen: expected 32 bits");
 	expect_files(missing, -ENOENT, "open 'b': No such file or directory");
 }
 
@@ -373,6 +381,12 @@ static void test_limits_are_the_stated_ones(void **state)
 {
 	expect_limit("class A {", "uint8 N%;", MOF_MEMBERS_MAX, "};",
 		     "expected at most 512 members");
+	expect_limit("class B { uint8 M; };\nclass A : B {", "uint8 N%;",
+		     MOF_MEMBERS_MAX - 1, "};",
+		     "expected at most 512 members, inherited ones included");
+	expect_limit("class B { uint8 N(); };\nclass A : B {", "uint8 M%();",
+		     MOF_MEMBERS_MAX - 1, "};",
+		     "expected at most 512 methods, inherited ones included");
 	expect_limit("class A { uint8 M(uint8 P", ", uint8 P%",
 		     MOF_PARAMETERS_MAX - 1, "); };",
 		     "expected at most 32 parameters");
@@ -385,6 +399,96 @@ static void test_limits_are_the_stated_ones(void **state)
 		     "expected a string of at most 4000 bytes");
 	expect_limit("", "class A% {};", MOF_CLASSES_MAX, "",
 		     "expected at most 1024 classes");
+}
+
+static void test_an_element_has_few_qualifiers(void **state)
+{
+	char *own = repeated("", "Qualifier Q% : boolean, Scope(class);\n",
+			     MOF_QUALIFIERS_MAX + 2, "[Q32");
+	char *both =
+	    repeated("", "Qualifier Q% : boolean, Scope(class);\n",
+		     MOF_QUALIFIERS_MAX + 2, "[Q32, Q33] class B {}; [Q32");
+
+	expect_limit(own, ", Q%", MOF_QUALIFIERS_MAX - 1, "] class A {};",
+		     "expected at most 32 qualifiers");
+	expect_limit(both, ", Q%", MOF_QUALIFIERS_MAX - 2, "] class A : B {};",
+		     "expected at most 32 qualifiers, inherited ones "
+		     "included");
+	free(own);
+	free(both);
+}
+
+static void test_inheritance_is_not_deep(void **state)
+{
+	struct scene scene;
+	char text[4096] = "class A0 {};\n";
+	size_t length = strlen(text);
+
+	for (int i = 1; i <= MOF_INHERITANCE_MAX; i++) {
+		int rc = scene_compile(&scene, text);
+
+		assert_int_equal(rc, 0);
+		scene_end(&scene);
+		length += (size_t)snprintf(text + length, sizeof(text) - length,
+					   "class A%d : A%d {};\n", i, i - 1);
+	}
+	assert_int_equal(scene_compile(&scene, text), -RP_EPARAM);
+	assert_string_equal(
+	    scene.err.text,
+	    "t.mof:17:13: expected at most 16 levels of inheritance");
+	scene_end(&scene);
+}
+
+/* Compiles "f0", of which file N includes file N + 1, up to COUNT files. */
+static int compile_chain(struct scene *scene, unsigned count)
+{
+	static char names[MOF_INCLUDE_DEPTH + 4][8];
+	static char texts[MOF_INCLUDE_DEPTH + 4][40];
+	struct scene_file files[MOF_INCLUDE_DEPTH + 4] = {{NULL, NULL}};
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(names[i], sizeof(names[i]), "f%u", i);
+		snprintf(texts[i], sizeof(texts[i]),
+			 "#pragma include (\"f%u\")", i + 1);
+		files[i] = (struct scene_file){names[i], texts[i]};
+	}
+	files[count - 1].text = "";
+	return scene_compile_files(scene, files);
+}
+
+static void test_includes_are_not_deep(void **state)
+{
+	struct scene scene;
+
+	assert_int_equal(compile_chain(&scene, MOF_INCLUDE_DEPTH + 1), 0);
+	scene_end(&scene);
+	assert_int_equal(compile_chain(&scene, MOF_INCLUDE_DEPTH + 2),
+			 -RP_EPARAM);
+	assert_string_equal(scene.err.text,
+			    "f4:1:18: expected includes at most 4 deep");
+	scene_end(&scene);
+}
+
+static void test_files_and_namespaces_are_counted(void **state)
+{
+	static char names[MOF_FILES_MAX + 1][8];
+	struct scene_file files[MOF_FILES_MAX + 2] = {{NULL, NULL}};
+	char *text;
+
+	for (unsigned i = 1; i <= MOF_FILES_MAX; i++) {
+		snprintf(names[i], sizeof(names[i]), "f%u", i - 1);
+		files[i] = (struct scene_file){names[i], ""};
+	}
+	text = repeated("", "#pragma include (\"f%\")\n", MOF_FILES_MAX, "");
+	files[0] = (struct scene_file){"a", text};
+	expect_files(files, -RP_EPARAM, "a:64:18: expected at most 64 files");
+	free(text);
+	text = repeated("", "#pragma namespace (\"n%\")\n",
+			MOF_NAMESPACES_MAX + 1, "");
+	files[0] = (struct scene_file){"a", text};
+	expect_files(files, -RP_EPARAM,
+		     "a:33:20: expected at most 32 namespaces");
+	free(text);
 }
 
 static void test_a_file_over_its_limit_is_refused(void **state)
@@ -410,9 +514,13 @@ int main(void)
 	    cmocka_unit_test(test_what_the_grammar_expects_is_said),
 	    cmocka_unit_test(test_what_makes_no_sense_is_refused),
 	    cmocka_unit_test(test_an_override_has_the_same_signature),
-	    cmocka_unit_test(test_pragmas_of_the_first_file_are_checked),
+	    cmocka_unit_test(test_the_first_file_is_checked_as_well),
 	    cmocka_unit_test(test_a_class_lives_where_what_it_names_does),
 	    cmocka_unit_test(test_limits_are_the_stated_ones),
+	    cmocka_unit_test(test_an_element_has_few_qualifiers),
+	    cmocka_unit_test(test_inheritance_is_not_deep),
+	    cmocka_unit_test(test_includes_are_not_deep),
+	    cmocka_unit_test(test_files_and_namespaces_are_counted),
 	    cmocka_unit_test(test_a_file_over_its_limit_is_refused),
 	};
 

@@ -312,6 +312,37 @@ static void test_tables_and_manual_hold_what_was_read(void **state)
 	scene_end(&scene);
 }
 
+static void test_the_manual_says_what_is_inherited(void **state)
+{
+	static const char text[] =
+	    "[Abstract] class A { uint8 X; uint8 Y; };\n"
+	    "class B : A { [EmbeddedObject] string Z; };\n"
+	    "class C : B { [EmbeddedInstance(\"A\"), Write] string W[];\n"
+	    "uint8 M(A REF P, [In(false), Out] uint8 Q); };\n"
+	    "[Association] class L { [Key] A REF F; [Key] B REF T; };\n"
+	    "class D { [Values{\"no\", \"yes\"}] uint8 V; };";
+	static const char *const pieces[] = {
+	    "=head2 abstract A\n\nIn root/a.\n",
+	    "=head2 association L\n",
+	    "=head2 C : B\n",
+	    "=item B<W> string[] (an instance of A), writable\n",
+	    "=item B<Z> string (an object)\n",
+	    "=item B<F> A REF, key\n",
+	    "=item I<P> A REF, in\n",
+	    "=item I<Q> uint8, out\n",
+	    "From A: X, Y.\n\nFrom B: Z.\n",
+	    "Values: 0 = no, 1 = yes.\n",
+	};
+	struct scene scene;
+
+	compile(&scene, text);
+	scene_write(&scene);
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
+		if (!strstr(scene.manual, pieces[i]))
+			fail_msg("no %s in:\n%s", pieces[i], scene.manual);
+	scene_end(&scene);
+}
+
 static void test_an_empty_schema_is_one(void **state)
 {
 	struct scene scene;
@@ -337,6 +368,7 @@ int main(void)
 	    cmocka_unit_test(test_an_included_file_may_be_in_two_namespaces),
 	    cmocka_unit_test(test_value_maps_take_numbers_and_ranges),
 	    cmocka_unit_test(test_tables_and_manual_hold_what_was_read),
+	    cmocka_unit_test(test_the_manual_says_what_is_inherited),
 	    cmocka_unit_test(test_an_empty_schema_is_one),
 	};
 
