@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The operations on CIM objects, as both protocols ask for them, in front of
+ * whoever provides the objects.
+ *
+ * B1  A protocol asks by names as they came; the broker holds them against the
+ *     schema (namespace, class, keys, method, parameters) before a provider is
+ *     asked, so that a provider sees bound paths and typed values only.
+ * B2  Asking for a class asks for its subclasses in the namespace as well.
+ *     Each instance is told once, by the class that it is of.
+ * B3  Who asks stands in every request.  A class that only operators may
+ *     change refuses others before its provider is asked (-CIM_EACCESS); what
+ *     nobody provides is -CIM_ENOTSUPPORTED.
+ * B4  Answers are told one at a time, and what is told is valid until the
+ *     callback returns: whoever keeps it copies it (cim_instance_copy()).
+ *     A callback's negative result ends the operation, which returns it.
+ * B5  A method that ran is no error: its return value says how it went.
+ *
+ * Providers may wait (for refpointd); every operation may be called by several
+ * threads at a time, each with a request of its own.
+ */
+#ifndef CIM_BROKER_H
+#define CIM_BROKER_H
+
+#include "cim/instance.h"
+#include "cim/path.h"
+#include "cim/wql.h"
+
+/* Zero is nobody, who may do nothing. */
+enum cim_role {
+	CIM_ROLE_NONE,
+	CIM_ROLE_READER,
+	CIM_ROLE_OPERATOR,
+};
+
+struct cim_request {
+	struct arena *arena; /* of this request: answers live there */
+	const char *caller;  /* the principal's name */
+	enum cim_role role;
+	const char *host; /* by which the client calls us; or NULL */
+	const char *ns;   /* as the client wrote it */
+};
+
+/* What a caller of an association's walk asks for; NULL: whatever. */
+struct cim_walk {
+	bool references; /* the associations themselves, not the other ends */
+	const char *assoc_class;  /* of a walk to the other ends */
+	const char *result_class; /* or, of references, of these */
+	const char *role;         /* the property that names the object */
+	const char *result_role;  /* the one that names the other end */
+};
+
+typedef int cim_instance_fn(void *arg, const struct cim_instance *instance,
+			    struct err *err);
+
+/* A method's arguments by the schema's order of parameters; NULL values where
+ * none was given. */
+struct cim_arguments {
+	const struct schema_method *method;
+	struct cim_value *values; /* method->parameter_count */
+};
+
+/* ---- providers -------------------------------------------------------- */
+
+struct cim_provider {
+	const char *class_name; /* of its instances; a subclass has its own */
+	enum cim_role invoke_role; /* who may call its methods */
+	/* Tells all instances with their paths.  QUERY, or NULL, only helps to
+	 * tell fewer (wql_pinned()): the broker holds it against each.  OBJECT,
+	 * or NULL, for an association: only those that name it are wanted. */
+	int (*enumerate)(void *arg, const struct cim_request *request,
+			 const struct wql_query *query,
+			 const struct cim_path *object, cim_instance_fn *fn,
+			 void *fn_arg, struct err *err);
+	/* One instance, PATH bound, or -CIM_ENOTFOUND.  NULL: the broker looks
+	 * through all. */
+	int (*get)(void *arg, const struct cim_request *request,
+		   const struct cim_path *path,
+		   const struct cim_instance **ret_instance, struct err *err);
+	/* Calls a method of an object that is there.  IN has what is [In]; OUT
+	 * is all NULL and takes what is [Out].  NULL: -CIM_ENOTAVAILABLE. */
+	int (*invoke)(void *arg, const struct cim_request *request,
+		      const struct cim_path *path,
+		      const struct cim_arguments *in, struct cim_arguments *out,
+		      struct cim_value *ret_result, struct err *err);
+	/* DeleteInstance and Delete.  NULL: -CIM_ENOTSUPPORTED. */
+	int (*delete)(void *arg, const struct cim_request *request,
+		      const struct cim_path *path, struct err *err);
+};
+
+struct broker;
+
+/* The PROVIDERS (N of them) and ARG, which is passed to them, outlive it.  Each
+ * names a class of the schema, once; -EINVAL if not. */
+int broker_new(const struct cim_provider *const *providers, size_t n, void *arg,
+	       struct broker **ret_broker, struct err *err);
+struct broker *broker_free(struct broker *broker);
+
+/* ---- operations ------------------------------------------------------- */
+
+/* -CIM_ENAMESPACE, -CIM_ECLASS, -CIM_ESELECTOR*, -CIM_ENOTFOUND. */
+int broker_get(struct broker *broker, const struct cim_request *request,
+	       const struct cim_path *path,
+	       const struct cim_instance **ret_instance, struct err *err);
+
+/* All instances of a class and its subclasses. */
+int broker_enumerate(struct broker *broker, const struct cim_request *request,
+		     const char *class_name, cim_instance_fn *fn, void *arg,
+		     struct err *err);
+
+/* A query: SELECT tells instances whole, whatever properties it names;
+ * ASSOCIATORS OF and REFERENCES OF are walks.  -CIM_EQUERY. */
+int broker_query(struct broker *broker, const struct cim_request *request,
+		 struct wql_query *query, cim_instance_fn *fn, void *arg,
+		 struct err *err);
+
+/* What is associated with the object of PATH, each once. */
+int broker_walk(struct broker *broker, const struct cim_request *request,
+		const struct cim_path *path, const struct cim_walk *walk,
+		cim_instance_fn *fn, void *arg, struct err *err);
+
+/* The same of classes: what could be.  Told in the order of the schema. */
+int broker_walk_classes(struct broker *broker,
+			const struct cim_request *request,
+			const char *class_name, const struct cim_walk *walk,
+			int (*fn)(void *arg, const struct schema_class *class,
+				  struct err *err),
+			void *arg, struct err *err);
+
+/* The class in the request's namespace: -CIM_ENAMESPACE, -CIM_ECLASS. */
+int broker_class(const struct cim_request *request, const char *class_name,
+		 const struct schema_class **ret_class, struct err *err);
+
+/* Makes room for a call of METHOD (by name, without case) of CLASS:
+ * -CIM_EMETHOD. */
+int broker_arguments(const struct cim_request *request,
+		     const struct schema_class *class, const char *method,
+		     struct cim_arguments *ret_arguments, struct err *err);
+
+/* Calls IN's method of the object of PATH; OUT like IN.  A parameter that is
+ * out and not in is NULL in IN. */
+int broker_invoke(struct broker *broker, const struct cim_request *request,
+		  const struct cim_path *path, const struct cim_arguments *in,
+		  struct cim_arguments *ret_out, struct cim_value *ret_result,
+		  struct err *err);
+
+int broker_delete(struct broker *broker, const struct cim_request *request,
+		  const struct cim_path *path, struct err *err);
+
+#endif
