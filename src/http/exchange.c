@@ -174,6 +174,9 @@ static enum MHD_Result reply(struct exchange *x)
 	r = make_reply(x);
 	if (!r)
 		return MHD_NO;
+	log_debug("http", "%s %s from '%s': %u", x->request.method,
+		  x->request.path, x->request.principal.name,
+		  x->response.status);
 	connection_phase(x->connection, PHASE_SENDING);
 	ok = MHD_queue_response(x->mhd, x->response.status, r);
 	MHD_destroy_response(r);

@@ -20,6 +20,9 @@
 static gss_OID_desc ntlm_oid = {
     10, (void *)(uintptr_t) "\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a"};
 
+static gss_OID_desc spnego_oid = {
+    6, (void *)(uintptr_t) "\x2b\x06\x01\x05\x05\x02"};
+
 struct negotiate {
 	gss_cred_id_t credentials;
 	bool kerberos, ntlm;
@@ -67,50 +70,73 @@ static void explain(OM_uint32 major, OM_uint32 minor, gss_OID mech, char *ret,
 
 /* ------------------------------------------------------------- credentials */
 
-static int acquire_kerberos(struct negotiate *n, const char *keytab,
-			    struct err *err)
+/* Which of Kerberos and NTLM, and after them SPNEGO, which wraps them. */
+static OM_uint32 list_mechs(bool kerberos, bool ntlm, bool spnego,
+			    gss_OID_set *ret_set)
 {
-	gss_OID_set_desc mechs = {1, (gss_OID)(uintptr_t)gss_mech_krb5};
-	gss_key_value_element_desc element = {"keytab", keytab};
-	gss_key_value_set_desc store = {1, &element};
-	OM_uint32 major, minor;
-	char text[256];
+	OM_uint32 minor, major = gss_create_empty_oid_set(&minor, ret_set);
 
-	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
-				      &mechs, GSS_C_ACCEPT,
-				      keytab ? &store : GSS_C_NO_CRED_STORE,
-				      &n->credentials, NULL, NULL);
-	if (GSS_ERROR(major)) {
-		n->credentials = GSS_C_NO_CREDENTIAL;
-		explain(major, minor, (gss_OID)(uintptr_t)gss_mech_krb5, text,
-			sizeof(text));
-		return err_set(err, -RP_EPARAM, "Kerberos: %s", text);
-	}
-	n->kerberos = true;
+	if (!GSS_ERROR(major) && kerberos)
+		major = gss_add_oid_set_member(
+		    &minor, (gss_OID)(uintptr_t)gss_mech_krb5, ret_set);
+	if (!GSS_ERROR(major) && ntlm)
+		major = gss_add_oid_set_member(&minor, &ntlm_oid, ret_set);
+	if (!GSS_ERROR(major) && spnego)
+		major = gss_add_oid_set_member(&minor, &spnego_oid, ret_set);
+	return major;
+}
+
+/* All of them or an error: GSSAPI is content if it gets one. */
+static int check_mechs(const struct negotiate *n, gss_OID_set got,
+		       struct err *err)
+{
+	OM_uint32 minor;
+	int kerberos = 0, ntlm = 0;
+
+	(void)gss_test_oid_set_member(&minor, (gss_OID)(uintptr_t)gss_mech_krb5,
+				      got, &kerberos);
+	(void)gss_test_oid_set_member(&minor, &ntlm_oid, got, &ntlm);
+	if (n->kerberos && !kerberos)
+		return err_set(err, -RP_EPARAM,
+			       "Kerberos: no keytab, or no key in it");
+	if (n->ntlm && !ntlm)
+		return err_set(err, -RP_EPARAM,
+			       "NTLM: gss-ntlmssp is not installed, or cannot "
+			       "use the credentials file");
 	return 0;
 }
 
-static int acquire_ntlm(struct negotiate *n, struct err *err)
+static int acquire(struct negotiate *n, const char *keytab, struct err *err)
 {
-	gss_OID_set_desc mechs = {1, &ntlm_oid};
-	OM_uint32 major, minor;
+	gss_key_value_element_desc element = {"keytab", keytab};
+	gss_key_value_set_desc store = {1, &element};
+	gss_OID_set want = NULL, inner = NULL, got = NULL;
+	OM_uint32 major, minor = 0, ignored;
 	char text[256];
+	int r;
 
-	if (n->credentials)
-		major = gss_add_cred(&minor, n->credentials, GSS_C_NO_NAME,
-				     &ntlm_oid, GSS_C_ACCEPT, 0, 0, NULL, NULL,
-				     NULL, NULL);
-	else
-		major = gss_acquire_cred(&minor, GSS_C_NO_NAME,
-					 GSS_C_INDEFINITE, &mechs, GSS_C_ACCEPT,
-					 &n->credentials, NULL, NULL);
+	major = list_mechs(n->kerberos, n->ntlm, true, &want);
+	if (!GSS_ERROR(major))
+		major = list_mechs(n->kerberos, n->ntlm, false, &inner);
+	if (!GSS_ERROR(major))
+		major =
+		    gss_acquire_cred_from(&minor, GSS_C_NO_NAME,
+					  GSS_C_INDEFINITE, want, GSS_C_ACCEPT,
+					  keytab ? &store : GSS_C_NO_CRED_STORE,
+					  &n->credentials, &got, NULL);
+	/* within SPNEGO, too, nothing that was not asked for */
+	if (!GSS_ERROR(major))
+		major = gss_set_neg_mechs(&minor, n->credentials, inner);
 	if (GSS_ERROR(major)) {
-		explain(major, minor, &ntlm_oid, text, sizeof(text));
-		return err_set(err, -RP_EPARAM,
-			       "NTLM: %s (is gss-ntlmssp installed?)", text);
+		explain(major, minor, GSS_C_NO_OID, text, sizeof(text));
+		r = err_set(err, -RP_EPARAM, "Negotiate: %s", text);
+	} else {
+		r = check_mechs(n, got, err);
 	}
-	n->ntlm = true;
-	return 0;
+	(void)gss_release_oid_set(&ignored, &want);
+	(void)gss_release_oid_set(&ignored, &inner);
+	(void)gss_release_oid_set(&ignored, &got);
+	return r;
 }
 
 int negotiate_open(bool kerberos, const char *keytab, const char *ntlm,
@@ -127,10 +153,10 @@ int negotiate_open(bool kerberos, const char *keytab, const char *ntlm,
 		r = unsetenv("NTLM_USER_FILE");
 	if (r < 0)
 		r = err_set(err, -ENOMEM, "environment");
-	if (r == 0 && kerberos)
-		r = acquire_kerberos(n, keytab, err);
-	if (r == 0 && ntlm)
-		r = acquire_ntlm(n, err);
+	n->kerberos = kerberos;
+	n->ntlm = ntlm;
+	if (r == 0)
+		r = acquire(n, keytab, err);
 	if (r < 0) {
 		negotiate_close(n);
 		return r;
@@ -189,14 +215,19 @@ bool auth_connection_pending(const struct auth_connection *connection)
 	return connection && connection->pending;
 }
 
-/* A name as bytes of ours: no NUL, no controls, not too long. */
+/* A name as bytes of ours: no controls, not too long, and no NUL but one at
+ * the end, which gss-ntlmssp counts. */
 static bool copy_name(const gss_buffer_desc *from, char ret[AUTH_NAME_BYTES])
 {
-	if (!from->length || from->length >= AUTH_NAME_BYTES ||
-	    memchr(from->value, 0, from->length))
+	const char *text = from->value;
+	size_t n = from->length;
+
+	if (n && !text[n - 1])
+		n--;
+	if (!n || n >= AUTH_NAME_BYTES || memchr(text, 0, n))
 		return false;
-	(void)memcpy(ret, from->value, from->length);
-	ret[from->length] = '\0';
+	(void)memcpy(ret, text, n);
+	ret[n] = '\0';
 	return !text_has_controls(ret);
 }
 
@@ -337,9 +368,8 @@ static int unseal_kerberos(struct auth_connection *c, const uint8_t *data,
 			   size_t *ret_bytes, struct err *err)
 {
 	uint8_t *copy = malloc(bytes + 1);
-	gss_iov_buffer_desc iov[3] = {
+	gss_iov_buffer_desc iov[2] = {
 	    {.type = GSS_IOV_BUFFER_TYPE_HEADER},
-	    {.type = GSS_IOV_BUFFER_TYPE_DATA},
 	    {.type = GSS_IOV_BUFFER_TYPE_DATA},
 	};
 	OM_uint32 major, minor;
