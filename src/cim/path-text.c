@@ -88,10 +88,11 @@ static int read_host(struct reader *r, struct cim_path *path)
 /* "root\virtualization\v2:", if there is a colon before the keys. */
 static int read_namespace(struct reader *r, struct cim_path *path)
 {
-	size_t length = strcspn(r->at, ":.=\"'{}, ");
-	const char *end = r->at + length;
+	const char *end = r->at;
 	char *ns;
 
+	while (is_word(*end) || *end == '-' || is_slash(*end))
+		end++;
 	if (*end != ':') {
 		if (path->host || is_slash(*r->at))
 			return bad(r, "no namespace");

@@ -78,6 +78,8 @@ static void what_is_no_path_is_refused(void **state)
 	    "\\\\HOST\\A.K=1",
 	    "\\\\\\root:A",
 	    "root/x:",
+	    "/ root/x:A",
+	    "root/x y:A",
 	    ":A",
 	    "/A",
 	    "A B",
