@@ -65,15 +65,17 @@ static int get_item(struct reader *r, const struct xml_node *node,
 
 	if (type->base == CIM_REFERENCE)
 		return codec_get_path(r->arena, node, &item->ref, r->err);
-	if (ref && type->base == CIM_STRING) {
+	if (ref && type->base == CIM_STRING && !is_embedded(type)) {
 		e = codec_get_path(r->arena, node, &path, r->err);
 		return e < 0 ? e
 			     : cim_path_format(r->arena, path, &item->text,
 					       r->err);
 	}
+	if (ref)
+		return no_value(r, node, type);
 	if (is_embedded(type))
 		return get_embedded(r, node, type, item);
-	if (ref || node->first)
+	if (node->first)
 		return no_value(r, node, type);
 	if (type->base == CIM_STRING) {
 		item->text = node->text;

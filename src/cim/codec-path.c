@@ -55,6 +55,8 @@ static int get_local(struct arena *arena, const struct xml_node *local,
 	for (p = ns; *p; p++)
 		if (*p == '\\')
 			*p = '/';
+	if (ns[strspn(ns, "/")] == '\0')
+		return missing(local, "a name", err);
 	*ret_ns = ns;
 	return 0;
 }

@@ -26,21 +26,13 @@ bool codec_selects(const struct codec_select *select,
 static void put_local_namespace(struct xml_out *out, const char *ns)
 {
 	xml_open(out, "LOCALNAMESPACEPATH");
-	while (*ns) {
+	for (ns += strspn(ns, "/"); *ns; ns += strspn(ns, "/")) {
 		size_t length = strcspn(ns, "/");
-		char part[256];
 
-		if (length >= sizeof(part))
-			length = sizeof(part) - 1;
-		memcpy(part, ns, length);
-		part[length] = '\0';
-		ns += length;
-		ns += strspn(ns, "/");
-		if (length == 0)
-			continue;
 		xml_open(out, "NAMESPACE");
-		xml_put_attribute(out, "NAME", part);
+		xml_put_attribute_bytes(out, "NAME", ns, length);
 		xml_close_empty(out);
+		ns += length;
 	}
 	xml_close(out);
 }

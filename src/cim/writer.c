@@ -108,7 +108,7 @@ int xml_finish(struct xml_out *out, char **ret_bytes, size_t *ret_length,
 static bool is_letter(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-	       (unsigned char)c >= 0x80;
+	       c == ':' || (unsigned char)c >= 0x80;
 }
 
 static bool is_name(const char *name)
@@ -119,7 +119,7 @@ static bool is_name(const char *name)
 		return false;
 	for (p++; *p; p++)
 		if (!is_letter(*p) && !(*p >= '0' && *p <= '9') && *p != '.' &&
-		    *p != '-' && *p != ':')
+		    *p != '-')
 			return false;
 	return cim_utf8_valid(name, (size_t)(p - name));
 }
@@ -210,7 +210,8 @@ static void put_escaped(struct xml_out *out, const char *text, size_t length,
 	}
 }
 
-void xml_put_attribute(struct xml_out *out, const char *name, const char *value)
+void xml_put_attribute_bytes(struct xml_out *out, const char *name,
+			     const char *value, size_t length)
 {
 	if (out->error)
 		return;
@@ -221,8 +222,13 @@ void xml_put_attribute(struct xml_out *out, const char *name, const char *value)
 	put(out, " ", 1);
 	put_string(out, name);
 	put(out, "=\"", 2);
-	put_escaped(out, value, strlen(value), true);
+	put_escaped(out, value, length, true);
 	put(out, "\"", 1);
+}
+
+void xml_put_attribute(struct xml_out *out, const char *name, const char *value)
+{
+	xml_put_attribute_bytes(out, name, value, strlen(value));
 }
 
 void xml_put_bytes(struct xml_out *out, const char *text, size_t length)

@@ -44,6 +44,9 @@ int xml_finish(struct xml_out *out, char **ret_bytes, size_t *ret_length,
 void xml_open(struct xml_out *out, const char *name);
 void xml_put_attribute(struct xml_out *out, const char *name,
 		       const char *value);
+/* Of a value that ends after LENGTH bytes. */
+void xml_put_attribute_bytes(struct xml_out *out, const char *name,
+			     const char *value, size_t length);
 void xml_put_text(struct xml_out *out, const char *text);
 void xml_put_bytes(struct xml_out *out, const char *text, size_t length);
 void xml_put_number(struct xml_out *out, uint64_t number);
