@@ -65,6 +65,14 @@
 #define CIM_WQL_DEPTH_MAX      32      /* parentheses and NOTs */
 #define CIM_WQL_TERMS_MAX      256     /* comparisons and connectives */
 #define CIM_WQL_PROPERTIES_MAX 256     /* after SELECT */
+#define CIM_REPLY_BYTES_MAX    MIB(64) /* default limit of a CIM-XML reply */
+
+/* Enumerations that wait for a client to pull more. */
+#define CIM_CONTEXTS_MAX        256
+#define CIM_CONTEXTS_PER_CALLER 64
+#define CIM_CONTEXTS_BYTES_MAX  MIB(128) /* of all together */
+#define CIM_CONTEXT_MS          60000    /* default, between two pulls */
+#define CIM_CONTEXT_MS_MAX      900000   /* that a client may ask for */
 
 #define HTTP_THREADS               8        /* handlers that may wait at once */
 #define HTTP_AUTH_THREADS          2        /* and checks of who is calling */
