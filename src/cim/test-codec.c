@@ -288,6 +288,10 @@ static void numbers_have_the_schemas_type(void **state)
 	"<INSTANCEPATH><NAMESPACEPATH><HOST>h</HOST>" SPACE                    \
 	"</NAMESPACEPATH>" NAME "</INSTANCEPATH>"
 
+#define UNNAMED                                                                \
+	"<INSTANCENAME CLASSNAME=\"A\"><KEYVALUE VALUETYPE=\"string\">x"       \
+	"</KEYVALUE></INSTANCENAME>"
+
 static const struct cim_path *path_of(const char *text)
 {
 	const struct cim_path *path = NULL;
@@ -341,8 +345,7 @@ static void paths_are_written_as_they_are_read(void **state)
 	    "</KEYVALUE></KEYBINDING><KEYBINDING NAME=\"B\"><KEYVALUE "
 	    "VALUETYPE=\"boolean\">TRUE</KEYVALUE></KEYBINDING>"
 	    "</INSTANCENAME>",
-	    "<INSTANCENAME CLASSNAME=\"A\"><KEYVALUE VALUETYPE=\"string\">x"
-	    "</KEYVALUE></INSTANCENAME>",
+	    UNNAMED,
 	    "<INSTANCENAME CLASSNAME=\"A\"></INSTANCENAME>",
 	};
 
