@@ -211,9 +211,11 @@ static char *repeated(const char *head, size_t n, const char *body,
 	char *p = stpcpy(text, head);
 
 	assert_non_null(text);
-	for (size_t i = 0; i < n; i++, p += one)
-		memcpy(p, body, one);
-	(void)stpcpy(p, tail);
+	if (one == 1)
+		memset(p, body[0], n);
+	for (size_t i = 0; one > 1 && i < n; i++)
+		memcpy(p + i * one, body, one);
+	(void)stpcpy(p + n * one, tail);
 	return text;
 }
 

@@ -17,7 +17,7 @@ static void fail(struct xml_out *out, int code)
 		out->error = code;
 }
 
-/* Room for MORE bytes and a NUL; false if there is none. */
+/* Makes room for MORE bytes and a NUL; false if there is none. */
 static bool grow(struct xml_out *out, size_t more)
 {
 	size_t size = out->size ? out->size : FIRST_BYTES;
@@ -43,9 +43,12 @@ static bool grow(struct xml_out *out, size_t more)
 	return true;
 }
 
-static void put(struct xml_out *out, const char *bytes, size_t length)
+static inline void put(struct xml_out *out, const char *bytes, size_t length)
 {
-	if (!grow(out, length))
+	bool fits = length < out->size - out->length &&
+		    length <= out->limit - out->length && !out->error;
+
+	if (!fits && !grow(out, length))
 		return;
 	memcpy(out->bytes + out->length, bytes, length);
 	out->length += length;
@@ -111,17 +114,30 @@ static bool is_letter(char c)
 	       c == ':' || (unsigned char)c >= 0x80;
 }
 
-static bool is_name(const char *name)
+static bool is_in_name(char c)
 {
-	const char *p = name;
+	return is_letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '-';
+}
 
-	if (!is_letter(*p))
-		return false;
-	for (p++; *p; p++)
-		if (!is_letter(*p) && !(*p >= '0' && *p <= '9') && *p != '.' &&
-		    *p != '-')
-			return false;
-	return cim_utf8_valid(name, (size_t)(p - name));
+static bool is_plain(char c)
+{
+	return c >= ' ' && c <= '~' && c != '&' && c != '<' && c != '>' &&
+	       c != '"';
+}
+
+/* The bytes of a name; 0 if it is none. */
+static size_t name_length(const char *name)
+{
+	unsigned char bits = 0;
+	size_t n = 0;
+
+	if (!is_letter(*name))
+		return 0;
+	for (; is_in_name(name[n]); n++)
+		bits |= (unsigned char)name[n];
+	if (name[n] != '\0' || (bits >= 0x80 && !cim_utf8_valid(name, n)))
+		return 0;
+	return n;
 }
 
 static void end_tag_open(struct xml_out *out)
@@ -133,15 +149,17 @@ static void end_tag_open(struct xml_out *out)
 
 void xml_open(struct xml_out *out, const char *name)
 {
+	size_t length = name_length(name);
+
 	if (out->error)
 		return;
-	if (!is_name(name) || out->depth == CIM_XML_DEPTH_MAX) {
+	if (length == 0 || out->depth == CIM_XML_DEPTH_MAX) {
 		fail(out, -CIM_EFAILED);
 		return;
 	}
 	end_tag_open(out);
 	put(out, "<", 1);
-	put_string(out, name);
+	put(out, name, length);
 	out->names[out->depth++] = name;
 	out->tag_open = true;
 }
@@ -174,14 +192,8 @@ static size_t plain(const char *text, size_t length)
 {
 	size_t n = 0;
 
-	while (n < length) {
-		unsigned char c = (unsigned char)text[n];
-
-		if (c < 0x20 || c >= 0x7f || c == '&' || c == '<' || c == '>' ||
-		    c == '"')
-			break;
+	while (n < length && is_plain(text[n]))
 		n++;
-	}
 	return n;
 }
 
@@ -213,14 +225,16 @@ static void put_escaped(struct xml_out *out, const char *text, size_t length,
 void xml_put_attribute_bytes(struct xml_out *out, const char *name,
 			     const char *value, size_t length)
 {
+	size_t bytes = name_length(name);
+
 	if (out->error)
 		return;
-	if (!out->tag_open || !is_name(name)) {
+	if (!out->tag_open || bytes == 0) {
 		fail(out, -CIM_EFAILED);
 		return;
 	}
 	put(out, " ", 1);
-	put_string(out, name);
+	put(out, name, bytes);
 	put(out, "=\"", 2);
 	put_escaped(out, value, length, true);
 	put(out, "\"", 1);
