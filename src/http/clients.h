@@ -2,8 +2,9 @@
 /*
  * The map from client certificates to names: lines "NAME sha256:HEX" and
  * "NAME subject:DN", where a fingerprint stands for itself and a subject
- * counts only in a certificate that the configured authorities verify.  The
- * same rules of ownership as for the users file.
+ * counts only in a certificate that the configured authorities verify.  DN
+ * is RFC 4514's, as openssl x509 -subject -nameopt RFC2253 prints it.  The same
+ * rules of ownership as for the users file.
  */
 #ifndef HTTP_CLIENTS_H
 #define HTTP_CLIENTS_H

@@ -263,7 +263,8 @@ static bool read_certificate(const gnutls_datum_t *der,
 			     struct client_certificate *ret)
 {
 	struct client_certificate out = {0};
-	size_t bytes = sizeof(out.subject), digest = sizeof(out.sha256);
+	gnutls_datum_t subject = {0};
+	size_t digest = sizeof(out.sha256);
 	time_t now = time(NULL);
 	gnutls_x509_crt_t crt;
 
@@ -275,8 +276,11 @@ static bool read_certificate(const gnutls_datum_t *der,
 		gnutls_x509_crt_deinit(crt);
 		return false;
 	}
-	if (gnutls_x509_crt_get_dn(crt, out.subject, &bytes) < 0)
-		out.subject[0] = '\0';
+	if (gnutls_x509_crt_get_dn3(crt, &subject, 0) == 0 &&
+	    subject.size < sizeof(out.subject) &&
+	    !memchr(subject.data, 0, subject.size))
+		(void)memcpy(out.subject, subject.data, subject.size);
+	gnutls_free(subject.data);
 	out.valid_now = gnutls_x509_crt_get_activation_time(crt) <= now &&
 			now < gnutls_x509_crt_get_expiration_time(crt);
 	gnutls_x509_crt_deinit(crt);
