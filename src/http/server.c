@@ -15,7 +15,8 @@
 #define FILES_SPARE   256  /* descriptors for everything but connections */
 #define LAST_WORDS_MS 2000 /* for clients to take the last replies */
 
-static void log_daemon(void *cls, const char *format, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+log_daemon(void *cls, const char *format, va_list ap)
 {
 	char line[256];
 

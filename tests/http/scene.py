@@ -114,26 +114,33 @@ def connect(port, source=None, tls=False):
     return context.wrap_socket(s)
 
 
+def read_bytes(s, n):
+    data = b''
+    while len(data) < n:
+        piece = s.recv(n - len(data))
+        if not piece:
+            raise Failure(f'the connection ended after {data[:1000]!r}')
+        data += piece
+    return data
+
+
+def read_head(s):
+    """A reply's head, and not a byte of what follows."""
+    head = b''
+    while not head.endswith(b'\r\n\r\n'):
+        head += read_bytes(s, 1)
+    return head
+
+
 def read_reply(s):
     """One reply off a socket: status and body."""
-    data = b''
-    while b'\r\n\r\n' not in data:
-        piece = s.recv(65536)
-        if not piece:
-            raise Failure(f'the connection ended after {data!r}')
-        data += piece
-    head, _, body = data.partition(b'\r\n\r\n')
+    head = read_head(s)
     length = 0
     for line in head.split(b'\r\n')[1:]:
         key, _, value = line.partition(b':')
         if key.lower() == b'content-length':
             length = int(value)
-    while len(body) < length:
-        piece = s.recv(65536)
-        if not piece:
-            raise Failure('the connection ended within a body')
-        body += piece
-    return int(head.split()[1]), body
+    return int(head.split()[1]), read_bytes(s, length)
 
 
 class Directory:

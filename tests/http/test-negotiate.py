@@ -16,7 +16,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scene import (Directory, Echo, connect, curl, passwd,  # noqa: E402
-                   read_reply, skip)
+                   read_bytes, read_head, read_reply, skip)
 from harness.process import start, stop, wait_until  # noqa: E402
 
 REALM = 'TEST.REFPOINT'
@@ -329,11 +329,12 @@ class Kerberos(unittest.TestCase):
         with connect(self.echo.plain) as s:
             s.sendall('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n'
                       f'Authorization: Negotiate {token}\r\n\r\n'.encode())
-            data = b''
-            while b'\r\n\r\n' not in data:
-                data += s.recv(65536)
+            data = read_head(s)
             answer = [line.split()[2] for line in data.split(b'\r\n') if
                       line.lower().startswith(b'www-authenticate')][0]
+            read_bytes(s, [int(line.split()[1]) for line in
+                           data.split(b'\r\n') if
+                           line.lower().startswith(b'content-length')][0])
             context.step(base64.b64decode(answer))
             self.assertTrue(context.complete)
             for text in b'<s:Envelope/>', os.urandom(200000), b'x':
