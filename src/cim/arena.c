@@ -50,6 +50,11 @@ size_t arena_used(const struct arena *arena)
 	return arena->used;
 }
 
+size_t arena_left(const struct arena *arena)
+{
+	return arena->budget - arena->used;
+}
+
 static struct chunk *add_chunk(struct arena *arena, size_t bytes)
 {
 	size_t size = arena->newest ? arena->newest->size * 2 : CHUNK_BYTES;

@@ -23,6 +23,8 @@ struct arena *arena_new(size_t budget);
 void arena_free(struct arena *arena);
 /* Bytes handed out, with padding. */
 size_t arena_used(const struct arena *arena);
+/* Bytes of the budget that are left. */
+size_t arena_left(const struct arena *arena);
 
 /* BYTES of zeros, aligned for every type; never NULL for 0 bytes within the
  * budget.  NULL: see arena_full(). */

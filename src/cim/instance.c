@@ -221,3 +221,68 @@ bool cim_instance_is(const struct cim_instance *instance,
 	}
 	return true;
 }
+
+/* ---- copies ------------------------------------------------------------- */
+
+static int copy_scalar(struct arena *arena, const struct cim_value *of,
+		       const union cim_scalar *from,
+		       union cim_scalar *ret_scalar, struct err *err)
+{
+	char *text;
+
+	*ret_scalar = *from;
+	if (of->base == CIM_REFERENCE)
+		return cim_path_copy(arena, from->ref, &ret_scalar->ref, err);
+	if (of->base != CIM_STRING && of->base != CIM_DATETIME)
+		return 0;
+	if (of->embedded)
+		return cim_instance_copy(arena, from->instance,
+					 &ret_scalar->instance, err);
+	text = arena_strdup(arena, from->text);
+	ret_scalar->text = text;
+	return text ? 0 : arena_full(arena, err);
+}
+
+static int copy_value(struct arena *arena, const struct cim_value *from,
+		      struct cim_value *ret_value, struct err *err)
+{
+	union cim_scalar *items;
+
+	*ret_value = *from;
+	if (from->is_null)
+		return 0;
+	if (!from->array)
+		return copy_scalar(arena, from, &from->one, &ret_value->one,
+				   err);
+	items = arena_array(arena, from->count, sizeof(*items));
+	if (!items)
+		return arena_full(arena, err);
+	ret_value->items = items;
+	for (uint32_t i = 0; i < from->count; i++) {
+		int r =
+		    copy_scalar(arena, from, &from->items[i], &items[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int cim_instance_copy(struct arena *arena, const struct cim_instance *instance,
+		      const struct cim_instance **ret_instance, struct err *err)
+{
+	uint32_t n = instance->class->property_count;
+	struct cim_instance *copy;
+	int r = cim_instance_new(arena, instance->class, false, &copy, err);
+
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = copy_value(arena, &instance->values[i], &copy->values[i],
+			       err);
+	if (r == 0 && instance->path)
+		r = cim_path_copy(arena, instance->path, &copy->path, err);
+	if (r < 0)
+		return r;
+	memcpy(copy->set, instance->set, (n / 64 + 1) * sizeof(*copy->set));
+	*ret_instance = copy;
+	return 0;
+}

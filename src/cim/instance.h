@@ -56,4 +56,9 @@ int cim_instance_make_path(struct arena *arena, struct cim_instance *instance,
 bool cim_instance_is(const struct cim_instance *instance,
 		     const struct cim_path *path);
 
+/* A deep copy in ARENA, with its path: nothing else has to outlive it. */
+int cim_instance_copy(struct arena *arena, const struct cim_instance *instance,
+		      const struct cim_instance **ret_instance,
+		      struct err *err);
+
 #endif

@@ -296,3 +296,48 @@ int cim_path_make(struct arena *arena, const char *host, const char *ns,
 	*ret_path = path;
 	return 0;
 }
+
+/* A copy of TEXT, which may be NULL; false if there is no room. */
+static bool copy_text(struct arena *arena, const char *text,
+		      const char **ret_text)
+{
+	char *copy = text ? arena_strdup(arena, text) : NULL;
+
+	*ret_text = copy;
+	return copy || !text;
+}
+
+static int copy_key(struct arena *arena, const struct cim_key *from,
+		    struct cim_key *ret_key, struct err *err)
+{
+	ret_key->kind = from->kind;
+	if (!copy_text(arena, from->name, &ret_key->name) ||
+	    !copy_text(arena, from->text, &ret_key->text))
+		return arena_full(arena, err);
+	return from->ref ? cim_path_copy(arena, from->ref, &ret_key->ref, err)
+			 : 0;
+}
+
+int cim_path_copy(struct arena *arena, const struct cim_path *path,
+		  const struct cim_path **ret_path, struct err *err)
+{
+	struct cim_path *copy = arena_alloc(arena, sizeof(*copy));
+	struct cim_key *keys =
+	    arena_array(arena, path->key_count, sizeof(*keys));
+
+	if (!copy || !keys || !copy_text(arena, path->host, &copy->host) ||
+	    !copy_text(arena, path->ns, &copy->ns) ||
+	    !copy_text(arena, path->class_name, &copy->class_name))
+		return arena_full(arena, err);
+	for (uint32_t i = 0; i < path->key_count; i++) {
+		int r = copy_key(arena, &path->keys[i], &keys[i], err);
+
+		if (r < 0)
+			return r;
+	}
+	copy->is_class = path->is_class;
+	copy->key_count = path->key_count;
+	copy->keys = keys;
+	*ret_path = copy;
+	return 0;
+}

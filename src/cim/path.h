@@ -75,6 +75,10 @@ int cim_path_bind(struct arena *arena, const struct cim_path *path,
 		  const struct schema_class *class,
 		  const struct cim_path **ret_path, struct err *err);
 
+/* A copy in ARENA that nothing else has to outlive. */
+int cim_path_copy(struct arena *arena, const struct cim_path *path,
+		  const struct cim_path **ret_path, struct err *err);
+
 /* Making one: N_KEYS pairs of name and string value. */
 int cim_path_make(struct arena *arena, const char *host, const char *ns,
 		  const char *class_name, uint32_t n_keys,
