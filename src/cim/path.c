@@ -259,6 +259,11 @@ int cim_path_bind(struct arena *arena, const struct cim_path *path,
 
 	if (!bound || !keys)
 		return arena_full(arena, err);
+	if (path->is_class)
+		return err_set(err, -CIM_ESELECTORFEW,
+			       "the path of the class %s where an instance is "
+			       "expected",
+			       class->name);
 	r = check_names(path, class, err);
 	if (r == 0)
 		r = bind_keys(arena, path, class, keys, err);
@@ -266,7 +271,6 @@ int cim_path_bind(struct arena *arena, const struct cim_path *path,
 		return r;
 	*bound = *path;
 	bound->class_name = class->name;
-	bound->is_class = false;
 	bound->key_count = class->key_count;
 	bound->keys = keys;
 	*ret_path = bound;

@@ -182,6 +182,12 @@ static void keys_are_held_against_the_class(void **state)
 			    "VirtualSystemIdentifier=\"v\"");
 	assert_string_equal(cim_path_text(bound, "instanceid"), "i");
 	assert_null(cim_path_text(bound, "Caption"));
+	assert_int_equal(cim_path_bind(arena, parsed("Msvm_Error"),
+				       class_of("Msvm_Error"), &bound, NULL),
+			 -CIM_ESELECTORFEW);
+	assert_int_equal(cim_path_bind(arena, parsed("Msvm_Error=@"),
+				       class_of("Msvm_Error"), &bound, NULL),
+			 0);
 	/* One key needs no name. */
 	assert_int_equal(cim_path_bind(arena, parsed("j='7'"),
 				       class_of("Msvm_ConcreteJob"), &bound,
