@@ -62,7 +62,10 @@ size_t cim_utf8_length(const char *text, size_t length)
 bool cim_utf8_valid(const char *text, size_t length)
 {
 	while (length > 0) {
-		size_t n = cim_utf8_length(text, length);
+		/* Most of it is plain. */
+		size_t n = *text >= ' ' && *text <= '~'
+			       ? 1
+			       : cim_utf8_length(text, length);
 
 		if (n == 0)
 			return false;
