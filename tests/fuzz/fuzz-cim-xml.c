@@ -76,11 +76,28 @@ static void same_tree(const struct xml_node *a, const struct xml_node *b)
 	CHECK(!x && !y);
 }
 
+/* expat allows some letters in UTF-16 that it does not in UTF-8. */
+static bool has_plain_names(const struct xml_node *node)
+{
+	bool plain = true;
+
+	for (const char *p = node->name; *p; p++)
+		plain = plain && *p > 0;
+	for (uint32_t i = 0; i < node->attribute_count; i++)
+		for (const char *p = node->attributes[i].name; *p; p++)
+			plain = plain && *p > 0;
+	for (const struct xml_node *n = node->first; n && plain; n = n->next)
+		plain = has_plain_names(n);
+	return plain;
+}
+
 static void rewrite(const struct xml_node *root)
 {
 	struct xml_out out;
 	char *text;
 
+	if (!has_plain_names(root))
+		return;
 	xml_init(&out, CIM_REQUEST_MEMORY, true);
 	write_tree(&out, root);
 	text = finished(&out);
