@@ -111,12 +111,13 @@ static uint64_t phase_ms(enum phase phase)
 	    [PHASE_BUSY] = 0,
 	    [PHASE_SENDING] = HTTP_SEND_MS,
 	    [PHASE_IDLE] = HTTP_IDLE_MS,
+	    [PHASE_REFUSED] = HTTP_SEND_MS,
 	};
 
 	return ms[phase];
 }
 
-static void set_phase(struct connection *c, enum phase phase)
+void connection_phase_locked(struct connection *c, enum phase phase)
 {
 	c->phase = phase;
 	c->since_ms = now_ms();
@@ -129,7 +130,7 @@ void connection_phase(struct connection *connection, enum phase phase)
 	struct http_server *server = connection->listener->server;
 
 	(void)pthread_mutex_lock(&server->lock);
-	set_phase(connection, phase);
+	connection_phase_locked(connection, phase);
 	(void)pthread_mutex_unlock(&server->lock);
 }
 
@@ -149,7 +150,7 @@ static void ask_for_certificate(struct MHD_Connection *mhd)
 static void append(struct http_server *server, struct connection *c)
 {
 	(void)pthread_mutex_lock(&server->lock);
-	set_phase(c, PHASE_HEADERS);
+	connection_phase_locked(c, PHASE_HEADERS);
 	c->prev = server->last;
 	if (server->last)
 		server->last->next = c;

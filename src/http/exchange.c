@@ -228,6 +228,8 @@ static void hand_back(struct exchange *x)
 	if (later) {
 		x->next = server->delayed;
 		server->delayed = x;
+		/* keeps no place that others need */
+		connection_phase_locked(x->connection, PHASE_REFUSED);
 		(void)pthread_cond_signal(&server->changed);
 	}
 	(void)pthread_mutex_unlock(&server->lock);

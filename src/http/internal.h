@@ -28,7 +28,8 @@ enum phase {
 	PHASE_BODY,
 	PHASE_BUSY, /* ours: no deadline */
 	PHASE_SENDING,
-	PHASE_IDLE, /* between requests */
+	PHASE_IDLE,    /* between requests */
+	PHASE_REFUSED, /* until it is told so */
 };
 
 struct connection {
@@ -86,6 +87,8 @@ void connection_notify(void *cls, struct MHD_Connection *mhd,
 		       enum MHD_ConnectionNotificationCode code);
 struct connection *connection_of(struct MHD_Connection *mhd);
 void connection_phase(struct connection *connection, enum phase phase);
+/* With the server's lock. */
+void connection_phase_locked(struct connection *connection, enum phase phase);
 /* The client's certificate, read at the first request; NULL: none. */
 const struct client_certificate *
 connection_certificate(struct connection *connection,

@@ -370,6 +370,21 @@ class Limits(Scene):
             for s in held:
                 s.close()
 
+    def test_who_waits_for_a_refusal_keeps_nobody_out(self):
+        self.served()  # a place among what is remembered
+        held = []
+        try:
+            # from as many addresses as it takes for all to be attempts
+            for i in range(512):
+                s = connect(self.echo.plain, f'127.2.{i // 8}.1')
+                s.sendall(b'GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: '
+                          b'Basic !\r\n\r\n')
+                held.append(s)
+            self.served()
+        finally:
+            for s in held:
+                s.close()
+
     def dawdle(self, head, took, name):
         """How long the server bears a byte every half second after HEAD."""
         with connect(self.echo.plain) as s:
