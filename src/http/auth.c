@@ -32,6 +32,7 @@ struct auth {
 	struct negotiate *negotiate;
 	struct attempts *attempts;
 	int pam_fd;
+	char *pam_socket;
 	char *operator_group, *reader_group;
 };
 
@@ -91,6 +92,8 @@ int auth_open(const struct auth_options *options, struct auth **ret_auth,
 	if (r == 0)
 		r = copy(options->operator_group, &a->operator_group, err);
 	if (r == 0)
+		r = copy(options->pam_socket, &a->pam_socket, err);
+	if (r == 0)
 		r = copy(options->reader_group, &a->reader_group, err);
 	if (r == 0 && options->users)
 		r = users_open(options->users, options->users_any_owner,
@@ -116,6 +119,7 @@ void auth_close(struct auth *auth)
 	clients_close(auth->clients);
 	negotiate_close(auth->negotiate);
 	attempts_close(auth->attempts);
+	free(auth->pam_socket);
 	free(auth->operator_group);
 	free(auth->reader_group);
 	free(auth);
@@ -127,10 +131,15 @@ void auth_verdict_clear(struct auth_verdict *verdict)
 	*verdict = (struct auth_verdict){0};
 }
 
+static bool has_pam(const struct auth *a)
+{
+	return a->pam_fd >= 0 || a->pam_socket;
+}
+
 const char *auth_challenge(const struct auth *auth, bool tls,
 			   const struct sockaddr *peer, unsigned n)
 {
-	bool basic = (auth->users || auth->pam_fd >= 0) &&
+	bool basic = (auth->users || has_pam(auth)) &&
 		     (tls || address_is_loopback(peer));
 
 	if (auth->negotiate && n-- == 0)
@@ -243,6 +252,21 @@ static int parse_basic(const char *credentials, struct basic *ret)
 	return r;
 }
 
+/* A connection of its own for each attempt, where there is a socket. */
+static bool ask_pam(const struct auth *a, const struct basic *b,
+		    uint32_t *ret_groups)
+{
+	_cleanup_close_ int fd = -1;
+	struct err err = {0};
+
+	if (a->pam_socket && pam_connect(a->pam_socket, &fd, &err) < 0) {
+		log_error("passwords cannot be checked: %s", err.text);
+		return false;
+	}
+	return pam_check(a->pam_socket ? fd : a->pam_fd, b->name, b->password,
+			 ret_groups);
+}
+
 /* True if the password is right. */
 static bool try_password(struct auth *a, const struct basic *b,
 			 enum role *ret_role)
@@ -254,8 +278,8 @@ static bool try_password(struct auth *a, const struct basic *b,
 		*ret_role = role;
 		return true;
 	}
-	if (a->pam_fd < 0 || users_has_password(a->users, b->name) ||
-	    !pam_check(a->pam_fd, b->name, b->password, &groups))
+	if (!has_pam(a) || users_has_password(a->users, b->name) ||
+	    !ask_pam(a, b, &groups))
 		return false;
 	if (!a->users || !users_role(a->users, b->name, &role))
 		role = pam_role(groups);

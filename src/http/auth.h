@@ -51,6 +51,7 @@ struct client_certificate {
 struct auth_options {
 	const char *users;          /* file (http/users.h); NULL: none */
 	int pam_fd;                 /* to refpoint-pam; -1: none; borrowed */
+	const char *pam_socket;     /* or where it is reached; NULL: nowhere */
 	const char *operator_group; /* NULL: no group makes an operator */
 	const char *reader_group;   /* likewise */
 	bool kerberos;

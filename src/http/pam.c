@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -45,6 +46,22 @@ static bool await(int fd, struct pam_reply *ret)
 	while (r < 0 && errno == EINTR);
 	return r == 1 && recv(fd, ret, sizeof(*ret), MSG_DONTWAIT) ==
 			     (ssize_t)sizeof(*ret);
+}
+
+int pam_connect(const char *path, int *ret_fd, struct err *err)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return err_set(err, -ENAMETOOLONG, "'%s'", path);
+	(void)strcpy(sun.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
+		return err_set(err, -errno, "connect to '%s'", path);
+	*ret_fd = fd;
+	fd = -1;
+	return 0;
 }
 
 bool pam_check(int fd, const char *user, const char *password,

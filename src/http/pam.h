@@ -8,6 +8,10 @@
  *
  *   refpoint-pam --fd N [--service NAME] --group NAME [--group NAME ...]
  *
+ * N is one end of a pair whose other end the gateway has, or a connection that
+ * systemd accepted for it (dist/systemd/refpoint-pam.socket).  For the gateway
+ * the first group is that of operators, the second that of readers.
+ *
  * A user is let in who passes PAM's auth and account phases, is not root, and
  * is a member of at least one of the groups.
  */
@@ -17,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/err.h"
 #include "common/limits.h"
 
 #define PAM_HELPER_SERVICE "refpoint-cim"
@@ -30,6 +35,9 @@ struct pam_reply {
 	uint32_t granted; /* 0 or 1 */
 	uint32_t groups;  /* bit n: is in the n-th --group */
 };
+
+/* Connects to the socket that systemd listens on. */
+int pam_connect(const char *path, int *ret_fd, struct err *err);
 
 /* False also if the helper is gone or takes longer than AUTH_PAM_MS. */
 bool pam_check(int fd, const char *user, const char *password,

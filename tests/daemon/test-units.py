@@ -30,10 +30,12 @@ def verify_units(directory, units):
             sys.exit(f'{unit}: not filled in: {left}')
         # programs need not be installed for this
         text = re.sub(r'(?m)^ExecStart=\S+', 'ExecStart=/bin/true', text)
-        copy = os.path.join(directory, os.path.basename(unit).replace(
-            '@.', '@example.'))
-        with open(copy, 'w', encoding='utf-8') as f:
-            f.write(text)
+        # a template, which a socket may ask for, and an instance of it
+        name = os.path.join(directory, os.path.basename(unit))
+        copy = name.replace('@.', '@example.')
+        for path in {name, copy}:
+            with open(path, 'w', encoding='utf-8') as f:
+                f.write(text)
         copies.append(copy)
     check(['systemd-analyze', 'verify', '--man=no'] + copies)
 

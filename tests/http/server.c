@@ -4,7 +4,8 @@
  *
  *   http-echo DIRECTORY KEY=VALUE ...
  *     tls=ADDRESS:PORT plain=ADDRESS:PORT anonymous=ADDRESS:PORT
- *     users= pam=FD operators= readers= keytab= ntlm= certificates= ca=
+ *     users= pam=FD pamsocket= operators= readers= keytab= ntlm= certificates=
+ * ca=
  *
  * Prints "ready TAG=PORT ... fingerprint=HEX" and ends when stdin does.  The
  * reply to /echo is the body; to /wait?, after a line on stdout, the same once
@@ -130,6 +131,8 @@ static void set(struct settings *s, const char *key, const char *value)
 		a->users = value;
 	else if (strcmp(key, "pam") == 0)
 		a->pam_fd = atoi(value);
+	else if (strcmp(key, "pamsocket") == 0)
+		a->pam_socket = value;
 	else if (strcmp(key, "operators") == 0)
 		a->operator_group = value;
 	else if (strcmp(key, "readers") == 0)

@@ -12,6 +12,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -68,7 +69,7 @@ class Pam(unittest.TestCase):
                    f'account required {MATRIX} '
                    f'passdb={self.path("passwords")}')
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.start_helper(theirs)
+        self.helper = self.start_helper(theirs)
         theirs.close()
         self.addCleanup(self.stop_helper)
         self.users = self.path('users')
@@ -78,7 +79,7 @@ class Pam(unittest.TestCase):
                          'operators=operators', 'readers=readers',
                          pass_fds=(ours.fileno(),))
         ours.close()
-        self.addCleanup(self.echo.close)
+        self.addCleanup(lambda: self.echo.close())
 
     @staticmethod
     def settings(ours):
@@ -100,7 +101,7 @@ class Pam(unittest.TestCase):
                'NSS_WRAPPER_PASSWD': self.path('passwd'),
                'NSS_WRAPPER_GROUP': self.path('group')}
         with open(self.path('helper.log'), 'ab') as log:
-            self.helper = subprocess.Popen(
+            return subprocess.Popen(
                 [HELPER, '--fd', str(theirs.fileno()), '--group', 'operators',
                  '--group', 'readers'], pass_fds=(theirs.fileno(),),
                 stderr=log, env=env, preexec_fn=die_with_parent)
@@ -110,6 +111,42 @@ class Pam(unittest.TestCase):
 
     def ask(self, pair, *args):
         return curl(self.echo.url(), '-u', pair, *args)
+
+    def test_a_connection_for_each_attempt_as_systemd_makes_them(self):
+        place = self.path('pam.sock')
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(place)
+        listener.listen()
+        helpers = []
+
+        def accept():
+            while True:
+                try:
+                    theirs, _ = listener.accept()
+                except OSError:
+                    return
+                helpers.append(self.start_helper(theirs))
+                theirs.close()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        self.echo.close()
+        self.echo = Echo(self.dir, 'pamsocket=' + place, 'operators=operators',
+                         'readers=readers')
+        try:
+            self.assertEqual(self.ask('alice:secret').words()['role'],
+                             'operator')
+            self.assertEqual(self.ask('bob:other').words()['role'],
+                             'read-only')
+            self.assertEqual(self.ask('alice:wrong').status, 401)
+            for helper in helpers:
+                self.assertEqual(helper.wait(10), 0)
+            self.assertEqual(len(helpers), 3)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            thread.join()
+        self.assertEqual(self.ask('bob:new').status, 401)
 
     def test_groups_make_roles(self):
         reply = self.ask('alice:secret')
@@ -184,7 +221,7 @@ class Pam(unittest.TestCase):
     def test_wrong_packets_do_no_harm(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stop_helper()
-        self.start_helper(theirs)
+        self.helper = self.start_helper(theirs)
         theirs.close()
         size = 128 + 256
         for packet in b'x', b'x' * size, b'x' * (size * 2), bytes(size):
