@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/build.h"
+
+#include "cim/status.h"
+
+struct build build_new(const struct cim_request *request,
+		       const char *class_name, struct err *err)
+{
+	struct build b = {.request = request, .err = err};
+	const struct schema_class *class = schema_find_class(NULL, class_name);
+
+	b.mark = arena_mark(request->arena);
+	if (class)
+		b.r = cim_instance_new(request->arena, class, true, &b.instance,
+				       err);
+	else
+		b.r = err_set(err, -CIM_ECLASS, "there is no class %s",
+			      class_name);
+	return b;
+}
+
+static void set(struct build *b, const char *name, struct cim_value value)
+{
+	if (b->r == 0)
+		b->r = cim_instance_set(b->instance, name, value, b->err);
+}
+
+void build_text(struct build *b, const char *name, const char *text)
+{
+	if (b->r < 0 || !text || !*text)
+		return;
+	if (cim_instance_get(b->instance, name)->base == CIM_DATETIME)
+		set(b, name, cim_datetime(text));
+	else
+		set(b, name, cim_string(text));
+}
+
+void build_number(struct build *b, const char *name, int64_t number)
+{
+	enum cim_type base;
+
+	if (b->r < 0)
+		return;
+	base = cim_instance_get(b->instance, name)->base;
+	if (cim_type_is_signed(base))
+		set(b, name, cim_sint(base, number));
+	else
+		set(b, name, cim_uint(base, (uint64_t)number));
+}
+
+void build_list(struct build *b, const char *name, uint64_t number)
+{
+	struct cim_value value;
+
+	if (b->r == 0)
+		b->r = cim_uint_array(b->request->arena,
+				      cim_instance_get(b->instance, name)->base,
+				      &number, 1, &value, b->err);
+	if (b->r == 0)
+		set(b, name, value);
+}
+
+void build_true(struct build *b, const char *name, bool boolean)
+{
+	set(b, name, cim_boolean(boolean));
+}
+
+void build_ref(struct build *b, const char *name, struct build *other)
+{
+	if (b->r == 0)
+		b->r = other->r;
+	if (b->r == 0)
+		b->r = cim_instance_make_path(b->request->arena,
+					      other->instance, b->request->host,
+					      b->request->ns, b->err);
+	if (b->r == 0)
+		set(b, name, cim_reference(other->instance->path));
+}
+
+int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg)
+{
+	int r = b->r;
+
+	if (r == 0)
+		r = fn(fn_arg, b->instance, b->err);
+	arena_rewind(b->request->arena, b->mark);
+	return r;
+}

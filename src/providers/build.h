@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making instances one property after the other: the first failure stays, and
+ * build_tell() returns it.
+ */
+#ifndef PROVIDERS_BUILD_H
+#define PROVIDERS_BUILD_H
+
+#include "cim/broker.h"
+
+struct build {
+	const struct cim_request *request;
+	struct cim_instance *instance;
+	struct arena_mark mark; /* before it */
+	int r;
+	struct err *err;
+};
+
+/* Begins an instance of the class, which is in the schema, with its defaults.
+ */
+struct build build_new(const struct cim_request *request,
+		       const char *class_name, struct err *err);
+/* "" and NULL: leaves it NULL.  A datetime alike.  Not copied. */
+void build_text(struct build *b, const char *name, const char *text);
+/* Of an integer property of any type, which the number is within. */
+void build_number(struct build *b, const char *name, int64_t number);
+/* An array of one number. */
+void build_list(struct build *b, const char *name, uint64_t number);
+void build_true(struct build *b, const char *name, bool boolean);
+/* To the object that OTHER would be; takes OTHER's failure over. */
+void build_ref(struct build *b, const char *name, struct build *other);
+/* Tells it and gives its memory back. */
+int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who provides the objects behind the broker.
+ *
+ * F1  Every provider's `arg` is one struct providers, which does not change
+ *     while the broker lives: any thread may read it.
+ */
+#ifndef PROVIDERS_PROVIDERS_H
+#define PROVIDERS_PROVIDERS_H
+
+#include "cim/broker.h"
+#include "providers/host.h"
+
+struct providers {
+	struct host_facts host;
+};
+
+/* root/interop: the server, its namespaces, what it conforms to. */
+#define INTEROP_PROVIDERS 4
+extern const struct cim_provider interop_providers[INTEROP_PROVIDERS];
+
+/* root/cimv2: the host, as tools that know Windows ask for it. */
+#define WIN32_PROVIDERS 5
+extern const struct cim_provider win32_providers[WIN32_PROVIDERS];
+
+#endif
