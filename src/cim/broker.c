@@ -172,9 +172,9 @@ int broker_query(struct broker *broker, const struct cim_request *request,
 		return r;
 	if (query->kind == WQL_SELECT)
 		return query_class(broker, request, query, fn, arg, err);
-	if (query->class_defs_only || query->object->is_class)
+	if (query->object->is_class)
 		return err_set(err, -CIM_EQUERY,
-			       "a query for classes is not answered");
+			       "of classes themselves no query is answered");
 	return broker_walk(broker, request, query->object, &walk, fn, arg, err);
 }
 
@@ -334,6 +334,31 @@ static int check_answer(const struct cim_arguments *out,
 	return 0;
 }
 
+/* OUT, of an override, as the declaration that the caller knows. */
+static int make_answer(struct arena *arena, const struct schema_method *method,
+		       struct cim_arguments *out, struct err *err)
+{
+	struct cim_arguments own;
+	int r;
+
+	if (out->method == method)
+		return 0;
+	r = new_arguments(arena, method, &own, err);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < method->parameter_count; i++) {
+		const struct schema_parameter *from =
+		    schema_find_parameter(out->method,
+					  method->parameters[i].name);
+
+		if (from && method->parameters[i].out)
+			own.values[i] =
+			    out->values[from - out->method->parameters];
+	}
+	*out = own;
+	return 0;
+}
+
 static bool may_call(const struct cim_provider *provider,
 		     const struct cim_request *request, const char *method)
 {
@@ -386,7 +411,8 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 	const struct cim_instance *object;
 	const struct cim_provider *provider;
 	const struct schema_namespace *ns;
-	struct cim_arguments own;
+	struct cim_arguments own, out;
+	struct cim_value result;
 	int r = broker_open(request, &ns, err);
 
 	if (r == 0)
@@ -405,8 +431,14 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 		return err_set(err, -CIM_ENOTAVAILABLE,
 			       "%s of %s cannot be called", own.method->name,
 			       object->class->name);
-	return call(broker, request, ns, object, &own, ret_out, ret_result,
-		    err);
+	r = call(broker, request, ns, object, &own, &out, &result, err);
+	if (r == 0)
+		r = make_answer(request->arena, in->method, &out, err);
+	if (r < 0)
+		return r;
+	*ret_out = out;
+	*ret_result = result;
+	return 0;
 }
 
 int broker_delete(struct broker *broker, const struct cim_request *request,

@@ -128,8 +128,8 @@ int broker_enumerate(struct broker *broker, const struct cim_request *request,
 		     struct err *err);
 
 /* A query: SELECT tells instances whole, whatever properties it names;
- * ASSOCIATORS OF and REFERENCES OF are walks.  -CIM_EQUERY, also of queries for
- * classes. */
+ * ASSOCIATORS OF and REFERENCES OF are walks, which also tell instances if only
+ * their classes are asked for.  -CIM_EQUERY, also if the object is a class. */
 int broker_query(struct broker *broker, const struct cim_request *request,
 		 struct wql_query *query, cim_instance_fn *fn, void *arg,
 		 struct err *err);
@@ -161,8 +161,8 @@ int broker_arguments(const struct cim_request *request,
 		     struct cim_arguments *ret_arguments, struct err *err);
 
 /* Calls IN's method of the object of PATH, as the class of the object declares
- * it; OUT like IN, of that declaration.  What IN has for a parameter that is
- * not [In] is ignored.  -CIM_EMETHOD, -CIM_EPARAMETER, -CIM_ETYPEMISMATCH. */
+ * it; OUT is of IN's method.  What IN has for a parameter that is not [In] is
+ * ignored.  -CIM_EMETHOD, -CIM_EPARAMETER, -CIM_ETYPEMISMATCH. */
 int broker_invoke(struct broker *broker, const struct cim_request *request,
 		  const struct cim_path *path, const struct cim_arguments *in,
 		  struct cim_arguments *ret_out, struct cim_value *ret_result,
