@@ -351,7 +351,7 @@ static void check_negotiate(struct auth *a, struct auth_connection **connection,
 	if (!*connection)
 		*connection = auth_connection_new();
 	if (*connection)
-		step = negotiate_step(a->negotiate, *connection, token,
+		step = negotiate_step(a->negotiate, *connection, input, token,
 				      &v->token, name, local);
 	if (step == STEP_CONTINUE) {
 		v->outcome = AUTH_CONTINUE;

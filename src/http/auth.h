@@ -85,6 +85,11 @@ struct auth_input {
 	bool tls;
 	const struct sockaddr *peer;
 	const struct client_certificate *certificate; /* NULL: none */
+	/* RFC 5929's tls-server-end-point, 0 bytes without TLS: a client that
+	 * sent it with its Negotiate token must have meant this server; one
+	 * that sent none is let in all the same. */
+	const uint8_t *binding;
+	size_t binding_bytes;
 };
 
 struct auth_verdict {

@@ -60,6 +60,22 @@ static int fingerprint(gnutls_x509_crt_t crt, char ret[FINGERPRINT_BYTES])
 	return r;
 }
 
+/* With the signature's own hash, but none weaker than SHA-256. */
+static int end_point(gnutls_x509_crt_t crt, struct certificate *c)
+{
+	gnutls_digest_algorithm_t hash = GNUTLS_DIG_SHA256;
+	int algorithm = gnutls_x509_crt_get_signature_algorithm(crt);
+
+	if (algorithm > 0)
+		hash = gnutls_sign_get_hash_algorithm(
+		    (gnutls_sign_algorithm_t)algorithm);
+	if (hash != GNUTLS_DIG_SHA384 && hash != GNUTLS_DIG_SHA512)
+		hash = GNUTLS_DIG_SHA256;
+	c->end_point_bytes = sizeof(c->end_point);
+	return gnutls_x509_crt_get_fingerprint(crt, hash, c->end_point,
+					       &c->end_point_bytes);
+}
+
 /* That the key is the first certificate's, and that one's fingerprint. */
 static int check_pair(struct certificate *c)
 {
@@ -87,6 +103,8 @@ static int check_pair(struct certificate *c)
 		return r;
 	r = n ? fingerprint(list[0], c->fingerprint)
 	      : GNUTLS_E_NO_CERTIFICATE_FOUND;
+	if (r == 0)
+		r = end_point(list[0], c);
 	for (unsigned i = 0; i < n; i++)
 		gnutls_x509_crt_deinit(list[i]);
 	return r;

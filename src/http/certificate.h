@@ -4,6 +4,8 @@
 #define HTTP_CERTIFICATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
@@ -13,12 +15,15 @@
 	"+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:-SHA1:-MD5:+AEAD:"       \
 	"%SERVER_PRECEDENCE"
 
+#define END_POINT_BYTES   64
 #define FINGERPRINT_BYTES 96 /* "AB:CD:...", 32 bytes, NUL */
 
 struct certificate {
 	char *pem;                           /* the chain */
 	char *key;                           /* PEM; cleared when closed */
 	char fingerprint[FINGERPRINT_BYTES]; /* SHA-256 of the first */
+	uint8_t end_point[END_POINT_BYTES];  /* RFC 5929's hash of it */
+	size_t end_point_bytes;
 };
 
 /* Reads a pair and checks that the key fits; -RP_EPARAM where it does not,

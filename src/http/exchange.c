@@ -423,6 +423,13 @@ static struct exchange *begin(struct connection *c, struct MHD_Connection *mhd,
 	    .peer = x->request.peer,
 	    .certificate = x->request.certificate,
 	};
+	if (x->request.tls) {
+		const struct certificate *own =
+		    c->listener->server->certificate;
+
+		x->input.binding = own->end_point;
+		x->input.binding_bytes = own->end_point_bytes;
+	}
 	return x;
 }
 

@@ -72,6 +72,7 @@ struct http_server {
 	http_handler *handler;
 	void *arg;
 	bool client_certificates;
+	const struct certificate *certificate;
 	gnutls_x509_trust_list_t authorities; /* NULL: none */
 	struct listener *listeners;
 	size_t n_listeners;

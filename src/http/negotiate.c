@@ -12,8 +12,10 @@
 #include "common/log.h"
 #include "common/paths.h"
 #include "http/base64.h"
+#include "http/certificate.h"
 
 #define NTLM_MARK       "NTLMSSP" /* and its NUL: a raw NTLM message */
+#define BINDING_KIND    "tls-server-end-point:"
 #define NTLM_SIGNATURE  16
 #define SIGNATURE_BYTES 256 /* at most, of a sealed message */
 
@@ -274,6 +276,7 @@ static bool finish(const struct negotiate *n, struct auth_connection *c,
 }
 
 static enum negotiate_step step(struct negotiate *n, struct auth_connection *c,
+				gss_channel_bindings_t bindings,
 				gss_buffer_t in, gss_buffer_t out,
 				char ret_name[], char ret_local[])
 {
@@ -284,8 +287,8 @@ static enum negotiate_step step(struct negotiate *n, struct auth_connection *c,
 	char text[256];
 
 	major = gss_accept_sec_context(&minor, &c->context, n->credentials, in,
-				       GSS_C_NO_CHANNEL_BINDINGS, &peer, &mech,
-				       out, &flags, &seconds, NULL);
+				       bindings, &peer, &mech, out, &flags,
+				       &seconds, NULL);
 	if (GSS_ERROR(major)) {
 		explain(major, minor, mech, text, sizeof(text));
 		log_debug("http", "negotiate: %s", text);
@@ -299,13 +302,33 @@ static enum negotiate_step step(struct negotiate *n, struct auth_connection *c,
 	return result;
 }
 
+/* NULL without TLS. */
+static gss_channel_bindings_t
+bind_to(const struct auth_input *input,
+	struct gss_channel_bindings_struct *bindings,
+	char room[sizeof(BINDING_KIND) + END_POINT_BYTES])
+{
+	const size_t n = sizeof(BINDING_KIND) - 1;
+
+	if (!input->binding_bytes || input->binding_bytes > END_POINT_BYTES)
+		return GSS_C_NO_CHANNEL_BINDINGS;
+	(void)memcpy(room, BINDING_KIND, n);
+	(void)memcpy(room + n, input->binding, input->binding_bytes);
+	bindings->application_data.value = room;
+	bindings->application_data.length = n + input->binding_bytes;
+	return bindings;
+}
+
 enum negotiate_step negotiate_step(struct negotiate *negotiate,
 				   struct auth_connection *connection,
+				   const struct auth_input *input,
 				   const char *token, char **ret_token,
 				   char ret_name[AUTH_NAME_BYTES],
 				   char ret_local[AUTH_NAME_BYTES])
 {
+	struct gss_channel_bindings_struct bindings = {0};
 	gss_buffer_desc in, out = GSS_C_EMPTY_BUFFER;
+	char binding[sizeof(BINDING_KIND) + END_POINT_BYTES];
 	enum negotiate_step result = STEP_FAILED;
 	uint8_t *data = NULL;
 	OM_uint32 minor;
@@ -318,8 +341,9 @@ enum negotiate_step negotiate_step(struct negotiate *negotiate,
 	in.value = data;
 	if (negotiate->ntlm || in.length < sizeof(NTLM_MARK) ||
 	    memcmp(data, NTLM_MARK, sizeof(NTLM_MARK)) != 0)
-		result =
-		    step(negotiate, connection, &in, &out, ret_name, ret_local);
+		result = step(negotiate, connection,
+			      bind_to(input, &bindings, binding), &in, &out,
+			      ret_name, ret_local);
 	if (result != STEP_FAILED && out.length)
 		*ret_token = base64_encode(out.value, out.length);
 	connection->pending = result == STEP_CONTINUE;

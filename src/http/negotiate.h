@@ -28,6 +28,7 @@ enum negotiate_step {
  */
 enum negotiate_step negotiate_step(struct negotiate *negotiate,
 				   struct auth_connection *connection,
+				   const struct auth_input *input,
 				   const char *token, char **ret_token,
 				   char ret_name[AUTH_NAME_BYTES],
 				   char ret_local[AUTH_NAME_BYTES]);

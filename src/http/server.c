@@ -171,6 +171,7 @@ int http_server_start(const struct http_server_options *options,
 	server->auth = options->auth;
 	server->handler = options->handler;
 	server->arg = options->arg;
+	server->certificate = options->certificate;
 	server->client_certificates = options->client_certificates;
 	r = start_all(server, options, err);
 	if (r < 0) {

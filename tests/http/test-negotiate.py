@@ -7,6 +7,7 @@ or a sealed message, the client is python3-gssapi on a socket.
 """
 import base64
 import glob
+import hashlib
 import os
 import shutil
 import socket
@@ -263,6 +264,25 @@ class Kerberos(unittest.TestCase):
             self.assertEqual(read_reply(s)[0], 401)
             s.sendall(plain)
             self.assertEqual(read_reply(s)[0], 401)
+
+    def test_a_token_meant_for_another_tls_server_is_refused(self):
+        cert = subprocess.run(
+            ['openssl', 'x509', '-in', os.path.join(self.dir, 'tls-cert.pem'),
+             '-outform', 'DER'], check=True, capture_output=True).stdout
+        right = hashlib.sha256(cert).digest()
+        for binding, status in ((right, 200), (None, 200),
+                                (hashlib.sha256(b'').digest(), 401)):
+            gssapi, context = self.gss()
+            token = gssapi.raw.init_sec_context(
+                gssapi.Name('HTTP@localhost',
+                            gssapi.NameType.hostbased_service), mech=gssapi.MechType.kerberos,
+                channel_bindings=binding and gssapi.raw.ChannelBindings(
+                    application_data=b'tls-server-end-point:' + binding)).token
+            token = base64.b64encode(token).decode()
+            with connect(self.echo.tls, tls=True) as s:
+                s.sendall('GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: '
+                          f'Negotiate {token}\r\n\r\n'.encode())
+                self.assertEqual(read_reply(s)[0], status, binding)
 
     def test_a_token_serves_once(self):
         _, context = self.gss()
