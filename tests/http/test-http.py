@@ -16,6 +16,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scene import (Directory, Echo, Failure, connect, curl,  # noqa: E402
                    passwd, read_reply)
+from harness.process import wait_until  # noqa: E402
 
 ALICE = ('-u', 'alice:secret')
 BASIC = 'Authorization: Basic ' + base64.b64encode(b'alice:secret').decode()
@@ -369,6 +370,27 @@ class Limits(Scene):
         finally:
             for s in held:
                 s.close()
+
+    def test_memory_is_given_back_after_the_crowd_has_gone(self):
+        self.served()
+        for _ in range(2):
+            crowd = [connect(self.echo.tls, tls=True) for _ in range(200)]
+            for s in crowd:
+                s.sendall(f'POST /echo HTTP/1.1\r\nHost: a\r\n{BASIC}\r\n'
+                          'Content-Length: 100000\r\n\r\n'.encode() +
+                          bytes(100000))
+            for s in crowd:
+                self.assertEqual(read_reply(s)[0], 200)
+                s.close()
+        pss = wait_until('memory under 16 MiB', lambda: self.pss() < 16 << 10
+                         and self.pss(), timeout=10)
+        print(f'afterwards: {pss} KiB')
+
+    def pss(self):
+        with open(f'/proc/{self.echo.process.pid}/smaps_rollup',
+                  encoding='ascii') as f:
+            return [int(line.split()[1]) for line in f if
+                    line.startswith('Pss:')][0]
 
     def test_who_waits_for_a_refusal_keeps_nobody_out(self):
         self.served()  # a place among what is remembered
