@@ -399,6 +399,17 @@ static enum MHD_Result begin_body(struct exchange *x)
 	return MHD_YES;
 }
 
+/* Handlers have no use for it. */
+static void hide_authorization(struct exchange *x)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < x->request.n_headers; i++)
+		if (strcasecmp(x->headers[i].name, "Authorization") != 0)
+			x->headers[kept++] = x->headers[i];
+	x->request.n_headers = kept;
+}
+
 static struct exchange *begin(struct connection *c, struct MHD_Connection *mhd,
 			      const char *url, const char *method)
 {
@@ -423,6 +434,7 @@ static struct exchange *begin(struct connection *c, struct MHD_Connection *mhd,
 	    .peer = x->request.peer,
 	    .certificate = x->request.certificate,
 	};
+	hide_authorization(x);
 	if (x->request.tls) {
 		const struct certificate *own =
 		    c->listener->server->certificate;
@@ -508,6 +520,10 @@ void exchange_completed(void *cls, struct MHD_Connection *mhd, void **context,
 	drop_body(x);
 	http_response_clear(&x->response);
 	auth_verdict_clear(&x->verdict);
+	/* the connection's memory lives on, with the password in it */
+	if (x->input.authorization)
+		explicit_bzero((void *)(uintptr_t)x->input.authorization,
+			       strlen(x->input.authorization));
 	if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		connection_phase(x->connection, PHASE_IDLE);
 	free(x);

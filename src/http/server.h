@@ -35,10 +35,10 @@ struct http_header {
 };
 
 struct http_request {
-	int tag;            /* the listener's */
-	const char *method; /* any token */
-	const char *path;   /* decoded, without the query */
-	const struct http_header *headers;
+	int tag;                           /* the listener's */
+	const char *method;                /* any token */
+	const char *path;                  /* decoded, without the query */
+	const struct http_header *headers; /* without Authorization */
 	size_t n_headers;
 	const char *content_type; /* of BODY; NULL: not said */
 	const uint8_t *body;      /* decrypted if it came encrypted */

@@ -80,10 +80,11 @@ static void handle(void *arg, const struct http_request *q,
 		return;
 	(void)snprintf(text, sizeof(text),
 		       "tag=%d method=%s path=%s name=%s role=%s bytes=%zu "
-		       "ask=%s tls=%d cert=%s",
+		       "ask=%s tls=%d secrets=%d cert=%s",
 		       q->tag, q->method, q->path, q->principal.name,
 		       role_name(q->principal.role), q->body_bytes,
 		       header ? header : "", q->tls,
+		       http_request_header(q, "Authorization") != NULL,
 		       q->certificate ? q->certificate->subject : "");
 	http_response_text(a, 200, text);
 	(void)http_response_add(a, "X-Answer", "yes");

@@ -60,7 +60,7 @@ class Server(Scene):
         reply = self.ask('/a/b?c=d', *ALICE, '-H', 'X-Ask: why', data=b'12345')
         self.assertEqual(reply.words(), {
             'tag': '0', 'method': 'POST', 'path': '/a/b', 'name': 'alice',
-            'role': 'operator', 'bytes': '5', 'ask': 'why', 'tls': '1',
+            'role': 'operator', 'bytes': '5', 'ask': 'why', 'tls': '1', 'secrets': '0',
             'cert': ''})
         self.assertEqual(reply.header('x-answer'), 'yes')
         self.assertEqual(reply.header('content-type'),
