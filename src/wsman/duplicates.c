@@ -150,9 +150,12 @@ static bool copy(struct wsman_response *to, const struct wsman_response *from)
 {
 	*to = *from;
 	to->body = malloc(from->body_bytes + 1);
-	if (to->body && from->body_bytes > 0)
+	if (!to->body)
+		return false;
+	if (from->body_bytes > 0)
 		memcpy(to->body, from->body, from->body_bytes);
-	return to->body;
+	to->body[from->body_bytes] = '\0';
+	return true;
 }
 
 /* The answer of ONE, once there is one. */

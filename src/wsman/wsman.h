@@ -43,7 +43,7 @@ struct wsman_request {
 struct wsman_response {
 	unsigned status;          /* 200, 400, 415 or 500 */
 	const char *content_type; /* constant; NULL: there is no body */
-	char *body;               /* the receiver frees it */
+	char *body; /* with a NUL after it; the receiver frees it */
 	size_t body_bytes;
 };
 
