@@ -873,6 +873,63 @@ static void providers_are_held_to_their_contract(void **state)
 	broker_free(own);
 }
 
+struct hints {
+	char pinned[32], object[32];
+	const char *ns, *host;
+	enum cim_role role;
+};
+
+static int note_hints(void *arg, const struct cim_request *own,
+		      const struct wql_query *query,
+		      const struct cim_path *object, cim_instance_fn *fn,
+		      void *fn_arg, struct err *err)
+{
+	struct hints *h = arg;
+	const char *pinned = query ? wql_pinned(query, "InstanceID") : NULL;
+	const char *name = object ? cim_path_text(object, "Name") : NULL;
+
+	assert_ptr_not_equal(own->arena, arena);
+	(void)snprintf(h->pinned, sizeof(h->pinned), "%s",
+		       pinned ? pinned : "-");
+	(void)snprintf(h->object, sizeof(h->object), "%s", name ? name : "-");
+	h->ns = own->ns;
+	h->host = own->host;
+	h->role = own->role;
+	return 0;
+}
+
+static void providers_are_told_what_is_wanted(void **state)
+{
+	static const struct cim_provider disk = {
+	    .class_name = "Msvm_StorageAllocationSettingData",
+	    .enumerate = note_hints};
+	static const struct cim_provider link = {.class_name = OF,
+						 .enumerate = note_hints};
+	const struct cim_provider *const list[] = {&disk, &link, &systems};
+	struct broker *common = broker;
+	struct cim_walk any = {0};
+	struct hints hints = {0};
+	struct told t = {0};
+
+	assert_int_equal(broker_new(list, 3, &hints, &broker, NULL), 0);
+	assert_int_equal(queried("SELECT * FROM CIM_SettingData WHERE "
+				 "InstanceID = 'a' AND Caption = 'b'",
+				 &t),
+			 0);
+	assert_string_equal(hints.pinned, "a");
+	assert_string_equal(hints.object, "-");
+	assert_string_equal(hints.ns, V2);
+	assert_string_equal(hints.host, "HOST");
+	assert_int_equal(hints.role, CIM_ROLE_OPERATOR);
+	assert_int_equal(broker_walk(broker, &request, path_of(VM("vm2")), &any,
+				     take, &t, NULL),
+			 0);
+	assert_string_equal(hints.pinned, "-");
+	assert_string_equal(hints.object, "vm2");
+	broker_free(broker);
+	broker = common;
+}
+
 /* ---- copies ------------------------------------------------------------- */
 
 static void a_copy_outlives_what_it_is_of(void **state)
@@ -973,6 +1030,7 @@ int main(void)
 	    SCENE(an_answers_length_costs_no_memory),
 	    SCENE(memory_that_runs_out_is_an_error),
 	    SCENE(providers_are_held_to_their_contract),
+	    SCENE(providers_are_told_what_is_wanted),
 	    SCENE(a_copy_outlives_what_it_is_of),
 	    SCENE(threads_do_not_meet),
 	};
