@@ -75,6 +75,26 @@ static int finish(void **state)
 	return 0;
 }
 
+/* Every reply goes to the directory CIMXML_REPLIES, if there is one, to be held
+ * against the grammar. */
+static inline void keep_reply(void)
+{
+	static unsigned n;
+	const char *directory = getenv("CIMXML_REPLIES");
+	char path[512];
+	FILE *file;
+
+	if (!directory || !response.body)
+		return;
+	(void)snprintf(path, sizeof(path), "%s/%s-%u.xml", directory,
+		       program_invocation_short_name, n++);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_int_equal(fwrite(response.body, 1, response.body_bytes, file),
+			 response.body_bytes);
+	assert_int_equal(fclose(file), 0);
+}
+
 /* Sends it with the headers that were set. */
 static inline const char *send_body(const char *body)
 {
@@ -82,6 +102,7 @@ static inline const char *send_body(const char *body)
 	request.body = body;
 	request.body_bytes = strlen(body);
 	cimxml_handle(&service, &request, &response);
+	keep_reply();
 	return response.body ? response.body : "";
 }
 

@@ -49,6 +49,10 @@ static void enumerations_of_classes(void **state)
 	assert_int_equal(times("<CLASS "), 1);
 	(void)ask("EnumerateClasses", PARAM("ClassName", CLASSNAME("None")));
 	assert_int_equal(code(), 5);
+	(void)ask("EnumerateClasses",
+		  PARAM("DeepInheritance", YES) PARAM("LocalOnly", NO)
+		      PARAM("IncludeClassOrigin", YES));
+	assert_true(times("<CLASS ") > 50);
 	(void)ask("EnumerateClassNames", PARAM("ClassName", ""));
 	assert_int_equal(code(), 0);
 }
