@@ -48,8 +48,8 @@ static int read_simple(const struct xml_node *message,
 	while (simple && !xml_is(simple, NULL, "IMETHODCALL") &&
 	       !xml_is(simple, NULL, "METHODCALL"))
 		simple = simple->next;
-	if (!simple)
-		return loose(err, "SIMPLEREQ holds no call");
+	if (!simple || simple->next)
+		return loose(err, "SIMPLEREQ does not hold one call");
 	*ret_call = simple;
 	return 0;
 }

@@ -178,6 +178,10 @@ static void bad_bodies_have_their_errors(void **state)
 		     "</SIMPLEREQ>"),
 	     400, "request-not-loosely-valid"},
 	    {MESSAGE("<SIMPLERSP/>"), 400, "request-not-loosely-valid"},
+	    {MESSAGE("<SIMPLEREQ>" CALL CALL "</SIMPLEREQ>"), 400,
+	     "request-not-loosely-valid"},
+	    {MESSAGE("<SIMPLEREQ>" CALL "</SIMPLEREQ><SIMPLEREQ/>"), 400,
+	     "request-not-loosely-valid"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
@@ -207,6 +211,36 @@ static void a_document_type_is_passed_over(void **state)
 	assert_int_equal(code(), 0);
 }
 
+static void a_body_may_be_utf_16(void **state)
+{
+	const char *text = message(CALL);
+	size_t n = strlen(text);
+	char *wide = arena_alloc(arena, 2 * n + 2);
+
+	(void)memcpy(wide, "\xff\xfe", 2);
+	for (size_t i = 0; i < n; i++)
+		wide[2 * i + 2] = text[i];
+	usual_headers("GetInstance", V2);
+	request.content_type = "text/xml; charset=\"UTF-16\"";
+	request.body = wide;
+	request.body_bytes = 2 * n + 2;
+	cimxml_handle(&service, &request, &response);
+	assert_int_equal(code(), 0);
+	assert_true(has("<VALUE>abc</VALUE>"));
+}
+
+static void an_id_comes_back_as_it_went(void **state)
+{
+	usual_headers("EnumerateClassNames", V2);
+	(void)send_body("<CIM CIMVERSION='2.0' DTDVERSION='2.0'><MESSAGE "
+			"ID='&lt;\"&amp;\xc3\xa9' PROTOCOLVERSION='1.0'>"
+			"<SIMPLEREQ><CORRELATOR/>"
+			"<IMETHODCALL NAME='EnumerateClassNames'>" SPACE
+			"</IMETHODCALL></SIMPLEREQ></MESSAGE></CIM>");
+	assert_int_equal(code(), 0);
+	assert_true(has("<MESSAGE ID=\"&lt;&quot;&amp;\xc3\xa9\" "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +252,8 @@ int main(void)
 	    CASE(bad_bodies_have_their_errors),
 	    CASE(nesting_ten_thousand_deep_is_refused),
 	    CASE(a_document_type_is_passed_over),
+	    CASE(a_body_may_be_utf_16),
+	    CASE(an_id_comes_back_as_it_went),
 	};
 
 	return cmocka_run_group_tests_name("cimxml-message", tests, NULL, NULL);
