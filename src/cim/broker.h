@@ -47,7 +47,12 @@ struct cim_request {
 	enum cim_role role;
 	const char *host; /* by which the client calls us; or NULL */
 	const char *ns;   /* as the client wrote it */
+	/* For the items of all arrays that a method answers: each takes its
+	 * text, twice its parameter's name and CIM_REPLY_ITEM_BYTES.  What is
+	 * longer the client refuses to take.  0: as much as there is. */
+	size_t reply_bytes;
 };
+#define CIM_REPLY_ITEM_BYTES 9
 
 /* What a caller of an association's walk asks for; NULL: whatever. */
 struct cim_walk {

@@ -278,6 +278,18 @@ static int called_method(const struct message *m, const char **ret_name,
 	return 0;
 }
 
+/* What an answer has besides the items of arrays, at most; beyond that it is
+ * too long whatever the provider does. */
+#define CALL_BYTES 3072
+
+static size_t room_for_arrays(const struct message *m)
+{
+	size_t rest = CALL_BYTES + strlen(m->action) + 3 * strlen(m->uri) +
+		      6 * strlen(m->message_id);
+
+	return m->limit > rest ? m->limit - rest : 1;
+}
+
 int operate_invoke(struct message *m, struct wsman_response *ret_response,
 		   struct err *err)
 {
@@ -298,6 +310,7 @@ int operate_invoke(struct message *m, struct wsman_response *ret_response,
 	if (r < 0)
 		return r;
 	ns = schema_find_namespace(m->cim.ns);
+	m->cim.reply_bytes = room_for_arrays(m);
 	r = get_arguments(m->arena, ns, m->payload, &in, err);
 	if (r == 0)
 		r = broker_invoke(m->wsman->broker, &m->cim, path, &in,

@@ -274,7 +274,7 @@ int broker_walk(struct broker *broker, const struct cim_request *request,
 }
 
 /* A job for a reference, so many items for an array, 7 for a number. */
-static void fill(struct broker *broker, struct arena *arena,
+static void fill(unsigned items, struct arena *arena,
 		 const struct schema_parameter *p, struct cim_value *value)
 {
 	static const char *const job[][2] = {{"InstanceID", "job-1"}};
@@ -290,10 +290,27 @@ static void fill(struct broker *broker, struct arena *arena,
 	*value = cim_uint(CIM_UINT64, 7);
 	if (!p->type.array)
 		return;
-	numbers = arena_array(arena, broker->array_items, sizeof(*numbers));
+	numbers = arena_array(arena, items, sizeof(*numbers));
 	if (numbers)
-		(void)cim_uint_array(arena, CIM_UINT64, numbers,
-				     broker->array_items, value, NULL);
+		(void)cim_uint_array(arena, CIM_UINT64, numbers, items, value,
+				     NULL);
+}
+
+/* How many items each array gets, all of one digit. */
+static unsigned array_items(const struct broker *broker,
+			    const struct cim_request *request,
+			    const struct schema_method *m)
+{
+	size_t bytes = 0, fit;
+
+	for (uint32_t i = 0; i < m->parameter_count; i++)
+		if (m->parameters[i].type.array)
+			bytes += 2 * strlen(m->parameters[i].name) +
+				 CIM_REPLY_ITEM_BYTES + 1;
+	if (!broker->fit || bytes == 0)
+		return broker->array_items;
+	fit = request->reply_bytes / bytes;
+	return fit < broker->array_items ? (unsigned)fit : broker->array_items;
 }
 
 int broker_invoke(struct broker *broker, const struct cim_request *request,
@@ -317,8 +334,8 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 		broker->look(request, object->path, in);
 	for (uint32_t i = 0; i < m->parameter_count; i++)
 		if (m->parameters[i].out)
-			fill(broker, request->arena, &m->parameters[i],
-			     &ret_out->values[i]);
+			fill(array_items(broker, request, m), request->arena,
+			     &m->parameters[i], &ret_out->values[i]);
 	*ret_result = cim_uint(CIM_UINT32, broker->calls == 1 ? 4096 : 5);
 	return 0;
 }

@@ -18,6 +18,7 @@ struct broker {
 		     const struct cim_path *path,
 		     const struct cim_arguments *in);
 	unsigned array_items; /* of each array that a method answers */
+	bool fit; /* as many of them, up to that, as the reply may have */
 };
 
 #endif

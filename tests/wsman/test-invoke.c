@@ -282,6 +282,32 @@ static char *wide(const char *text, bool big, size_t *ret_bytes)
 	return bytes;
 }
 
+static void a_provider_knows_what_fits(void **state)
+{
+	static const unsigned long limits[] = {8192, 153600, 512000};
+	struct ask ask = {
+	    .action =
+		MICROSOFT "Msvm_ImageManagementService/GetVirtualDiskChanges",
+	    .uri = MICROSOFT "Msvm_ImageManagementService",
+	};
+	struct answer a;
+	size_t bytes;
+	char *body;
+
+	scene_broker.array_items = 1000000;
+	scene_broker.fit = true;
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		ask.max_bytes = limits[i];
+		a = scene_ask(&ask);
+		assert_int_equal(a.status, 200);
+		assert_in_range(a.bytes, limits[i] - 3072, limits[i]);
+		body = wide(scene_envelope(&ask), false, &bytes);
+		a = scene_send(&ask, NULL, body, bytes);
+		assert_int_equal(a.status, 200);
+		assert_in_range(a.bytes, limits[i] - 6144, limits[i]);
+	}
+}
+
 static void utf16_is_answered_in_utf16(void **state)
 {
 	for (unsigned big = 0; big < 2; big++) {
@@ -382,6 +408,7 @@ int main(void)
 	    SCENE(a_fault_repeats_too),
 	    SCENE(many_answers_are_kept_within_bounds),
 	    SCENE(a_reply_that_does_not_fit_is_a_fault),
+	    SCENE(a_provider_knows_what_fits),
 	    SCENE(utf16_is_answered_in_utf16),
 	    SCENE(nobody_may_only_identify),
 	    SCENE(failures_have_their_faults),
