@@ -11,8 +11,26 @@
 /* "p:NAME", in BUF. */
 static const char *prefixed(char buf[NAME_BYTES], const char *name)
 {
-	(void)snprintf(buf, NAME_BYTES, "p:%s", name);
+	size_t length = strnlen(name, NAME_BYTES - 3);
+
+	memcpy(buf, "p:", 2);
+	memcpy(buf + 2, name, length);
+	buf[2 + length] = '\0';
 	return buf;
+}
+
+/* Most properties of most instances; at once, as names of the schema need no
+ * look. */
+static void put_nil(struct xml_out *out, const char *name)
+{
+	static const char rest[] = " xsi:nil=\"true\"/>";
+	char buf[NAME_BYTES + sizeof(rest)];
+	size_t length = strnlen(name, NAME_BYTES - 3);
+
+	memcpy(buf, "<p:", 3);
+	memcpy(buf + 3, name, length);
+	memcpy(buf + 3 + length, rest, sizeof(rest) - 1);
+	xml_put_fragment(out, buf, 3 + length + sizeof(rest) - 1);
 }
 
 static void fail(struct xml_out *out, int error)
@@ -141,9 +159,7 @@ void put_value(struct xml_out *out, const struct put_style *style,
 	char buf[NAME_BYTES];
 
 	if (value->is_null) {
-		xml_open(out, prefixed(buf, name));
-		xml_put_attribute(out, "xsi:nil", "true");
-		xml_close_empty(out);
+		put_nil(out, name);
 		return;
 	}
 	for (uint32_t i = 0; i < value->count; i++) {

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
 #include "scene.h"
 
 #define SELECTORS                                                              \
@@ -221,6 +223,40 @@ static void a_repeat_is_answered_and_not_done(void **state)
 	assert_int_equal(scene_broker.calls, 6);
 }
 
+static void *answer_one(void *arg)
+{
+	const char *body = arg;
+	struct wsman_request request = {.body = body,
+					.body_bytes = strlen(body),
+					.caller = "anna",
+					.role = CIM_ROLE_OPERATOR};
+	struct wsman_response response;
+
+	wsman_answer(scene_wsman, &request, &response);
+	return response.body;
+}
+
+static void repeats_at_the_same_time_get_one_answer(void **state)
+{
+	struct ask ask = create("");
+	pthread_t threads[8];
+	void *bodies[8];
+	char *body;
+
+	ask.message_id = "b0383140-b035-46a4-9f6f-6fe9017072a8";
+	body = scene_envelope(&ask);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(
+		    pthread_create(&threads[i], NULL, answer_one, body), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_join(threads[i], &bodies[i]), 0);
+	assert_int_equal(scene_broker.calls, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_string_equal(bodies[i], bodies[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		free(bodies[i]);
+}
+
 static void a_fault_repeats_too(void **state)
 {
 	struct ask ask = create("");
@@ -405,6 +441,7 @@ int main(void)
 	    SCENE(libvirt_reads_the_job),
 	    SCENE(selectors_of_an_only_instance_may_be_left_out),
 	    SCENE(a_repeat_is_answered_and_not_done),
+	    SCENE(repeats_at_the_same_time_get_one_answer),
 	    SCENE(a_fault_repeats_too),
 	    SCENE(many_answers_are_kept_within_bounds),
 	    SCENE(a_reply_that_does_not_fit_is_a_fault),
