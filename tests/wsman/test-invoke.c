@@ -223,6 +223,22 @@ static void a_repeat_is_answered_and_not_done(void **state)
 	assert_int_equal(scene_broker.calls, 6);
 }
 
+static void any_message_id_is_told_back(void **state)
+{
+	static const char *const ids[] = {"", "0", "urn:x &amp; y"};
+	static const char *const told[] = {"", "0", "urn:x & y"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		struct ask ask = create("");
+		struct answer a;
+
+		ask.message_id = ids[i];
+		a = scene_ask(&ask);
+		assert_int_equal(a.status, 200);
+		assert_string_equal(scene_find(&a, "RelatesTo")->text, told[i]);
+	}
+}
+
 static void *answer_one(void *arg)
 {
 	const char *body = arg;
@@ -441,6 +457,7 @@ int main(void)
 	    SCENE(libvirt_reads_the_job),
 	    SCENE(selectors_of_an_only_instance_may_be_left_out),
 	    SCENE(a_repeat_is_answered_and_not_done),
+	    SCENE(any_message_id_is_told_back),
 	    SCENE(repeats_at_the_same_time_get_one_answer),
 	    SCENE(a_fault_repeats_too),
 	    SCENE(many_answers_are_kept_within_bounds),
