@@ -78,10 +78,12 @@ def missing():
 
 
 class Libvirt:
-    """A libvirtd of one user's session, in DIRECTORY; GID may use the disk."""
+    """A libvirtd of one user's session, which logs in DIRECTORY; GID may use
+    the disk.  Its own directory has a short path whatever TMPDIR is: libvirt
+    puts sockets deep below it, and their paths have 107 characters."""
 
     def __init__(self, directory, gid):
-        self.directory = os.path.join(directory, 'session')
+        self.directory = tempfile.mkdtemp(prefix='rp-lv.', dir='/var/tmp')
         self.log = os.path.join(directory, 'libvirtd.log')
         self.become = []
         os.makedirs(os.path.join(self.directory, 'libvirt'))
@@ -128,6 +130,7 @@ class Libvirt:
 
     def close(self):
         process.stop(self.process)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Attach(unittest.TestCase):
