@@ -17,6 +17,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from rig import (Client, Error, Rig, second_daemon, tail, wait_until,  # noqa: E402
                  worker_uid)
+from harness.refpoint import kill_now  # noqa: E402
 
 METHODS = {
     'GetInfo': 'aog', 'Define': 'a', 'Undefine': 'a', 'Serve': 'a',
@@ -577,7 +578,7 @@ class Inventory(Case):
         rig = self.rig
         rig.define('v')
         rig.stop()
-        os.kill(rig.worker_pid('v'), signal.SIGKILL)
+        kill_now(rig.worker_pid('v'))
         path = f'{rig.root}/lib/vms/v/catalogue.sqlite'
         with open(path) as f:
             text = f.read()
@@ -599,7 +600,7 @@ class Inventory(Case):
                          ('01234567-', '01234568-')):
             with self.subTest(new):
                 rig.stop()
-                os.kill(rig.worker_pid('v'), signal.SIGKILL)
+                kill_now(rig.worker_pid('v'))
                 with open(catalogue, 'w') as f:
                     f.write(text.replace(old, new))
                 rig.start()
@@ -609,7 +610,7 @@ class Inventory(Case):
                     self.assertNotIn([os.stat(other).st_dev,
                                       os.stat(other).st_ino], event['files'])
         rig.stop()
-        os.kill(rig.worker_pid('v'), signal.SIGKILL)
+        kill_now(rig.worker_pid('v'))
         os.unlink(f'{rig.root}/lib/inventory/v.json')  # the way out
         rig.start()
         wait_until('the inventory', lambda: rig.call('List')['vms'][0][
@@ -622,7 +623,7 @@ class Inventory(Case):
             rig.define(vm)
         rig.stop()
         for vm in names:
-            os.kill(rig.worker_pid(vm), signal.SIGKILL)
+            kill_now(rig.worker_pid(vm))
             if vm != 'good':
                 rig.behave(vm, raw={'Hello': '{}\0'})
         shutil.rmtree(f'{rig.root}/lib/inventory')
@@ -635,7 +636,7 @@ class Inventory(Case):
         rig = self.rig
         rig.define('v')
         rig.stop()
-        os.kill(rig.worker_pid('v'), signal.SIGKILL)
+        kill_now(rig.worker_pid('v'))
         os.unlink(f'{rig.root}/lib/vms/v/catalogue.sqlite')
         rig.start()
         rig.wait_state('v', 'failed')
@@ -650,7 +651,7 @@ class Inventory(Case):
         rig.call('Destroy', vm='v', point='p0')
         self.assertEqual(rig.call('List')['vms'][0]['points'], 1)
         rig.stop()
-        os.kill(rig.worker_pid('v'), signal.SIGKILL)
+        kill_now(rig.worker_pid('v'))
         rig.start()
         self.assertEqual(rig.call('List')['vms'][0]['points'], 1)
         self.assertEqual(rig.worker_pid('v'), None)
