@@ -80,8 +80,8 @@ static void put_or_count(const char *line, size_t n, bool audit)
 	atomic_fetch_add(&lost_audits, audit);
 }
 
-static void log_va(enum log_level level, bool audit, const char *fmt,
-		   va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+log_va(enum log_level level, bool audit, const char *fmt, va_list ap)
 {
 	int saved = errno;
 	char buf[1024];
