@@ -385,8 +385,8 @@ static void an_object_is_got_by_any_form_of_its_path(void **state)
 	    VM("vm1"),
 	    VM("VM1"), /* its provider finds it so */
 	    "\\\\elsewhere\\ROOT\\virtualization\\v2:" VM("vm1"),
-	    "cim_computersystem.NAME='vm1',creationclassname="
-	    "'Msvm_ComputerSystem'",
+	    ("cim_computersystem.NAME='vm1',creationclassname="
+	     "'Msvm_ComputerSystem'"),
 	    "CIM_System.Name='vm1',CreationClassName='x'",
 	};
 	const struct cim_instance *i = NULL;
