@@ -85,7 +85,7 @@ static void prepare(struct io *io, struct io_uring_sqe *sqe)
 	uint64_t offset = io->offset + io->progress;
 	uint64_t left = io->length - io->progress;
 	unsigned piece = (unsigned)MIN(left, RING_PIECE_BYTES);
-	char *buf = (char *)io->buf + io->progress;
+	char *buf = io->buf ? (char *)io->buf + io->progress : NULL;
 
 	switch (io->op) {
 	case IO_READ:
