@@ -98,7 +98,10 @@ enum vm_attach_flags {
  * clean, a kill (the live bitmaps are there), or a power cut (they are not).
  * Writes by others, as far as they can be told, make the open generation
  * invalid; that is success, and told by vm_accuracy().
- * The caller holds the images' locks.  On failure the store is as it was.
+ * The caller holds the images' locks, and has synced each image and dropped
+ * what the page cache shows of it: where a predecessor's sync failed that is
+ * not what the disk holds, and no later sync says so.  On failure the store is
+ * as it was.
  */
 int vm_attach(struct vm *vm, struct file *const *images,
 	      const struct image_geometry *geometry, unsigned flags,

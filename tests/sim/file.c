@@ -306,6 +306,11 @@ void sim_image_new(struct sim *sim, const char *name, uint64_t bytes)
 	dir_add_image(sim, name, node);
 }
 
+void sim_image_drop_cache(struct sim *sim, const char *name)
+{
+	node_evict(image_find(sim, name));
+}
+
 struct file *sim_image_open(struct sim *sim, const char *name)
 {
 	struct node *node = dir_lookup(sim->images, CURRENT, name);

@@ -148,6 +148,9 @@ void sim_image_new(struct sim *sim, const char *name, uint64_t bytes);
 /* A handle, for reading and writing, for both halves of the seam; a disk does
  * not grow: -ENOSPC beyond its end (-EINVAL from the queue).  NULL if there is
  * no such disk. */
+/* Reads find what the disk and unsynced writes hold, not what a failed sync
+ * lost and the page cache still shows. */
+void sim_image_drop_cache(struct sim *sim, const char *name);
 struct file *sim_image_open(struct sim *sim, const char *name);
 
 /* What a read would return now, uncounted and also when dead; or, with

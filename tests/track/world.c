@@ -663,11 +663,27 @@ int world_open(struct world *w, struct err *err)
 	return vm_open(&env, &w->vm, err);
 }
 
+/* As the worker does before it attaches: a predecessor's sync may have failed,
+ * and a later one succeeds for nothing (D4). */
+static int drop_caches(struct world *w, struct err *err)
+{
+	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
+		int r = file_sync(w->images[i], err);
+
+		if (r < 0)
+			return r;
+		sim_image_drop_cache(w->sim, image_names[i]);
+	}
+	return 0;
+}
+
 int world_start(struct world *w, unsigned flags, struct err *err)
 {
 	static const struct ioq_ops watch_ops = {watch_submit};
 	int r = world_open(w, err);
 
+	if (r == 0)
+		r = drop_caches(w, err);
 	if (r == 0)
 		r = vm_attach(w->vm, w->images, w->geometry, flags, err);
 	if (r < 0)
