@@ -18,13 +18,12 @@
 #include "common/bytes.h"
 #include "disk/image.h"
 #include "disk/posix.h"
-#include "disk/ring.h"
 #include "disk/test-dir.h"
+#include "disk/test-io.h"
 
 #define DISK_BYTES MIB(4)
 
 static struct test_dir dir;
-static struct ring *ring;
 static struct file *disk;
 static struct err err;
 static char *buf; /* DISK_BYTES, aligned */
@@ -56,55 +55,26 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static unsigned left; /* ios to wait for; the last one stops the ring */
-
-struct test_io {
-	struct io io;
-	int result;
-	unsigned calls;
-};
-
-static void io_done(struct io *io, int result)
-{
-	struct test_io *t = container_of(io, struct test_io, io);
-
-	t->result = result;
-	t->calls++;
-	if (--left == 0)
-		ring_stop(ring);
-}
-
 static void submit(struct test_io *t, enum io_op op, void *data,
 		   uint64_t offset, uint64_t length, unsigned flags)
 {
-	t->calls = 0;
-	t->io.op = op;
-	t->io.flags = flags;
-	t->io.file = disk;
-	t->io.offset = offset;
-	t->io.length = length;
-	t->io.buf = data;
-	t->io.done = io_done;
-	left++;
-	ioq_submit(ring_ioq(ring), &t->io);
-	assert_int_equal(t->calls, 0);
-}
-
-static void run(void)
-{
-	assert_int_equal(ring_run(ring, &err), 0);
-	assert_int_equal(left, 0);
+	submit_io(t, &(struct io){.op = op,
+				  .flags = flags,
+				  .file = disk,
+				  .offset = offset,
+				  .length = length,
+				  .buf = data});
 }
 
 static int one(enum io_op op, void *data, uint64_t offset, uint64_t length,
 	       unsigned flags)
 {
-	struct test_io t = {0};
-
-	submit(&t, op, data, offset, length, flags);
-	run();
-	assert_int_equal(t.calls, 1);
-	return t.result;
+	return one_io(&(struct io){.op = op,
+				   .flags = flags,
+				   .file = disk,
+				   .offset = offset,
+				   .length = length,
+				   .buf = data});
 }
 
 static uint64_t allocated(void)

@@ -21,13 +21,12 @@
 #include "common/bytes.h"
 #include "common/limits.h"
 #include "disk/posix.h"
-#include "disk/ring.h"
 #include "disk/test-dir.h"
+#include "disk/test-io.h"
 
 #define DISK_BYTES MIB(4)
 
 static struct test_dir dir;
-static struct ring *ring;
 static struct file *disk, *other;
 static struct err err;
 static char *buf; /* DISK_BYTES, aligned */
@@ -67,53 +66,24 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static unsigned left; /* ios to wait for; the last one stops the ring */
-
-struct test_io {
-	struct io io;
-	int result;
-	unsigned calls;
-};
-
-static void io_done(struct io *io, int result)
-{
-	struct test_io *t = container_of(io, struct test_io, io);
-
-	t->result = result;
-	t->calls++;
-	if (--left == 0)
-		ring_stop(ring);
-}
-
 static void submit(struct test_io *t, enum io_op op, struct file *file,
 		   void *data, uint64_t offset, uint64_t length)
 {
-	*t = (struct test_io){.io = {.op = op,
-				     .file = file,
-				     .offset = offset,
-				     .length = length,
-				     .buf = data,
-				     .done = io_done}};
-	left++;
-	ioq_submit(ring_ioq(ring), &t->io);
-	assert_int_equal(t->calls, 0);
-}
-
-static void run(void)
-{
-	assert_int_equal(ring_run(ring, &err), 0);
-	assert_int_equal(left, 0);
+	submit_io(t, &(struct io){.op = op,
+				  .file = file,
+				  .offset = offset,
+				  .length = length,
+				  .buf = data});
 }
 
 static int one(enum io_op op, struct file *file, void *data, uint64_t offset,
 	       uint64_t length)
 {
-	struct test_io t;
-
-	submit(&t, op, file, data, offset, length);
-	run();
-	assert_int_equal(t.calls, 1);
-	return t.result;
+	return one_io(&(struct io){.op = op,
+				   .file = file,
+				   .offset = offset,
+				   .length = length,
+				   .buf = data});
 }
 
 /* Threads of this process. */
