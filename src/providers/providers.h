@@ -9,10 +9,12 @@
 #define PROVIDERS_PROVIDERS_H
 
 #include "cim/broker.h"
+#include "providers/backend.h"
 #include "providers/host.h"
 
 struct providers {
 	struct host_facts host;
+	struct backend backend;
 };
 
 /* root/interop: the server, its namespaces, what it conforms to. */
