@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtual systems, as refpointd tells them (method Systems).
+ *
+ * Y1  What refpointd says is held against the interface once, here; what is
+ *     told is whole, and bounded by common/limits.h.
+ * Y2  Nothing is kept: each walk asks anew.
+ */
+#ifndef PROVIDERS_SYSTEMS_H
+#define PROVIDERS_SYSTEMS_H
+
+#include "providers/providers.h"
+
+struct disk_view {
+	const char *id, *path;
+	uint64_t size; /* bytes; 0: not known yet */
+};
+
+struct point_disk_view {
+	unsigned index; /* of the disk; that of none if it is gone */
+	const char *tracking_id;
+};
+
+struct point_view {
+	char id[GUID_TEXT_BYTES]; /* upper case */
+	bool log;                 /* or by change tracking */
+	bool application;         /* consistent, or crash consistent */
+	const char *label, *created;
+	uint32_t disk_count;
+	const struct point_disk_view *disks;
+};
+
+struct system_view {
+	const char *vm, *state;     /* as of Status */
+	char uuid[GUID_TEXT_BYTES]; /* upper case */
+	bool connected;             /* a client that may write is */
+	uint32_t worker_pid;        /* 0: none runs */
+	uint32_t disk_count;
+	const struct disk_view *disks;
+	/* It was told before: only the points are further ones. */
+	bool again;
+	uint32_t point_count;
+	const struct point_view *points; /* oldest first */
+};
+
+/* What is told is valid until it returns, and what it takes of the request's
+ * arena is given back then.  A negative result ends the walk, which returns it;
+ * a positive one ends it, too, and all is well. */
+typedef int system_fn(void *arg, const struct system_view *system,
+		      struct err *err);
+
+/* Tells all systems, or the one of UUID (either case) if that is not NULL; one
+ * that has many points several times if POINTS are asked for.  -CIM_EFAILED
+ * with the reason if refpointd is away or makes no sense, or -CIM_ETIMEDOUT,
+ * -CIM_ELIMITS. */
+int systems_each(const struct providers *providers,
+		 const struct cim_request *request, const char *uuid,
+		 bool points, system_fn *fn, void *arg, struct err *err);
+
+/* What -CIM_E... the failure of a call to refpointd is that only reads; ERR
+ * then says who failed. */
+int systems_failed(int r, struct err *err);
+
+#endif
