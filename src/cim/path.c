@@ -150,21 +150,33 @@ static int bad_value(const struct schema_property *property, struct err *err)
 		       property->name, cim_type_name(property->type.base));
 }
 
+/* Such a path names nothing, not even what it is equal to. */
+static bool has_key_twice(const struct cim_path *path)
+{
+	for (uint32_t i = 0; i < path->key_count; i++) {
+		const struct cim_key *key = &path->keys[i];
+
+		if (cim_path_key(path, key->name) != key ||
+		    (key->kind == CIM_KEY_REFERENCE && has_key_twice(key->ref)))
+			return true;
+	}
+	return false;
+}
+
 /* Makes a reference of KEY, whose text may be a path. */
 static int bind_reference(struct arena *arena,
 			  const struct schema_property *property,
 			  struct cim_key *key, struct err *err)
 {
-	int r;
+	int r = 0;
 
-	if (key->kind == CIM_KEY_REFERENCE)
-		return 0;
-	if (key->kind != CIM_KEY_STRING)
+	if (key->kind == CIM_KEY_STRING)
+		r = cim_path_parse(arena, key->text, &key->ref, NULL);
+	else if (key->kind != CIM_KEY_REFERENCE)
 		return bad_value(property, err);
-	r = cim_path_parse(arena, key->text, &key->ref, NULL);
 	if (r == -CIM_ELIMITS)
 		return arena_full(arena, err);
-	if (r < 0)
+	if (r < 0 || has_key_twice(key->ref))
 		return bad_value(property, err);
 	key->kind = CIM_KEY_REFERENCE;
 	key->text = NULL;

@@ -230,6 +230,13 @@ static void keys_may_be_references_themselves(void **state)
 			  parsed("x.AffectedElement=7,AffectingElement='A'"),
 			  class, &bound, NULL),
 	    -CIM_ESELECTORVALUE);
+	/* One that names a key twice would not be equal to itself. */
+	assert_int_equal(
+	    cim_path_bind(
+		arena,
+		parsed("x.AffectedElement='A.K=1,k=2',AffectingElement='A'"),
+		class, &bound, NULL),
+	    -CIM_ESELECTORVALUE);
 }
 
 static void paths_of_paths_are_bounded(void **state)
