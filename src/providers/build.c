@@ -60,6 +60,27 @@ void build_list(struct build *b, const char *name, uint64_t number)
 		set(b, name, value);
 }
 
+void build_time(struct build *b, const char *name, const char *time)
+{
+	static const char form[] = "0000-00-00T00:00:00.000000";
+	char *text;
+
+	if (b->r < 0 || !time)
+		return;
+	for (size_t i = 0; i < sizeof(form) - 1; i++)
+		if (form[i] == '0' ? time[i] < '0' || time[i] > '9'
+				   : time[i] != form[i])
+			return;
+	text =
+	    arena_printf(b->request->arena, "%.4s%.2s%.2s%.2s%.2s%.2s.%.6s+000",
+			 time, time + 5, time + 8, time + 11, time + 14,
+			 time + 17, time + 20);
+	if (text)
+		build_text(b, name, text);
+	else
+		b->r = arena_full(b->request->arena, b->err);
+}
+
 void build_true(struct build *b, const char *name, bool boolean)
 {
 	set(b, name, cim_boolean(boolean));
@@ -75,6 +96,18 @@ void build_ref(struct build *b, const char *name, struct build *other)
 					      b->request->ns, b->err);
 	if (b->r == 0)
 		set(b, name, cim_reference(other->instance->path));
+}
+
+void build_texts(struct build *b, const char *name, const char *const *texts,
+		 uint32_t count)
+{
+	struct cim_value value;
+
+	if (b->r == 0)
+		b->r = cim_string_array(b->request->arena, texts, count, &value,
+					b->err);
+	if (b->r == 0)
+		set(b, name, value);
 }
 
 int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg)

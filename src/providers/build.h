@@ -26,9 +26,15 @@ void build_text(struct build *b, const char *name, const char *text);
 void build_number(struct build *b, const char *name, int64_t number);
 /* An array of one number. */
 void build_list(struct build *b, const char *name, uint64_t number);
+/* A datetime from the JSON interface's form, 2026-01-02T03:04:05.678901234Z;
+ * leaves it NULL if TIME has another. */
+void build_time(struct build *b, const char *name, const char *time);
 void build_true(struct build *b, const char *name, bool boolean);
 /* To the object that OTHER would be; takes OTHER's failure over. */
 void build_ref(struct build *b, const char *name, struct build *other);
+/* An array of strings. */
+void build_texts(struct build *b, const char *name, const char *const *texts,
+		 uint32_t count);
 /* Tells it and gives its memory back. */
 int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg);
 

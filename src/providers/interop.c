@@ -2,11 +2,12 @@
 /* root/interop: how a client finds out what it talks to, and which namespaces
  * there are. */
 #include "providers/build.h"
+#include "providers/methods.h"
 #include "providers/providers.h"
 
-#define SYSTEM_CLASS "CIM_ComputerSystem"
-#define MANAGER      "CIM_ObjectManager"
-#define MANAGER_NAME "refpoint-cim"
+#define MANAGED_SYSTEM "CIM_ComputerSystem"
+#define MANAGER        "CIM_ObjectManager"
+#define MANAGER_NAME   "refpoint-cim"
 
 #define PARAMETERS                                                             \
 	void *arg, const struct cim_request *request,                          \
@@ -18,7 +19,7 @@ static struct build manager(const struct providers *p,
 {
 	struct build b = build_new(request, MANAGER, err);
 
-	build_text(&b, "SystemCreationClassName", SYSTEM_CLASS);
+	build_text(&b, "SystemCreationClassName", MANAGED_SYSTEM);
 	build_text(&b, "SystemName", p->host.name);
 	build_text(&b, "CreationClassName", MANAGER);
 	build_text(&b, "Name", MANAGER_NAME);
@@ -45,7 +46,7 @@ static struct build space(const struct providers *p,
 {
 	struct build b = build_new(request, "CIM_Namespace", err);
 
-	build_text(&b, "SystemCreationClassName", SYSTEM_CLASS);
+	build_text(&b, "SystemCreationClassName", MANAGED_SYSTEM);
 	build_text(&b, "SystemName", p->host.name);
 	build_text(&b, "ObjectManagerCreationClassName", MANAGER);
 	build_text(&b, "ObjectManagerName", MANAGER_NAME);
@@ -103,7 +104,9 @@ static int tell_profiles(PARAMETERS)
 }
 
 const struct cim_provider interop_providers[INTEROP_PROVIDERS] = {
-    {.class_name = MANAGER, .enumerate = tell_manager},
+    {.class_name = MANAGER,
+     .enumerate = tell_manager,
+     .invoke = unsupported_invoke},
     {.class_name = "CIM_Namespace", .enumerate = tell_spaces},
     {.class_name = "CIM_NamespaceInManager", .enumerate = tell_links},
     {.class_name = "CIM_RegisteredProfile", .enumerate = tell_profiles},

@@ -15,6 +15,8 @@
 struct providers {
 	struct host_facts host;
 	struct backend backend;
+	/* Below which clients may have something written; NULL: nowhere. */
+	const char *export_root;
 };
 
 /* root/interop: the server, its namespaces, what it conforms to. */
@@ -24,5 +26,9 @@ extern const struct cim_provider interop_providers[INTEROP_PROVIDERS];
 /* root/cimv2: the host, as tools that know Windows ask for it. */
 #define WIN32_PROVIDERS 5
 extern const struct cim_provider win32_providers[WIN32_PROVIDERS];
+
+/* Jobs, what they affect, and whose they are. */
+#define JOB_PROVIDERS 3
+extern const struct cim_provider job_providers[JOB_PROVIDERS];
 
 #endif

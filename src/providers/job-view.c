@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/job-view.h"
+
+#include <string.h>
+
+#include "common/bytes.h"
+#include "providers/identity.h"
+#include "providers/systems.h"
+
+static int nonsense(const char *what, struct err *err)
+{
+	return err_set(err, -RP_EWIRE, "refpointd tells a job with no %s",
+		       what);
+}
+
+static const char *text_of(const json_t *job, const char *name)
+{
+	const char *text = json_string_value(json_object_get(job, name));
+
+	return text ? text : "";
+}
+
+/* NAME among WORDS; -1. */
+static int word_of(const json_t *job, const char *name,
+		   const char *const *words, int n)
+{
+	const char *text = text_of(job, name);
+
+	for (int i = 0; i < n; i++)
+		if (strcmp(text, words[i]) == 0)
+			return i;
+	return -1;
+}
+
+static uint64_t number_of(const json_t *job, const char *name)
+{
+	json_int_t n = json_integer_value(json_object_get(job, name));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static int read_names(const json_t *job, struct job_view *v, struct err *err)
+{
+	const char *point = text_of(job, "point");
+
+	if (!identity_guid(text_of(job, "id"), v->id))
+		return nonsense("id", err);
+	if (!identity_guid(text_of(job, "uuid"), v->uuid))
+		return nonsense("uuid", err);
+	if (*point && !identity_guid(point, v->point))
+		return nonsense("point's id", err);
+	return 0;
+}
+
+static int read_state(const json_t *job, struct job_view *v, struct err *err)
+{
+	static const char *const methods[] = {"Destroy", "Create"};
+	static const char *const states[] = {[JOB_IS_RUNNING] = "running",
+					     [JOB_IS_COMPLETED] = "completed",
+					     [JOB_HAS_FAILED] = "failed",
+					     [JOB_WAS_CANCELLED] = "cancelled"};
+	const char *error = text_of(job, "error");
+	int method = word_of(job, "method", methods, ARRAY_SIZE(methods));
+	int state = word_of(job, "state", states, ARRAY_SIZE(states));
+
+	if (method < 0)
+		return nonsense("method", err);
+	if (state < 0)
+		return nonsense("state", err);
+	v->create = method;
+	v->progress = (enum job_progress)state;
+	v->percent = (unsigned)MIN(number_of(job, "percent"), 100);
+	v->elapsed_ms = number_of(job, "elapsed_ms");
+	v->cancellable = json_is_true(json_object_get(job, "cancellable"));
+	if (v->progress == JOB_HAS_FAILED)
+		v->error = err_from_name(error);
+	else if (v->progress == JOB_WAS_CANCELLED)
+		v->error = -RP_ECANCELLED;
+	return 0;
+}
+
+int job_view_read(const json_t *job, struct job_view *ret_view, struct err *err)
+{
+	struct job_view v = {.vm = text_of(job, "vm"),
+			     .owner = text_of(job, "owner"),
+			     .message = text_of(job, "message"),
+			     .begun = text_of(job, "begun"),
+			     .changed = text_of(job, "changed")};
+	int r = read_names(job, &v, err);
+
+	if (r == 0)
+		r = read_state(job, &v, err);
+	if (r == 0)
+		*ret_view = v;
+	return r;
+}
+
+static int tell(const json_t *jobs, job_view_fn *fn, void *arg, struct err *err)
+{
+	if (!json_is_array(jobs)) {
+		int r = err_set(err, -RP_EWIRE, "refpointd tells no jobs");
+
+		return systems_failed(r, err);
+	}
+	for (size_t i = 0; i < json_array_size(jobs); i++) {
+		struct job_view view;
+		int r = job_view_read(json_array_get(jobs, i), &view, err);
+
+		if (r < 0)
+			return systems_failed(r, err);
+		r = fn(arg, &view, err);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int job_views_each(const struct providers *providers,
+		   const struct cim_request *request, const char *id,
+		   job_view_fn *fn, void *arg, struct err *err)
+{
+	json_t *parameters = json_object(), *reply = NULL;
+	int r;
+
+	if (id)
+		(void)json_object_set_new(parameters, "id", json_string(id));
+	r = backend_call(&providers->backend, request, "Jobs", parameters,
+			 BACKEND_QUICK_MS, &reply, err);
+	if (r < 0)
+		return systems_failed(r, err);
+	r = tell(json_object_get(reply, "jobs"), fn, arg, err);
+	json_decref(reply);
+	return r;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What jobs affect, and whose they are.
+ *
+ * L1  A job that makes a point affects that point alone, once it is there, and
+ *     for as long as the job is told.  One that removes a point affects the
+ *     virtual system: the point is gone, and the association with it would be.
+ */
+#include <string.h>
+
+#include "common/bytes.h"
+#include "providers/identity.h"
+#include "providers/jobs.h"
+
+#define POINT_SERVICE 0 /* of identity_services */
+
+enum {
+	EFFECT_OTHER = 1,
+	EFFECT_CREATE = 5,
+};
+
+struct linking {
+	const struct providers *providers;
+	const struct cim_request *request;
+	const struct identity *only; /* a link to this is asked for; or NULL */
+	struct build (*build)(const struct linking *linking,
+			      const struct job_view *view, struct err *err);
+	struct identity (*other)(const struct job_view *view);
+	cim_instance_fn *fn;
+	void *arg;
+};
+
+static struct identity job_identity(const struct job_view *view)
+{
+	struct identity identity = {.kind = IDENTITY_JOB};
+
+	memcpy(identity.id, view->id, sizeof(identity.id));
+	return identity;
+}
+
+static struct identity affected(const struct job_view *view)
+{
+	struct identity identity = {.kind = view->create ? IDENTITY_POINT
+							 : IDENTITY_SYSTEM};
+
+	memcpy(identity.uuid, view->uuid, sizeof(identity.uuid));
+	if (view->create)
+		memcpy(identity.id, view->point, sizeof(identity.id));
+	return identity;
+}
+
+static struct identity owner(const struct job_view *view)
+{
+	return (struct identity){.kind = IDENTITY_SERVICE,
+				 .index = POINT_SERVICE};
+}
+
+static bool is_same(const struct identity *a, const struct identity *b)
+{
+	return a->kind == b->kind && a->index == b->index &&
+	       strcmp(a->uuid, b->uuid) == 0 && strcmp(a->id, b->id) == 0;
+}
+
+static void put_end(struct build *b, const struct linking *l, const char *name,
+		    struct identity end)
+{
+	const struct cim_path *path;
+
+	if (b->r == 0)
+		b->r = identity_path(b->request->arena, &end,
+				     l->providers->host.name, b->request->host,
+				     b->request->ns, &path, b->err);
+	if (b->r == 0)
+		b->r = cim_instance_set(b->instance, name, cim_reference(path),
+					b->err);
+}
+
+static struct build build_affected(const struct linking *l,
+				   const struct job_view *v, struct err *err)
+{
+	static const char *const removed[] = {
+	    "One of its reference points is removed"};
+	struct build b = build_new(l->request, "Msvm_AffectedJobElement", err);
+
+	put_end(&b, l, "AffectedElement", affected(v));
+	put_end(&b, l, "AffectingElement", job_identity(v));
+	build_list(&b, "ElementEffects",
+		   v->create ? EFFECT_CREATE : EFFECT_OTHER);
+	if (!v->create)
+		build_texts(&b, "OtherElementEffectsDescriptions", removed, 1);
+	return b;
+}
+
+static struct build build_owning(const struct linking *l,
+				 const struct job_view *v, struct err *err)
+{
+	struct build b = build_new(l->request, "Msvm_OwningJobElement", err);
+
+	put_end(&b, l, "OwningElement", owner(v));
+	put_end(&b, l, "OwnedElement", job_identity(v));
+	return b;
+}
+
+static int link_one(void *arg, const struct job_view *view, struct err *err)
+{
+	const struct linking *l = arg;
+	struct identity other = l->other(view), own = job_identity(view);
+	struct build b;
+
+	if (other.kind == IDENTITY_POINT && !*other.id)
+		return 0;
+	if (l->only && !is_same(l->only, &own) && !is_same(l->only, &other))
+		return 0;
+	b = l->build(l, view, err);
+	return build_tell(&b, l->fn, l->arg);
+}
+
+static int link_all(struct linking *l, const struct cim_path *object,
+		    struct err *err)
+{
+	struct identity only;
+	const char *id = NULL;
+
+	if (object) {
+		if (!identity_of_path(object, l->providers->host.name, &only))
+			return 0;
+		l->only = &only;
+		if (only.kind == IDENTITY_JOB)
+			id = only.id;
+	}
+	return job_views_each(l->providers, l->request, id, link_one, l, err);
+}
+
+int jobs_tell_affected(void *arg, const struct cim_request *request,
+		       const struct wql_query *query,
+		       const struct cim_path *object, cim_instance_fn *fn,
+		       void *fn_arg, struct err *err)
+{
+	struct linking l = {.providers = arg,
+			    .request = request,
+			    .build = build_affected,
+			    .other = affected,
+			    .fn = fn,
+			    .arg = fn_arg};
+
+	return link_all(&l, object, err);
+}
+
+int jobs_tell_owning(void *arg, const struct cim_request *request,
+		     const struct wql_query *query,
+		     const struct cim_path *object, cim_instance_fn *fn,
+		     void *fn_arg, struct err *err)
+{
+	struct linking l = {.providers = arg,
+			    .request = request,
+			    .build = build_owning,
+			    .other = owner,
+			    .fn = fn,
+			    .arg = fn_arg};
+
+	return link_all(&l, object, err);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs: work that a method started, and what became of it.
+ *
+ * J1  A client sees a job as running (4) or in a final state, never before.
+ * J2  Whatever did not succeed has an ErrorCode other than 0, a number of the
+ *     method that started it, and texts that are not NULL.
+ */
+#include "providers/jobs.h"
+
+#include <string.h>
+
+#include "cim/status.h"
+#include "common/bytes.h"
+#include "providers/build.h"
+#include "providers/methods.h"
+
+enum {
+	TYPE_CREATE = 201,
+	TYPE_DESTROY = 202,
+};
+
+struct words {
+	unsigned state, status; /* JobState, OperationalStatus */
+	const char *status_text, *job_status;
+};
+
+static const struct words words[] = {
+    [JOB_IS_RUNNING] = {4, 2, "OK", "Running"},
+    [JOB_IS_COMPLETED] = {7, 2, "OK", "Completed"},
+    [JOB_HAS_FAILED] = {10, 6, "Error", "Failed"},
+    [JOB_WAS_CANCELLED] = {8, 10, "Stopped", "Terminated"},
+};
+
+uint32_t job_error_code(const struct job_view *v)
+{
+	if (v->error == 0)
+		return 0;
+	if (!v->create)
+		return method_result(v->error);
+	/* What is not a timeout failed: a job has begun, so that nothing was
+	 * refused. */
+	return err_result(v->error) == 3 ? 3 : 2;
+}
+
+const char *job_error_text(const struct job_view *v)
+{
+	if (v->error == 0)
+		return NULL;
+	if (*v->message)
+		return v->message;
+	return v->progress == JOB_WAS_CANCELLED ? "the job was terminated"
+						: err_name(v->error);
+}
+
+static void put_interval(struct build *b, const char *name, uint64_t ms)
+{
+	struct cim_instant interval = {.interval = true,
+				       .us = (int64_t)(ms * 1000)};
+	char *text = arena_alloc(b->request->arena, CIM_DATETIME_BYTES);
+
+	if (text)
+		build_text(b, name, cim_datetime_format(interval, text));
+	else if (b->r == 0)
+		b->r = arena_full(b->request->arena, b->err);
+}
+
+static void put_times(struct build *b, const struct job_view *v)
+{
+	build_time(b, "TimeSubmitted", v->begun);
+	build_time(b, "StartTime", v->begun);
+	build_time(b, "TimeOfLastStateChange", v->changed);
+	put_interval(b, "ElapsedTime", v->elapsed_ms);
+}
+
+static void put_failure(struct build *b, const struct job_view *v)
+{
+	const char *text = job_error_text(v);
+
+	build_number(b, "ErrorCode", job_error_code(v));
+	build_text(b, "ErrorDescription", text);
+	build_text(b, "ErrorSummaryDescription", text);
+}
+
+static void put_state(struct build *b, const struct job_view *v)
+{
+	const struct words *w = &words[v->progress];
+
+	build_number(b, "JobState", w->state);
+	build_text(b, "JobStatus", w->job_status);
+	build_list(b, "OperationalStatus", w->status);
+	build_texts(b, "StatusDescriptions", &w->status_text, 1);
+	build_number(b, "HealthState", 5);
+	build_number(b, "PercentComplete",
+		     v->progress == JOB_IS_RUNNING ? MIN(v->percent, 99) : 100);
+	build_true(b, "Cancellable", v->cancellable);
+}
+
+struct build job_build(const struct cim_request *request,
+		       const struct job_view *v, struct err *err)
+{
+	struct build b = build_new(request, JOB_CLASS, err);
+	const char *name =
+	    v->create ? "Creating Reference Point" : "Deleting Reference Point";
+
+	build_text(&b, "InstanceID", v->id);
+	build_text(&b, "Name", name);
+	build_text(&b, "Caption", name);
+	build_text(&b, "ElementName", name);
+	build_text(&b, "Description", v->vm);
+	build_text(&b, "Owner", v->owner);
+	build_number(&b, "JobType", v->create ? TYPE_CREATE : TYPE_DESTROY);
+	build_number(&b, "Priority", 0);
+	build_number(&b, "RecoveryAction", 2);
+	build_true(&b, "DeleteOnCompletion", true);
+	put_state(&b, v);
+	put_times(&b, v);
+	put_failure(&b, v);
+	return b;
+}
+
+/* ---- the provider -------------------------------------------------------- */
+
+struct telling {
+	const struct cim_request *request;
+	cim_instance_fn *fn;
+	void *arg;
+};
+
+static int tell_one(void *arg, const struct job_view *view, struct err *err)
+{
+	const struct telling *t = arg;
+	struct build b = job_build(t->request, view, err);
+
+	return build_tell(&b, t->fn, t->arg);
+}
+
+static int tell_jobs(void *arg, const struct cim_request *request,
+		     const struct wql_query *query,
+		     const struct cim_path *object, cim_instance_fn *fn,
+		     void *fn_arg, struct err *err)
+{
+	struct telling telling = {request, fn, fn_arg};
+	const char *pinned = query ? wql_pinned(query, "InstanceID") : NULL;
+	char id[GUID_TEXT_BYTES];
+
+	if (pinned && !identity_guid(pinned, id))
+		return 0;
+	return job_views_each(arg, request, pinned ? id : NULL, tell_one,
+			      &telling, err);
+}
+
+struct getting {
+	struct arena *arena;
+	const struct cim_instance *instance;
+};
+
+static int keep(void *arg, const struct cim_instance *instance, struct err *err)
+{
+	struct getting *getting = arg;
+
+	return cim_instance_copy(getting->arena, instance, &getting->instance,
+				 err);
+}
+
+/* What build_tell() gives back is what KEEP copies to: so not that. */
+static int keep_one(void *arg, const struct job_view *view, struct err *err)
+{
+	const struct telling *t = arg;
+	struct build b = job_build(t->request, view, err);
+
+	return b.r < 0 ? b.r : keep(t->arg, b.instance, err);
+}
+
+static int get_job(void *arg, const struct cim_request *request,
+		   const struct cim_path *path,
+		   const struct cim_instance **ret_instance, struct err *err)
+{
+	struct getting getting = {.arena = request->arena};
+	struct telling telling = {.request = request, .arg = &getting};
+	char id[GUID_TEXT_BYTES];
+	int r;
+
+	if (identity_guid(cim_path_text(path, "InstanceID"), id)) {
+		r = job_views_each(arg, request, id, keep_one, &telling, err);
+		if (r < 0)
+			return r;
+	}
+	if (!getting.instance)
+		return err_set(err, -CIM_ENOTFOUND, "there is no such job");
+	*ret_instance = getting.instance;
+	return 0;
+}
+
+const struct cim_provider job_providers[JOB_PROVIDERS] = {
+    {.class_name = JOB_CLASS,
+     .reader_methods = (const char *const[]){"GetError", "GetErrorEx", NULL},
+     .enumerate = tell_jobs,
+     .get = get_job,
+     .invoke = job_invoke},
+    {.class_name = "Msvm_AffectedJobElement", .enumerate = jobs_tell_affected},
+    {.class_name = "Msvm_OwningJobElement", .enumerate = jobs_tell_owning},
+};

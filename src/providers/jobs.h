@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Jobs as CIM's objects, and what they belong to. */
+#ifndef PROVIDERS_JOBS_H
+#define PROVIDERS_JOBS_H
+
+#include "providers/build.h"
+#include "providers/job-view.h"
+
+/* Msvm_ConcreteJob; texts of V are not copied. */
+struct build job_build(const struct cim_request *request,
+		       const struct job_view *v, struct err *err);
+
+/* What went wrong: ErrorCode, 0 if nothing did, and its text, which then is
+ * NULL. */
+uint32_t job_error_code(const struct job_view *v);
+const char *job_error_text(const struct job_view *v);
+
+/* cim_provider.enumerate of the two associations. */
+typedef int tell_fn(void *arg, const struct cim_request *request,
+		    const struct wql_query *query,
+		    const struct cim_path *object, cim_instance_fn *fn,
+		    void *fn_arg, struct err *err);
+tell_fn jobs_tell_affected, jobs_tell_owning;
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The service of reference points.
+ *
+ * P1  CreateReferencePoint that was accepted answers METHOD_JOB with a job,
+ *     also if all is done, and then with the point besides: clients look for
+ *     the point through the job.
+ * P2  ElementName of the settings becomes the point's label; of what else a
+ *     client that fetched a template echoes (InstanceID, Caption, Description)
+ *     nothing counts.
+ */
+#include <string.h>
+
+#include "cim/status.h"
+#include "common/bytes.h"
+#include "providers/job-view.h"
+#include "providers/methods.h"
+
+/* Of the parameter ReferencePointType, of ConsistencyLevel. */
+enum {
+	ARGUMENT_LOG = 0,
+	ARGUMENT_RCT = 1,
+	LEVEL_APPLICATION = 1,
+	LEVEL_CRASH = 2,
+};
+
+enum {
+	RESULT_PARAMETER = 4,
+	RESULT_TYPE = 6,
+};
+
+/* ---- a job's answer ------------------------------------------------------ */
+
+static int answer_job(const struct method_call *call, const json_t *reply,
+		      struct err *err)
+{
+	struct identity identity = {.kind = IDENTITY_JOB};
+	struct job_view view;
+	int r = job_view_read(json_object_get(reply, "job"), &view, err);
+
+	if (r < 0)
+		return r;
+	memcpy(identity.id, view.id, sizeof(identity.id));
+	r = method_answer(call, "Job", &identity, err);
+	if (r < 0 || !view.create || !*view.point ||
+	    view.progress != JOB_IS_COMPLETED)
+		return r;
+	identity.kind = IDENTITY_POINT;
+	memcpy(identity.id, view.point, sizeof(identity.id));
+	memcpy(identity.uuid, view.uuid, sizeof(identity.uuid));
+	return method_answer(call, "ResultingReferencePoint", &identity, err);
+}
+
+/* Has refpointd begin a job: METHOD_JOB, or what RESULT_OF makes of a refusal.
+ * PARAMETERS are taken over. */
+static int begin_job(const struct method_call *call, const char *method,
+		     json_t *parameters, uint32_t (*result_of)(int code),
+		     uint32_t *ret_result, struct err *err)
+{
+	json_t *reply = NULL;
+	int r = backend_call(&call->providers->backend, call->request, method,
+			     parameters, BACKEND_WORK_MS, &reply, err);
+
+	if (r == 0)
+		r = answer_job(call, reply, err);
+	json_decref(reply);
+	if (r == -CIM_ELIMITS)
+		return r;
+	*ret_result = r == 0 ? METHOD_JOB : result_of(r);
+	return 0;
+}
+
+/* What it is that the system, or the point, could not be found. */
+static int not_found(int r, uint32_t (*result_of)(int code), uint32_t parameter,
+		     uint32_t *ret_result)
+{
+	if (r == -CIM_ELIMITS)
+		return r;
+	*ret_result = r == -CIM_ENOTFOUND ? parameter : result_of(r);
+	return 0;
+}
+
+/* ---- CreateReferencePoint ------------------------------------------------ */
+
+static uint32_t create_result(int code)
+{
+	if (code == -CIM_ETIMEDOUT)
+		code = -RP_ETIMEOUT;
+	return (uint32_t)err_result(code);
+}
+
+/* False if the settings ask for what there is not. */
+static bool read_settings(const struct method_call *call,
+			  const char **ret_consistency, const char **ret_label)
+{
+	const struct cim_instance *settings = NULL;
+	uint64_t level = 0;
+
+	if (!method_instance(call, "ReferencePointSettings", &settings))
+		return false;
+	if (settings)
+		level =
+		    cim_number(cim_instance_get(settings, "ConsistencyLevel"),
+			       0);
+	if (level > LEVEL_CRASH)
+		return false;
+	*ret_consistency = level == LEVEL_APPLICATION ? "application" : "crash";
+	*ret_label =
+	    settings ? cim_instance_text(settings, "ElementName") : NULL;
+	return true;
+}
+
+static int create_point(const struct method_call *call, uint32_t *ret_result,
+			struct err *err)
+{
+	uint64_t type =
+	    cim_number(method_argument(call, "ReferencePointType"), 0);
+	const char *consistency, *label, *vm;
+	struct identity system;
+	int r;
+
+	*ret_result = RESULT_PARAMETER;
+	if (!method_object(call, "AffectedSystem", &system) ||
+	    system.kind != IDENTITY_SYSTEM ||
+	    !read_settings(call, &consistency, &label))
+		return 0;
+	r = method_system(call, system.uuid, NULL, &vm, err);
+	if (r < 0)
+		return not_found(r, create_result, RESULT_PARAMETER,
+				 ret_result);
+	*ret_result = RESULT_TYPE;
+	if (type != ARGUMENT_LOG && type != ARGUMENT_RCT)
+		return 0;
+	return begin_job(call, "CreateJob",
+			 json_pack("{s:s, s:s, s:s, s:s}", "vm", vm, "type",
+				   type == ARGUMENT_LOG ? "log" : "rct",
+				   "consistency", consistency, "label",
+				   label ? label : ""),
+			 create_result, ret_result, err);
+}
+
+/* ---- of a point ---------------------------------------------------------- */
+
+/* The point that NAME names and its system's name; false, with *RET_R set, if
+ * there is none. */
+static bool find_point(const struct method_call *call, const char *name,
+		       struct identity *ret_point, const char **ret_vm,
+		       int *ret_r, uint32_t *ret_result, struct err *err)
+{
+	int r = -CIM_ENOTFOUND;
+
+	if (method_object(call, name, ret_point))
+		r = method_system(call, ret_point->uuid, ret_point->id, ret_vm,
+				  err);
+	*ret_r = r < 0
+		     ? not_found(r, method_result, METHOD_PARAMETER, ret_result)
+		     : 0;
+	return r == 0;
+}
+
+static int destroy_point(const struct method_call *call, uint32_t *ret_result,
+			 struct err *err)
+{
+	struct identity point;
+	const char *vm;
+	int r;
+
+	if (!find_point(call, "AffectedReferencePoint", &point, &vm, &r,
+			ret_result, err))
+		return r;
+	return begin_job(call, "DestroyJob",
+			 json_pack("{s:s, s:s}", "vm", vm, "point", point.id),
+			 method_result, ret_result, err);
+}
+
+/* Logs are all that it could remove, and no point has one. */
+static int remove_data(const struct method_call *call, uint32_t *ret_result,
+		       struct err *err)
+{
+	struct identity point;
+	const char *vm;
+	int r;
+
+	if (find_point(call, "AffectedReferencePoint", &point, &vm, &r,
+		       ret_result, err))
+		*ret_result = METHOD_UNSUPPORTED;
+	return r;
+}
+
+static int export_point(const struct method_call *call, uint32_t *ret_result,
+			struct err *err)
+{
+	const char *directory = method_text(call, "ExportDirectory"), *vm;
+	struct identity point;
+	int r;
+
+	if (!find_point(call, "ReferencePoint", &point, &vm, &r, ret_result,
+			err))
+		return r;
+	if (*directory != '/')
+		*ret_result = METHOD_PARAMETER;
+	else if (!call->providers->export_root)
+		*ret_result = METHOD_DENIED;
+	else
+		*ret_result = METHOD_UNSUPPORTED;
+	return 0;
+}
+
+/* ImportReferencePointMetadata. */
+static int import_points(const struct method_call *call, uint32_t *ret_result,
+			 struct err *err)
+{
+	struct identity system;
+	const char *vm;
+	int r;
+
+	*ret_result = METHOD_PARAMETER;
+	if (!method_object(call, "AffectedSystem", &system) ||
+	    system.kind != IDENTITY_SYSTEM)
+		return 0;
+	r = method_system(call, system.uuid, NULL, &vm, err);
+	if (r < 0)
+		return not_found(r, method_result, METHOD_PARAMETER,
+				 ret_result);
+	*ret_result = METHOD_UNSUPPORTED;
+	return 0;
+}
+
+int reference_point_service_invoke(void *arg, const struct cim_request *request,
+				   const struct cim_path *path,
+				   const struct cim_arguments *in,
+				   struct cim_arguments *out,
+				   struct cim_value *ret_result,
+				   struct err *err)
+{
+	static const struct method_entry entries[] = {
+	    {.name = "CreateReferencePoint",
+	     .required = {"AffectedSystem", "ReferencePointType"},
+	     .fn = create_point},
+	    {.name = "DestroyReferencePoint",
+	     .required = {"AffectedReferencePoint"},
+	     .fn = destroy_point},
+	    {.name = "ExportReferencePoint",
+	     .required = {"ReferencePoint", "ExportDirectory"},
+	     .fn = export_point},
+	    {.name = "RemoveAssociatedData",
+	     .required = {"AffectedReferencePoint"},
+	     .fn = remove_data},
+	    {.name = "ImportReferencePointMetadata",
+	     .required = {"AffectedSystem", "ConfigFilePath",
+			  "RuntimeStateFilePath"},
+	     .fn = import_points},
+	};
+	const struct method_call call = {arg, request, path, in, out};
+
+	return method_dispatch(entries, ARRAY_SIZE(entries), &call, ret_result,
+			       err);
+}
