@@ -119,3 +119,33 @@ int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg)
 	arena_rewind(b->request->arena, b->mark);
 	return r;
 }
+
+uint32_t build_slot(struct build *b, const char *name)
+{
+	const struct schema_class *class;
+	const struct schema_property *property;
+
+	if (b->r < 0)
+		return 0;
+	class = b->instance->class;
+	property = schema_find_property(class, name);
+	if (property)
+		return schema_property_index(class, property);
+	b->r = err_set(b->err, -CIM_EPROPERTY, "%s has no property %s",
+		       class->name, name);
+	return 0;
+}
+
+void build_at(struct build *b, uint32_t slot, struct cim_value value)
+{
+	if (b->r == 0)
+		cim_instance_set_at(b->instance, slot, value);
+}
+
+int build_tell_again(struct build *b, cim_instance_fn *fn, void *fn_arg)
+{
+	if (b->r < 0)
+		return b->r;
+	b->instance->path = NULL;
+	return fn(fn_arg, b->instance, b->err);
+}

@@ -38,4 +38,16 @@ void build_texts(struct build *b, const char *name, const char *const *texts,
 /* Tells it and gives its memory back. */
 int build_tell(struct build *b, cim_instance_fn *fn, void *fn_arg);
 
+/*
+ * For many instances of one class: what differs is looked up once, set anew for
+ * each, and the rest stays.
+ */
+
+/* Where the property is, for build_at(). */
+uint32_t build_slot(struct build *b, const char *name);
+/* The type is the caller's business. */
+void build_at(struct build *b, uint32_t slot, struct cim_value value);
+/* Tells it as it is now, and keeps it. */
+int build_tell_again(struct build *b, cim_instance_fn *fn, void *fn_arg);
+
 #endif

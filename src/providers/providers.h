@@ -31,4 +31,9 @@ extern const struct cim_provider win32_providers[WIN32_PROVIDERS];
 #define JOB_PROVIDERS 3
 extern const struct cim_provider job_providers[JOB_PROVIDERS];
 
+/* root/virtualization/v2: the host, the virtual systems, what they have, and
+ * the services. */
+#define VIRTUAL_PROVIDERS 14
+extern const struct cim_provider virtual_providers[VIRTUAL_PROVIDERS];
+
 #endif

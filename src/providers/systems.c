@@ -12,6 +12,9 @@
 #define REPLIES_MAX (VMS_MAX * (POINTS_PER_VM_MAX + 1u))
 
 struct walk {
+	const struct providers *providers;
+	const struct system_view *now; /* is being told */
+	struct walk *outer;            /* whose callback we are in */
 	struct arena *arena;
 	system_fn *fn;
 	void *arg;
@@ -20,6 +23,8 @@ struct walk {
 	int r;                      /* what ended it */
 	struct err *err;
 };
+
+static _Thread_local struct walk *innermost;
 
 int systems_failed(int r, struct err *err)
 {
@@ -206,7 +211,9 @@ static int tell(struct walk *w, const json_t *json)
 	if (r == 0) {
 		system.again = strcmp(system.uuid, w->last) == 0;
 		memcpy(w->last, system.uuid, sizeof(w->last));
+		w->now = &system;
 		r = w->fn(w->arg, &system, w->err);
+		w->now = NULL;
 	}
 	arena_rewind(w->arena, mark);
 	return r;
@@ -230,8 +237,12 @@ int systems_each(const struct providers *providers,
 		 const struct cim_request *request, const char *uuid,
 		 bool points, system_fn *fn, void *arg, struct err *err)
 {
-	struct walk w = {
-	    .arena = request->arena, .fn = fn, .arg = arg, .err = err};
+	struct walk w = {.providers = providers,
+			 .outer = innermost,
+			 .arena = request->arena,
+			 .fn = fn,
+			 .arg = arg,
+			 .err = err};
 	struct guid guid;
 	char lower[GUID_TEXT_BYTES];
 	json_t *parameters;
@@ -245,9 +256,21 @@ int systems_each(const struct providers *providers,
 			       "points", points);
 	if (!parameters)
 		return err_set(err, -CIM_ELIMITS, "no memory for a call");
+	innermost = &w;
 	r = backend_stream(&providers->backend, request, "Systems", parameters,
 			   BACKEND_QUICK_MS, take_reply, &w, err);
+	innermost = w.outer;
 	if (w.r != 0)
 		return MIN(w.r, 0);
 	return r < 0 ? systems_failed(r, err) : 0;
+}
+
+const struct system_view *systems_current(const struct providers *providers,
+					  const char *uuid)
+{
+	for (const struct walk *w = innermost; w; w = w->outer)
+		if (w->now && w->providers == providers &&
+		    strcmp(w->now->uuid, uuid) == 0)
+			return w->now;
+	return NULL;
 }

@@ -4,7 +4,9 @@
  *
  * Y1  What refpointd says is held against the interface once, here; what is
  *     told is whole, and bounded by common/limits.h.
- * Y2  Nothing is kept: each walk asks anew.
+ * Y2  Nothing is kept: each walk asks anew.  Only who is called by a walk, as
+ *     the broker is that follows an association, may look at what it is telling
+ *     at that moment (systems_current()).
  */
 #ifndef PROVIDERS_SYSTEMS_H
 #define PROVIDERS_SYSTEMS_H
@@ -56,6 +58,11 @@ typedef int system_fn(void *arg, const struct system_view *system,
 int systems_each(const struct providers *providers,
 		 const struct cim_request *request, const char *uuid,
 		 bool points, system_fn *fn, void *arg, struct err *err);
+
+/* The system of UUID (upper case), if this thread is within its walk's
+ * callback; or NULL.  Its points may be some or none of those that it has. */
+const struct system_view *systems_current(const struct providers *providers,
+					  const char *uuid);
 
 /* What -CIM_E... the failure of a call to refpointd is that only reads; ERR
  * then says who failed. */
