@@ -121,6 +121,22 @@ static void measure(struct one_disk *d)
 		d->changed += length;
 }
 
+/* Ends the range where the first MAX extents end, so that whoever asks for a
+ * long list piece by piece does not pay for all of it each time. */
+static void shorten(struct one_disk *d, uint64_t max)
+{
+	uint64_t offset, length, end = d->end;
+	struct reader reader;
+
+	reader_init(&reader, d);
+	for (; max && reader_peek(&reader, &offset, &length); reader.next++) {
+		end = offset + length;
+		max--;
+	}
+	if (max == 0)
+		d->end = end;
+}
+
 static int ask_disk(struct vm *vm, uint32_t disk,
 		    const struct changes_request *q, struct one_disk *d,
 		    struct err *err)
@@ -141,6 +157,8 @@ static int ask_disk(struct vm *vm, uint32_t disk,
 	if (q->length < c.bytes && q->offset < c.bytes - q->length)
 		d->end =
 		    MIN(round_up(q->offset + q->length, BLOCK_BYTES), c.bytes);
+	if (q->max_extents)
+		shorten(d, q->max_extents);
 	measure(d);
 	return 0;
 }

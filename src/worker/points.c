@@ -172,6 +172,7 @@ int read_changes(struct request *request, json_t *parameters, struct err *err)
 	    {"disk", RPC_STRING, false, DISK_ID_BYTES, &disk, &ask->has_disk},
 	    {"offset", RPC_UINT, false, 0, &ask->offset, NULL},
 	    {"length", RPC_UINT, false, 0, &ask->length, NULL},
+	    {"max_extents", RPC_UINT, false, 0, &ask->max_extents, NULL},
 	    {"images", RPC_ARRAY, false, DISKS_PER_VM_MAX, &images, NULL},
 	    {0}};
 	int r;

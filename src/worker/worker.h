@@ -159,6 +159,7 @@ struct changes_request {
 	bool has_disk;
 	char disk[DISK_ID_BYTES];
 	uint64_t offset, length; /* length UINT64_MAX: to the end */
+	uint64_t max_extents;    /* of each disk; 0: all */
 };
 
 struct changes;

@@ -434,6 +434,27 @@ class Track(Case):
         found = w.changes(point, offset=SIZE)
         self.assertEqual(found['root']['extents'], [])
 
+    def test_a_long_answer_can_be_asked_for_piece_by_piece(self):
+        w = self.served(root=SIZE, data=SIZE)
+        guest = w.guest('root')
+        point = w.create()
+        for block in (1, 2, 5, 9, 13):
+            guest.pwrite(b'a' * BLOCK, block * BLOCK)
+        w.guest('data').pwrite(b'a' * BLOCK, 3 * BLOCK)
+        found = w.changes(point, max_extents=2)
+        self.assertEqual(blocks(found['root']), {1, 2, 5})
+        self.assertEqual(found['root']['changed_bytes'], 3 * BLOCK)
+        self.assertEqual(blocks(found['data']), {3})
+        rest = w.changes(point, max_extents=2, disk='root', offset=6 * BLOCK)
+        self.assertEqual(blocks(rest['root']), {9, 13})
+        for n in (4, 5, 1 << 62, 0):
+            every = w.changes(point, max_extents=n)['root']
+            self.assertEqual(blocks(every), {1, 2, 5, 9, 13})
+            self.assertEqual(every['changed_bytes'], 5 * BLOCK)
+        # beside the end of a range that was asked for
+        found = w.changes(point, max_extents=2, disk='root', length=2 * BLOCK)
+        self.assertEqual(blocks(found['root']), {1})
+
     def test_a_long_answer_comes_in_pieces(self):
         w = self.served(root=256 * MIB, data=SIZE)
         guest = w.guest('root')
