@@ -50,22 +50,22 @@
 #define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */
 
 /* Of a request to the CIM gateway. */
-#define CIM_REQUEST_MEMORY     MIB(32) /* default budget of its arena */
-#define CIM_XML_BYTES_MAX      MIB(4)  /* as it came, before it is parsed */
-#define CIM_XML_DEPTH_MAX      64      /* elements within one another */
-#define CIM_XML_ELEMENTS_MAX   65536   /* per document */
-#define CIM_XML_ATTRIBUTES_MAX 64      /* per element */
-#define CIM_XML_TEXT_MAX       MIB(1)  /* of one element or attribute */
-#define CIM_XML_NAME_MAX       1024    /* bytes of a name, with namespace */
-#define CIM_EMBEDDED_DEPTH_MAX 4       /* instances within instances */
-#define CIM_PATH_BYTES_MAX     KIB(16) /* an object path's text */
-#define CIM_PATH_DEPTH_MAX     4       /* paths in keys of paths */
-#define CIM_KEYS_MAX           16      /* of one path */
-#define CIM_WQL_BYTES_MAX      KIB(16) /* a query's text */
-#define CIM_WQL_DEPTH_MAX      32      /* parentheses and NOTs */
-#define CIM_WQL_TERMS_MAX      256     /* comparisons and connectives */
-#define CIM_WQL_PROPERTIES_MAX 256     /* after SELECT */
-#define CIM_REPLY_BYTES_MAX    MIB(64) /* default limit of a CIM-XML reply */
+#define CIM_REQUEST_MEMORY     MIB(32)  /* default budget of its arena */
+#define CIM_XML_BYTES_MAX      MIB(1)   /* as it came, before it is parsed */
+#define CIM_XML_DEPTH_MAX      64       /* elements within one another */
+#define CIM_XML_ELEMENTS_MAX   65536    /* per document */
+#define CIM_XML_ATTRIBUTES_MAX 64       /* per element */
+#define CIM_XML_TEXT_MAX       KIB(512) /* of one element or attribute */
+#define CIM_XML_NAME_MAX       1024     /* bytes of a name, with namespace */
+#define CIM_EMBEDDED_DEPTH_MAX 4        /* instances within instances */
+#define CIM_PATH_BYTES_MAX     KIB(16)  /* an object path's text */
+#define CIM_PATH_DEPTH_MAX     4        /* paths in keys of paths */
+#define CIM_KEYS_MAX           16       /* of one path */
+#define CIM_WQL_BYTES_MAX      KIB(16)  /* a query's text */
+#define CIM_WQL_DEPTH_MAX      32       /* parentheses and NOTs */
+#define CIM_WQL_TERMS_MAX      256      /* comparisons and connectives */
+#define CIM_WQL_PROPERTIES_MAX 256      /* after SELECT */
+#define CIM_REPLY_BYTES_MAX    MIB(64)  /* default limit of a CIM-XML reply */
 
 /* Enumerations that wait for a client to pull more. */
 #define CIM_CONTEXTS_MAX        256
@@ -83,14 +83,15 @@
 #define WSMAN_DUPLICATE_BYTES_MAX  KIB(256) /* of an answer that is kept */
 #define WSMAN_DUPLICATES_BYTES_MAX MIB(8)   /* of all, with their requests */
 
-#define HTTP_THREADS               8        /* handlers that may wait at once */
-#define HTTP_AUTH_THREADS          2        /* and checks of who is calling */
-#define HTTP_REQUESTS_MAX          256      /* waiting for one of them: 503 */
-#define HTTP_CONNECTIONS_MAX       512      /* in all; see src/http/server.h */
-#define HTTP_CONNECTIONS_PER_PEER  256      /* of one address */
-#define HTTP_HEADER_BYTES_MAX      KIB(64)  /* a connection's memory: 431 */
-#define HTTP_HEADERS_MAX           100      /* their number: 431 */
-#define HTTP_BODY_BYTES_MAX        MIB(1)   /* of one request: 413 */
+#define HTTP_THREADS               8       /* handlers that may wait at once */
+#define HTTP_AUTH_THREADS          2       /* and checks of who is calling */
+#define HTTP_REQUESTS_MAX          256     /* waiting for one of them: 503 */
+#define HTTP_CONNECTIONS_MAX       512     /* in all; see src/http/server.h */
+#define HTTP_CONNECTIONS_PER_PEER  256     /* of one address */
+#define HTTP_HEADER_BYTES_MAX      KIB(64) /* a connection's memory: 431 */
+#define HTTP_HEADERS_MAX           100     /* their number: 431 */
+#define HTTP_BODY_BYTES_MAX        CIM_XML_BYTES_MAX /* of a request: 413 */
+#define HTTP_ANONYMOUS_BYTES_MAX   KIB(16)  /* of one that nobody signed */
 #define HTTP_BODIES_BYTES_MAX      MIB(64)  /* of all together: 503 */
 #define HTTP_DISCARD_BYTES_MAX     MIB(128) /* unwanted, before a refusal */
 #define HTTP_REPLY_HEADERS_MAX     16

@@ -96,8 +96,10 @@ static enum MHD_Result take_piece(struct exchange *x, const char *data,
 				  size_t bytes)
 {
 	size_t have = x->request.body_bytes;
+	size_t most = x->request.principal.name[0] ? HTTP_BODY_BYTES_MAX
+						   : HTTP_ANONYMOUS_BYTES_MAX;
 
-	if (!x->refused && bytes > HTTP_BODY_BYTES_MAX - have)
+	if (!x->refused && bytes > most - have)
 		refuse(x, MHD_HTTP_CONTENT_TOO_LARGE,
 		       "the request is too large");
 	else if (!x->refused && !reserve(x, have + bytes))
@@ -357,7 +359,7 @@ static void judge_length(struct exchange *x)
 /* What who is calling means for the request. */
 static void apply_verdict(struct exchange *x)
 {
-	bool anonymous = x->connection->listener->anonymous;
+	const struct listener *l = x->connection->listener;
 
 	if (x->refused)
 		return;
@@ -370,7 +372,7 @@ static void apply_verdict(struct exchange *x)
 			refuse(x, MHD_HTTP_FORBIDDEN, "no role here");
 		break;
 	case AUTH_ANONYMOUS:
-		if (!anonymous)
+		if (!l->anonymous || !l->anonymous(&x->request))
 			refuse(x, MHD_HTTP_UNAUTHORIZED, "who are you?");
 		x->request.principal = (struct principal){0};
 		break;

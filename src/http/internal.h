@@ -54,7 +54,8 @@ struct listener {
 	struct http_server *server;
 	struct MHD_Daemon *daemon;
 	int tag;
-	bool tls, anonymous;
+	bool tls;
+	bool (*anonymous)(const struct http_request *request);
 };
 
 struct http_server {

@@ -70,7 +70,10 @@ struct http_listener {
 	int fd;  /* listening; taken over when the server starts */
 	int tag; /* shown in requests */
 	bool tls;
-	bool anonymous; /* who shows nothing is let through, as denied */
+	/* Whether who shows nothing is let through, as denied, with a body of
+	 * at most HTTP_ANONYMOUS_BYTES_MAX; sees all but the body.  NULL: no
+	 * request. */
+	bool (*anonymous)(const struct http_request *request);
 };
 
 struct http_server_options {

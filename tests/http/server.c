@@ -27,6 +27,11 @@
 
 static const char *directory;
 
+static bool anybody(const struct http_request *q)
+{
+	return strcmp(q->path, "/signed") != 0;
+}
+
 static void fail(const char *what, const struct err *err)
 {
 	(void)fprintf(stderr, "http-echo: %s: %s\n", what, err->text);
@@ -114,10 +119,10 @@ static void add_listener(struct settings *s, const char *name,
 	struct http_listener *l = &s->listeners[s->n];
 	struct err err = {0};
 
-	*l =
-	    (struct http_listener){.tag = (int)s->n,
-				   .tls = strcmp(name, "tls") == 0,
-				   .anonymous = strcmp(name, "anonymous") == 0};
+	*l = (struct http_listener){.tag = (int)s->n,
+				    .tls = strcmp(name, "tls") == 0};
+	if (strcmp(name, "anonymous") == 0)
+		l->anonymous = anybody;
 	if (http_listen(address, !l->tls, &l->fd, &err) < 0)
 		fail("listen", &err);
 	s->ports[s->n] = port_of(l->fd);

@@ -243,8 +243,17 @@ class Basic(Scene):
         reply = self.ask('/private', door='anonymous')
         self.assertEqual(reply.status, 401)
         self.assertIn('Basic', reply.header('www-authenticate'))
+        self.assertEqual(self.ask('/signed', door='anonymous').status, 401)
         self.assertEqual(self.ask('/x', '-u', 'alice:no',
                                   door='anonymous').status, 401)
+
+    def test_nobody_may_send_much(self):
+        for door, args, status in (('anonymous', (), 413),
+                                   ('anonymous', ALICE, 200)):
+            reply = self.ask('/echo', *args, data=bytes(16385), door=door)
+            self.assertEqual(reply.status, status)
+        self.assertEqual(self.ask('/echo', data=bytes(16384),
+                                  door='anonymous').status, 200)
 
     def test_failures_are_limited_by_name_and_address(self):
         # At most 10 may fail; failures run side by side to save time.
