@@ -17,10 +17,12 @@
 #include "http/clients.h"
 #include "http/negotiate.h"
 #include "http/pam.h"
+#include "http/private-file.h"
 #include "http/users.h"
 
 #define NSS_BYTES       16384
 #define MEMBERSHIPS_MAX 1024
+#define SECRETS_BYTES   MIB(1) /* of a keytab or credentials file */
 
 /* The order of refpoint-pam's --group. */
 #define PAM_OPERATOR 1u
@@ -57,6 +59,21 @@ static int copy(const char *from, char **ret, struct err *err)
 	return from && !*ret ? err_set(err, -ENOMEM, "authentication") : 0;
 }
 
+/* GSSAPI reads these itself, whoever else may. */
+static int check_secrets(const char *path, bool any_owner, struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+	int r;
+
+	if (!path)
+		return 0;
+	r = private_file_read(path, any_owner, SECRETS_BYTES, &text, &st, err);
+	if (r == 0)
+		explicit_bzero(text, (size_t)st.st_size);
+	return r;
+}
+
 /* Without a keytab of the system's there is no Kerberos, and that is all. */
 static int open_negotiate(struct auth *a, const struct auth_options *o,
 			  struct err *err)
@@ -68,6 +85,11 @@ static int open_negotiate(struct auth *a, const struct auth_options *o,
 		(void)unsetenv("NTLM_USER_FILE");
 		return 0;
 	}
+	r = check_secrets(o->keytab, o->users_any_owner, err);
+	if (r == 0)
+		r = check_secrets(o->ntlm, o->users_any_owner, err);
+	if (r < 0)
+		return r;
 	r = negotiate_open(o->kerberos, o->keytab, o->ntlm, &a->negotiate,
 			   &why);
 	if (r < 0 && o->kerberos && !o->keytab) {

@@ -262,10 +262,12 @@ static int make_pair(const char *cert_path, const char *key_path,
 	if (r < 0) {
 		r = tls_error(err, r, "make a certificate");
 	} else {
-		r = private_file_write(key_path, 0600, key.data, key.size, err);
+		r = private_file_write(key_path, 0600, (uid_t)-1, (gid_t)-1,
+				       key.data, key.size, err);
 		if (r == 0)
-			r = private_file_write(cert_path, 0644, cert.data,
-					       cert.size, err);
+			r = private_file_write(cert_path, 0644, (uid_t)-1,
+					       (gid_t)-1, cert.data, cert.size,
+					       err);
 	}
 	if (key.data)
 		explicit_bzero(key.data, key.size);

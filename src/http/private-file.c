@@ -108,8 +108,8 @@ static int sync_directory(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int private_file_write(const char *path, mode_t mode, const void *data,
-		       size_t bytes, struct err *err)
+int private_file_write(const char *path, mode_t mode, uid_t uid, gid_t gid,
+		       const void *data, size_t bytes, struct err *err)
 {
 	_cleanup_close_ int fd = -1;
 	char beside[PATH_BYTES];
@@ -122,8 +122,8 @@ int private_file_write(const char *path, mode_t mode, const void *data,
 	if (fd < 0)
 		return err_set(err, -errno, "'%s'", beside);
 	r = write_all(fd, data, bytes);
-	if (r == 0 &&
-	    (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(beside, path) < 0))
+	if (r == 0 && (fchown(fd, uid, gid) < 0 || fchmod(fd, mode) < 0 ||
+		       fsync(fd) < 0 || rename(beside, path) < 0))
 		r = -errno;
 	if (r < 0) {
 		(void)unlink(beside);

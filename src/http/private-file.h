@@ -15,8 +15,9 @@
 int private_file_read(const char *path, bool any_owner, size_t bytes_max,
 		      char **ret_text, struct stat *ret_stat, struct err *err);
 
-/* Writes a new file of MODE beside PATH, syncs it and renames it to PATH. */
-int private_file_write(const char *path, mode_t mode, const void *data,
-		       size_t bytes, struct err *err);
+/* Writes a new file of MODE beside PATH, given to UID and GID unless they are
+ * -1, syncs it and renames it to PATH. */
+int private_file_write(const char *path, mode_t mode, uid_t uid, gid_t gid,
+		       const void *data, size_t bytes, struct err *err);
 
 #endif

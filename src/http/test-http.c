@@ -184,12 +184,14 @@ static void users_are_written_and_checked(void **state)
 	struct stat st;
 
 	put("users", "# ours\ncarl:*:operator\n", 0600);
-	assert_int_equal(
-	    users_write(file("users"), "alice", "one", ROLE_OPERATOR, &err), 0);
-	assert_int_equal(
-	    users_write(file("users"), "bob", "two", ROLE_READ_ONLY, &err), 0);
+	assert_int_equal(users_write(file("users"), "alice", "one",
+				     ROLE_OPERATOR, (gid_t)-1, &err),
+			 0);
+	assert_int_equal(users_write(file("users"), "bob", "two",
+				     ROLE_READ_ONLY, (gid_t)-1, &err),
+			 0);
 	assert_int_equal(users_write(file("users"), "alice", "three",
-				     ROLE_READ_ONLY, &err),
+				     ROLE_READ_ONLY, (gid_t)-1, &err),
 			 0);
 	assert_int_equal(stat(file("users"), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
@@ -213,7 +215,7 @@ static void users_are_written_and_checked(void **state)
 		 (const char *const[]){"", "a:b", "#x", "a\nb", NULL};
 	     *bad; bad++)
 		assert_int_equal(users_write(file("users"), *bad, "x",
-					     ROLE_OPERATOR, &err),
+					     ROLE_OPERATOR, (gid_t)-1, &err),
 				 -RP_EPARAM);
 }
 

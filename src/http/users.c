@@ -355,11 +355,13 @@ static int rewrite(char *old, const char *name, const char *hash,
 }
 
 int users_write(const char *path, const char *name, const char *password,
-		enum role role, struct err *err)
+		enum role role, gid_t group, struct err *err)
 {
 	_cleanup_free_ char *old = NULL, *text = NULL;
 	char hash[HASH_BYTES] = "*";
-	struct stat st = {.st_mode = 0600};
+	struct stat st = {.st_mode = group == (gid_t)-1 ? 0600 : 0640,
+			  .st_uid = (uid_t)-1,
+			  .st_gid = group};
 	size_t bytes;
 	int r;
 
@@ -382,5 +384,6 @@ int users_write(const char *path, const char *name, const char *password,
 		return r;
 	if (rewrite(old, name, hash, role, &text, &bytes) < 0)
 		return err_set(err, -ENOMEM, "'%s'", path);
-	return private_file_write(path, st.st_mode & 0640, text, bytes, err);
+	return private_file_write(path, st.st_mode & 0640, st.st_uid, st.st_gid,
+				  text, bytes, err);
 }

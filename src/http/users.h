@@ -27,11 +27,12 @@ bool users_has_password(struct users *users, const char *name);
 bool users_role(struct users *users, const char *name, enum role *ret_role);
 
 /*
- * Sets the line of NAME, in a new file that takes the place of the old one.
- * PASSWORD NULL: *.  The file is made, with mode 0600, if it is not there.
+ * Sets the line of NAME, in a new file that takes the place of the old one,
+ * with its owner, group and mode.  PASSWORD NULL: *.  The file is made if it is
+ * not there, with mode 0640 for GROUP, or 0600 if that is -1.
  */
 int users_write(const char *path, const char *name, const char *password,
-		enum role role, struct err *err);
+		enum role role, gid_t group, struct err *err);
 
 /* Whether the name may stand in the file. */
 bool user_name_is_valid(const char *name);

@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (users_write(argv[1], argv[2],
 			strcmp(argv[3], "*") == 0 ? NULL : argv[3], role,
-			&err) < 0) {
+			(gid_t)-1, &err) < 0) {
 		(void)fprintf(stderr, "http-passwd: %s\n", err.text);
 		return 1;
 	}
