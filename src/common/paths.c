@@ -22,7 +22,8 @@ int paths_init(struct paths *paths, const char *root, struct err *err)
 	if (!root) {
 		*paths = (struct paths){.rooted = false,
 					.lib = "/var/lib/refpoint",
-					.run = "/run/refpoint"};
+					.run = "/run/refpoint",
+					.cim = "/var/lib/refpoint-cim"};
 		return 0;
 	}
 	if (root[0] != '/') {
@@ -39,6 +40,7 @@ int paths_init(struct paths *paths, const char *root, struct err *err)
 	paths->rooted = true;
 	(void)snprintf(paths->lib, sizeof(paths->lib), "%s/lib", full);
 	(void)snprintf(paths->run, sizeof(paths->run), "%s/run", full);
+	(void)snprintf(paths->cim, sizeof(paths->cim), "%s/lib-cim", full);
 	return 0;
 }
 

@@ -11,13 +11,16 @@
  *   RUN/pids/VM              which process is the VM's worker
  *   RUN/vm/VM/control.sock   the worker's
  *   RUN/vm/VM/nbd.sock       the guest's
+ *   RUN/pam.sock             refpoint-pam's, which systemd listens on
+ *   CIM/                     refpoint-cim's own: certificate and key
  *   LIVE/VM/                 live bitmaps, on a tmpfs
  *
- * LIB and RUN are ROOT/lib and ROOT/run, without a root /var/lib/refpoint and
- * /run/refpoint.  LIVE is /run/refpoint/ID where that can be had and /run is a
- * tmpfs, else /dev/shm/refpoint-UID-ID; UID is the worker's, and ID names LIB
- * by its device and inode, so that two roots never share live bitmaps and a
- * copied root does not find those of its original.
+ * LIB, RUN and CIM are ROOT/lib, ROOT/run and ROOT/lib-cim, without a root
+ * /var/lib/refpoint, /run/refpoint and /var/lib/refpoint-cim.  LIVE is
+ * /run/refpoint/ID where that can be had and /run is a tmpfs, else
+ * /dev/shm/refpoint-UID-ID; UID is the worker's, and ID names LIB by its device
+ * and inode, so that two roots never share live bitmaps and a copied root does
+ * not find those of its original.
  */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
@@ -28,6 +31,11 @@
 #include "common/err.h"
 #include "common/limits.h"
 
+/* Users and groups of the system that programs of ours have in common. */
+#define GATEWAY_USER   "refpoint-cim"
+#define OPERATOR_GROUP "refpoint"
+#define READER_GROUP   "refpoint-reader"
+
 #define ROOT_BYTES    1024 /* of --root, with NUL */
 #define ROOT_ID_BYTES 17   /* 16 hex digits, NUL */
 
@@ -35,6 +43,7 @@ struct paths {
 	bool rooted; /* with --root */
 	char lib[ROOT_BYTES + 8];
 	char run[ROOT_BYTES + 8];
+	char cim[ROOT_BYTES + 8];
 };
 
 /* ROOT NULL: the system's places.  A relative root is made absolute (nothing

@@ -32,8 +32,6 @@
 #define INTERFACE_VERSION 1
 #define REFRESHES_AT_ONCE 4 /* workers started to rebuild the inventory */
 #define WORKER_USER       "refpoint-worker"
-#define GATEWAY_USER      "refpoint-cim"
-#define OPERATOR_GROUP    "refpoint"
 #define SOCKET_GROUP      "kvm"
 #define UNIT_FORMAT       "refpoint-worker@%s.service"
 #define NBD_BACKLOG       128
