@@ -14,7 +14,7 @@
 #include "cim/status.h"
 #include "common/bytes.h"
 #include "common/limits.h"
-#include "providers/providers.h"
+#include "providers/all.h"
 
 static struct providers all;
 static struct broker *broker;
@@ -22,14 +22,8 @@ static struct cim_request request;
 
 static int set_up(void **state)
 {
-	const struct cim_provider *list[INTEROP_PROVIDERS + WIN32_PROVIDERS];
 	struct err err = {0};
-	size_t n = 0;
 
-	for (size_t i = 0; i < INTEROP_PROVIDERS; i++)
-		list[n++] = &interop_providers[i];
-	for (size_t i = 0; i < WIN32_PROVIDERS; i++)
-		list[n++] = &win32_providers[i];
 	all = (struct providers){.host = {.name = "host",
 					  .uuid = "a1b2c3d4-0000-4000-8000-"
 						  "000000000001",
@@ -47,7 +41,7 @@ static int set_up(void **state)
 				       .role = CIM_ROLE_READER,
 				       .host = "host.example",
 				       .ns = "root/interop"};
-	if (broker_new(list, n, &all, &broker, &err) < 0)
+	if (providers_all(&all, &broker, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;
 }
