@@ -22,6 +22,7 @@
 #define EXTENTS_PER_ANSWER 15000
 #define BACKLOG_BYTES      (256u << 10)
 #define EXTENT_TEXT_BYTES  64
+#define ENDING_BYTES       32 /* ,"length":18446744073709551615}, */
 #define DISK_TEXT_BYTES    2048
 #define RUNS_AT_ONCE       128
 
@@ -48,10 +49,18 @@ struct text {
 	size_t room;
 };
 
+/* How an extent of LENGTH bytes ends; most are as long as the one before. */
+struct ending {
+	uint64_t length; /* 0: none yet */
+	char text[ENDING_BYTES];
+	size_t bytes;
+};
+
 struct changes {
 	struct changes_request request;
 	struct rpc_call *call;
-	struct text text;  /* of the reply being written */
+	struct text text; /* of the reply being written */
+	struct ending ending;
 	uint64_t ask_ns;   /* how long it took to find out, ... */
 	uint64_t write_ns; /* ... and to write the answer */
 	uint32_t n;
@@ -261,19 +270,33 @@ static void add_guid(struct text *text, const char *name,
 	add(text, "\"%s\":\"%s\",", name, id);
 }
 
-/* No snprintf() and no struct text: there are hundreds of thousands. */
-static char *put_extent(char *at, uint64_t offset, uint64_t length)
+static void make_ending(struct ending *ending, uint64_t length)
 {
-	static const char one[] = "{\"offset\":", two[] = ",\"length\":";
+	static const char name[] = ",\"length\":";
+	char *at = ending->text;
 
-	memcpy(at, one, sizeof(one) - 1);
-	at += sizeof(one) - 1;
-	at += decimal_write(offset, at);
-	memcpy(at, two, sizeof(two) - 1);
-	at += sizeof(two) - 1;
+	memcpy(at, name, sizeof(name) - 1);
+	at += sizeof(name) - 1;
 	at += decimal_write(length, at);
 	memcpy(at, "},", 2);
-	return at + 2;
+	ending->bytes = (size_t)(at + 2 - ending->text);
+	ending->length = length;
+}
+
+/* No snprintf() and no struct text: there are hundreds of thousands.  All of
+ * the ending's room is copied, which is faster than as much as is needed. */
+static char *put_extent(char *at, uint64_t offset, uint64_t length,
+			struct ending *ending)
+{
+	static const char name[] = "{\"offset\":";
+
+	if (length != ending->length)
+		make_ending(ending, length);
+	memcpy(at, name, sizeof(name) - 1);
+	at += sizeof(name) - 1;
+	at += decimal_write(offset, at);
+	memcpy(at, ending->text, ENDING_BYTES);
+	return at + ending->bytes;
 }
 
 /* Up to MAX extents of the disk being told; true once these were all. */
@@ -286,7 +309,7 @@ static bool add_extents(struct changes *changes, struct text *text,
 	bool more;
 
 	while ((more = reader_peek(reader, &offset, &length)) && *max) {
-		at = put_extent(at, offset, length);
+		at = put_extent(at, offset, length, &changes->ending);
 		reader->next++;
 		--*max;
 	}
