@@ -73,3 +73,22 @@ int backend_stream(const struct backend *backend,
 	rpc_client_free(client);
 	return r;
 }
+
+int backend_stream_text(const struct backend *backend,
+			const struct cim_request *request, const char *method,
+			json_t *parameters, unsigned timeout_ms,
+			int (*fn)(void *arg, char *text, size_t bytes),
+			void *arg, struct err *err)
+{
+	struct rpc_client *client = NULL;
+	char name[64];
+	int r = begin(backend, request, &parameters, &client, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(name, sizeof(name), "org.refpoint.%s", method);
+	r = rpc_call_more_text(client, name, parameters, timeout_ms, fn, arg,
+			       err);
+	rpc_client_free(client);
+	return r;
+}

@@ -42,4 +42,11 @@ int backend_stream(const struct backend *backend,
 		   int (*fn)(void *arg, json_t *parameters, bool continues),
 		   void *arg, struct err *err);
 
+/* The same with each reply's text, as rpc_call_more_text() tells it. */
+int backend_stream_text(const struct backend *backend,
+			const struct cim_request *request, const char *method,
+			json_t *parameters, unsigned timeout_ms,
+			int (*fn)(void *arg, char *text, size_t bytes),
+			void *arg, struct err *err);
+
 #endif

@@ -7,6 +7,7 @@
 #include "common/bytes.h"
 #include "common/limits.h"
 #include "providers/identity.h"
+#include "rpc/pull.h"
 
 /* Each of VMS_MAX systems may come once more for each of its points. */
 #define REPLIES_MAX (VMS_MAX * (POINTS_PER_VM_MAX + 1u))
@@ -16,6 +17,7 @@ struct walk {
 	const struct system_view *now; /* is being told */
 	struct walk *outer;            /* whose callback we are in */
 	struct arena *arena;
+	struct point_view *points; /* room for POINTS_PER_VM_MAX */
 	system_fn *fn;
 	void *arg;
 	unsigned replies;
@@ -54,183 +56,317 @@ static int senseless(struct err *err, const char *what)
 		       "refpointd's answer makes no sense: %s", what);
 }
 
-/* The text of a member, or NULL if it is none. */
-static const char *text_of(const json_t *object, const char *name)
+/* ---- reading -------------------------------------------------------------
+ * A reader leaves what makes no sense to pull_fail(), which ends all of them.
+ */
+
+static bool is(const char *key, const char *name)
 {
-	return json_string_value(json_object_get(object, name));
+	return strcmp(key, name) == 0;
 }
 
-static int read_disk(const json_t *json, struct disk_view *ret_disk,
-		     struct err *err)
+static void read_guid(struct pull *p, char ret_upper[GUID_TEXT_BYTES])
 {
-	const json_t *size = json_object_get(json, "size");
-	struct disk_view disk = {.id = text_of(json, "id"),
-				 .path = text_of(json, "path")};
-
-	if (!disk.id || !disk.path || !json_is_integer(size) ||
-	    json_integer_value(size) < 0)
-		return senseless(err, "a disk");
-	disk.size = (uint64_t)json_integer_value(size);
-	*ret_disk = disk;
-	return 0;
+	if (!identity_guid(pull_string(p), ret_upper))
+		pull_fail(p);
 }
 
-static int read_disks(struct walk *w, const json_t *json,
-		      struct system_view *system)
+static struct disk_view read_disk(struct pull *p)
 {
-	const json_t *list = json_object_get(json, "disks");
-	size_t n = json_array_size(list);
-	struct disk_view *disks;
-	int r = 0;
+	struct disk_view disk = {0};
+	int64_t size = -1;
+	const char *key;
 
-	if (!json_is_array(list) || n > DISKS_PER_VM_MAX)
-		return senseless(w->err, "the disks of a system");
-	disks = arena_array(w->arena, n, sizeof(*disks));
-	if (!disks)
-		return arena_full(w->arena, w->err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = read_disk(json_array_get(list, i), &disks[i], w->err);
-	system->disks = disks;
-	system->disk_count = (uint32_t)n;
-	return r;
+	pull_object(p);
+	while ((key = pull_key(p))) {
+		if (is(key, "id"))
+			disk.id = pull_string(p);
+		else if (is(key, "path"))
+			disk.path = pull_string(p);
+		else if (is(key, "size"))
+			size = pull_integer(p);
+		else
+			pull_skip(p);
+	}
+	if (!disk.id || !disk.path || size < 0)
+		pull_fail(p);
+	disk.size = (uint64_t)size;
+	return disk;
+}
+
+/* A copy of N things in the arena; NULL with the failure in W. */
+static const void *keep(struct walk *w, const void *list, uint32_t n,
+			size_t bytes)
+{
+	void *copy = arena_array(w->arena, n, bytes);
+
+	if (copy)
+		memcpy(copy, list, n * bytes);
+	else if (w->r == 0)
+		w->r = arena_full(w->arena, w->err);
+	return copy;
+}
+
+static void read_disks(struct walk *w, struct pull *p,
+		       struct system_view *system)
+{
+	struct disk_view disks[DISKS_PER_VM_MAX];
+	uint32_t n = 0;
+
+	pull_array(p);
+	while (pull_item(p)) {
+		if (n == ARRAY_SIZE(disks))
+			pull_fail(p);
+		else
+			disks[n++] = read_disk(p);
+	}
+	system->disks = keep(w, disks, n, sizeof(*disks));
+	system->disk_count = n;
+}
+
+static struct point_disk_view read_point_disk(struct pull *p)
+{
+	struct point_disk_view disk = {0};
+	const char *key;
+
+	pull_object(p);
+	while ((key = pull_key(p))) {
+		if (is(key, "id"))
+			disk.id = pull_string(p);
+		else if (is(key, "tracking_id"))
+			disk.tracking_id = pull_string(p);
+		else
+			pull_skip(p);
+	}
+	if (!disk.id || !disk.tracking_id)
+		pull_fail(p);
+	return disk;
+}
+
+static void read_point_disks(struct walk *w, struct pull *p,
+			     struct point_view *point)
+{
+	struct point_disk_view disks[DISKS_PER_VM_MAX];
+	uint32_t n = 0;
+
+	pull_array(p);
+	while (pull_item(p)) {
+		if (n == ARRAY_SIZE(disks))
+			pull_fail(p);
+		else
+			disks[n++] = read_point_disk(p);
+	}
+	point->disks = keep(w, disks, n, sizeof(*disks));
+	point->disk_count = n;
+}
+
+struct point_words {
+	const char *type, *consistency;
+};
+
+/* One of its members. */
+static void read_of_point(struct walk *w, struct pull *p, const char *key,
+			  struct point_view *point, struct point_words *words)
+{
+	if (is(key, "id"))
+		read_guid(p, point->id);
+	else if (is(key, "type"))
+		words->type = pull_string(p);
+	else if (is(key, "consistency"))
+		words->consistency = pull_string(p);
+	else if (is(key, "label"))
+		point->label = pull_string(p);
+	else if (is(key, "created"))
+		point->created = pull_string(p);
+	else if (is(key, "disks"))
+		read_point_disks(w, p, point);
+	else
+		pull_skip(p);
+}
+
+static struct point_view read_point(struct walk *w, struct pull *p)
+{
+	struct point_view point = {0};
+	struct point_words words = {0};
+	const char *key;
+
+	pull_object(p);
+	while ((key = pull_key(p)))
+		read_of_point(w, p, key, &point, &words);
+	if (!*point.id || !words.type || !words.consistency || !point.label ||
+	    !point.created || !point.disks) {
+		pull_fail(p);
+		return point;
+	}
+	point.log = is(words.type, "log");
+	point.application = is(words.consistency, "application");
+	return point;
+}
+
+static void read_points(struct walk *w, struct pull *p,
+			struct system_view *system)
+{
+	uint32_t n = 0;
+
+	pull_array(p);
+	while (pull_item(p)) {
+		if (n == POINTS_PER_VM_MAX)
+			pull_fail(p);
+		else
+			w->points[n++] = read_point(w, p);
+	}
+	system->points = w->points;
+	system->point_count = n;
+}
+
+static void read_pid(struct pull *p, struct system_view *system)
+{
+	int64_t pid = pull_null(p) ? 0 : pull_integer(p);
+
+	if (pid < 0 || pid > UINT32_MAX)
+		pull_fail(p);
+	system->worker_pid = (uint32_t)pid;
+}
+
+/* One of its members. */
+static void read_of_system(struct walk *w, struct pull *p, const char *key,
+			   struct system_view *system)
+{
+	if (is(key, "vm"))
+		system->vm = pull_string(p);
+	else if (is(key, "uuid"))
+		read_guid(p, system->uuid);
+	else if (is(key, "state"))
+		system->state = pull_string(p);
+	else if (is(key, "connected"))
+		system->connected = pull_boolean(p);
+	else if (is(key, "worker_pid"))
+		read_pid(p, system);
+	else if (is(key, "disks"))
+		read_disks(w, p, system);
+	else if (is(key, "points"))
+		read_points(w, p, system);
+	else
+		pull_skip(p);
+}
+
+static struct system_view read_system(struct walk *w, struct pull *p)
+{
+	struct system_view system = {0};
+	const char *key;
+
+	pull_object(p);
+	while ((key = pull_key(p)))
+		read_of_system(w, p, key, &system);
+	if (!system.vm || !*system.uuid || !system.state || !system.disks ||
+	    !system.points)
+		pull_fail(p);
+	return system;
 }
 
 /* Where the disk is that a point names; the one at the same place mostly is. */
 static unsigned find_disk(const struct system_view *system, const char *id,
 			  unsigned hint)
 {
-	if (hint < system->disk_count &&
-	    strcmp(system->disks[hint].id, id) == 0)
+	if (hint < system->disk_count && is(system->disks[hint].id, id))
 		return hint;
 	for (unsigned i = 0; i < system->disk_count; i++)
-		if (strcmp(system->disks[i].id, id) == 0)
+		if (is(system->disks[i].id, id))
 			return i;
 	return system->disk_count + hint;
 }
 
-static int read_point_disks(struct walk *w, const struct system_view *system,
-			    const json_t *list, struct point_view *point)
+static void find_disks(const struct system_view *system)
 {
-	size_t n = json_array_size(list);
-	struct point_disk_view *disks;
+	for (uint32_t i = 0; i < system->point_count; i++) {
+		const struct point_view *point = &system->points[i];
+		/* They are ours, and only now all is known. */
+		struct point_disk_view *disks =
+		    (struct point_disk_view *)point->disks;
 
-	if (!json_is_array(list) || n > DISKS_PER_VM_MAX)
-		return senseless(w->err, "the disks of a point");
-	disks = arena_array(w->arena, n, sizeof(*disks));
-	if (!disks)
-		return arena_full(w->arena, w->err);
-	for (unsigned i = 0; i < n; i++) {
-		const json_t *json = json_array_get(list, i);
-		const char *id = text_of(json, "id");
-
-		disks[i].tracking_id = text_of(json, "tracking_id");
-		if (!id || !disks[i].tracking_id)
-			return senseless(w->err, "a disk of a point");
-		disks[i].index = find_disk(system, id, i);
+		for (unsigned d = 0; d < point->disk_count; d++)
+			disks[d].index = find_disk(system, disks[d].id, d);
 	}
-	point->disks = disks;
-	point->disk_count = (uint32_t)n;
-	return 0;
 }
 
-static int read_point(struct walk *w, const struct system_view *system,
-		      const json_t *json, struct point_view *point)
-{
-	const char *type = text_of(json, "type");
-	const char *consistency = text_of(json, "consistency");
+/* ---- telling ---------------------------------------------------------------
+ */
 
-	point->label = text_of(json, "label");
-	point->created = text_of(json, "created");
-	if (!identity_guid(text_of(json, "id"), point->id) || !type ||
-	    !consistency || !point->label || !point->created)
-		return senseless(w->err, "a point");
-	point->log = strcmp(type, "log") == 0;
-	point->application = strcmp(consistency, "application") == 0;
-	return read_point_disks(w, system, json_object_get(json, "disks"),
-				point);
-}
-
-static int read_points(struct walk *w, const json_t *json,
-		       struct system_view *system)
-{
-	const json_t *list = json_object_get(json, "points");
-	size_t n = json_array_size(list);
-	struct point_view *points;
-	int r = 0;
-
-	if (!json_is_array(list) || n > POINTS_PER_VM_MAX)
-		return senseless(w->err, "the points of a system");
-	points = arena_array(w->arena, n, sizeof(*points));
-	if (!points)
-		return arena_full(w->arena, w->err);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = read_point(w, system, json_array_get(list, i), &points[i]);
-	system->points = points;
-	system->point_count = (uint32_t)n;
-	return r;
-}
-
-static int read_pid(struct walk *w, const json_t *json,
-		    struct system_view *system)
-{
-	const json_t *pid = json_object_get(json, "worker_pid");
-
-	if (!pid || json_is_null(pid))
-		return 0;
-	if (!json_is_integer(pid) || json_integer_value(pid) < 0 ||
-	    json_integer_value(pid) > UINT32_MAX)
-		return senseless(w->err, "a worker's pid");
-	system->worker_pid = (uint32_t)json_integer_value(pid);
-	return 0;
-}
-
-static int read_system(struct walk *w, const json_t *json,
-		       struct system_view *system)
-{
-	const json_t *connected = json_object_get(json, "connected");
-	int r;
-
-	system->vm = text_of(json, "vm");
-	system->state = text_of(json, "state");
-	if (!system->vm || !system->state || !json_is_boolean(connected) ||
-	    !identity_guid(text_of(json, "uuid"), system->uuid))
-		return senseless(w->err, "a system");
-	system->connected = json_is_true(connected);
-	r = read_pid(w, json, system);
-	if (r == 0)
-		r = read_disks(w, json, system);
-	return r < 0 ? r : read_points(w, json, system);
-}
-
-static int tell(struct walk *w, const json_t *json)
+/* The next system; what is wrong with it is in P or W. */
+static void tell(struct walk *w, struct pull *p)
 {
 	struct arena_mark mark = arena_mark(w->arena);
-	struct system_view system = {0};
-	int r = read_system(w, json, &system);
+	struct system_view system = read_system(w, p);
 
-	if (r == 0) {
-		system.again = strcmp(system.uuid, w->last) == 0;
+	if (w->r == 0 && !p->failed) {
+		find_disks(&system);
+		system.again = is(system.uuid, w->last);
 		memcpy(w->last, system.uuid, sizeof(w->last));
 		w->now = &system;
-		r = w->fn(w->arg, &system, w->err);
+		w->r = w->fn(w->arg, &system, w->err);
 		w->now = NULL;
 	}
 	arena_rewind(w->arena, mark);
-	return r;
 }
 
-/* 1 ends the call. */
-static int take_reply(void *arg, json_t *parameters, bool continues)
+static void tell_list(struct walk *w, struct pull *p)
 {
-	const json_t *list = json_object_get(parameters, "systems");
-	struct walk *w = arg;
-	size_t n = json_array_size(list);
+	unsigned n = 0;
 
-	if (!json_is_array(list) || n > VMS_MAX || ++w->replies > REPLIES_MAX)
+	pull_array(p);
+	while (w->r == 0 && pull_item(p)) {
+		if (++n > VMS_MAX)
+			pull_fail(p);
+		else
+			tell(w, p);
+	}
+}
+
+static void read_parameters(struct walk *w, struct pull *p)
+{
+	bool found = false;
+	const char *key;
+
+	pull_object(p);
+	while (w->r == 0 && (key = pull_key(p))) {
+		if (is(key, "systems")) {
+			found = true;
+			tell_list(w, p);
+		} else {
+			pull_skip(p);
+		}
+	}
+	if (!found)
+		pull_fail(p);
+}
+
+/* 1 ends the call: what was told may be half of what is there. */
+static int take_reply(void *arg, char *text, size_t bytes)
+{
+	struct pull p = pull_begin(text, bytes);
+	struct walk *w = arg;
+	const char *key;
+
+	pull_object(&p);
+	while (w->r == 0 && (key = pull_key(&p))) {
+		if (is(key, "parameters"))
+			read_parameters(w, &p);
+		else
+			pull_skip(&p);
+	}
+	if (w->r == 0 && (!pull_done(&p) || ++w->replies > REPLIES_MAX))
 		w->r = senseless(w->err, "the list of systems");
-	for (size_t i = 0; w->r == 0 && i < n; i++)
-		w->r = tell(w, json_array_get(list, i));
 	return w->r != 0;
+}
+
+static json_t *ask_for(const struct guid *guid, bool points)
+{
+	char uuid[GUID_TEXT_BYTES];
+
+	if (guid)
+		guid_format(guid, uuid);
+	return json_pack("{s:s*, s:b}", "uuid", guid ? uuid : NULL, "points",
+			 points);
 }
 
 int systems_each(const struct providers *providers,
@@ -243,23 +379,21 @@ int systems_each(const struct providers *providers,
 			 .fn = fn,
 			 .arg = arg,
 			 .err = err};
+	struct arena_mark mark = arena_mark(request->arena);
 	struct guid guid;
-	char lower[GUID_TEXT_BYTES];
-	json_t *parameters;
 	int r;
 
 	if (uuid && !guid_parse(uuid, &guid))
 		return 0;
-	if (uuid)
-		guid_format(&guid, lower);
-	parameters = json_pack("{s:s*, s:b}", "uuid", uuid ? lower : NULL,
-			       "points", points);
-	if (!parameters)
-		return err_set(err, -CIM_ELIMITS, "no memory for a call");
+	w.points = arena_array(w.arena, POINTS_PER_VM_MAX, sizeof(*w.points));
+	if (!w.points)
+		return arena_full(w.arena, err);
 	innermost = &w;
-	r = backend_stream(&providers->backend, request, "Systems", parameters,
-			   BACKEND_QUICK_MS, take_reply, &w, err);
+	r = backend_stream_text(&providers->backend, request, "Systems",
+				ask_for(uuid ? &guid : NULL, points),
+				BACKEND_QUICK_MS, take_reply, &w, err);
 	innermost = w.outer;
+	arena_rewind(w.arena, mark);
 	if (w.r != 0)
 		return MIN(w.r, 0);
 	return r < 0 ? systems_failed(r, err) : 0;

@@ -19,8 +19,8 @@ struct disk_view {
 };
 
 struct point_disk_view {
+	const char *id, *tracking_id;
 	unsigned index; /* of the disk; that of none if it is gone */
-	const char *tracking_id;
 };
 
 struct point_view {

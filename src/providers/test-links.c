@@ -274,6 +274,10 @@ static void what_makes_no_sense_is_an_error(void **state)
 	    SYSTEM("'disks':[],'points':[{'id':'fedc0000-0000-4000-8000-"
 		   "000000000001','type':'rct','consistency':'crash','label':"
 		   "'','created':'','disks':[{'id':'a'}]}]"),
+	    SYSTEM("'disks':[],'points':[{'id':'fedc0000-0000-4000-8000-"
+		   "000000000001','consistency':'crash','label':"
+		   "'','created':'','disks':[]}]"),
+	    SYSTEM("'disks':[],'points':[]") "{}",
 	    SYSTEM("'disks':[],'points':[],'worker_pid':'x'"),
 	    SYSTEM("'disks':[],'points':[],'worker_pid':4294967296"),
 	    "{'systems':[{'vm':'a','uuid':'0a1b','state':'serving',"

@@ -229,10 +229,12 @@ static int receive_text(struct rpc_client *client, int64_t deadline,
 	}
 }
 
-/* What is done with each reply; CUT may be NULL. */
+/* What is done with each reply; CUT may be NULL.  With TEXT it is not parsed,
+ * and FN is not called. */
 struct reader {
 	size_t (*cut)(void *arg, char *text, size_t bytes);
 	int (*fn)(void *arg, json_t *parameters, bool continues);
+	int (*text)(void *arg, char *text, size_t bytes);
 	void *arg;
 };
 
@@ -246,9 +248,20 @@ static int receive_reply(struct rpc_client *client, const struct reader *reader,
 	if (r < 0)
 		return r;
 	n = client->in.length;
+	if (reader->text)
+		return message_skim_reply(client->in.bytes, n, ret, err);
 	if (reader->cut)
 		n = reader->cut(reader->arg, client->in.bytes, n);
 	return message_parse_reply(client->in.bytes, n, ret, err);
+}
+
+static int hand_reply(struct rpc_client *client, const struct reader *reader,
+		      const struct message_reply *reply)
+{
+	if (reader->text)
+		return reader->text(reader->arg, client->in.bytes,
+				    client->in.length);
+	return reader->fn(reader->arg, reply->parameters, reply->continues);
 }
 
 static int64_t deadline_of(unsigned timeout_ms)
@@ -284,8 +297,7 @@ static int call_and_read(struct rpc_client *client, bool more,
 				    "'%s' answers more than was asked",
 				    client_name(client));
 		else
-			r = reader->fn(reader->arg, reply.parameters,
-				       continues);
+			r = hand_reply(client, reader, &reply);
 		json_decref(reply.root);
 	}
 	client->spent = r != 0;
@@ -323,7 +335,7 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 	     struct err *err)
 {
 	struct one_reply one = {0};
-	const struct reader reader = {NULL, keep_reply, &one};
+	const struct reader reader = {.fn = keep_reply, .arg = &one};
 	int r =
 	    client_queue(client, method, parameters, false, fds, n_fds, err);
 
@@ -341,19 +353,37 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 	return 0;
 }
 
+static int call_more(struct rpc_client *client, const char *method,
+		     json_t *parameters, unsigned timeout_ms,
+		     const struct reader *reader, struct err *err)
+{
+	int r = client_queue(client, method, parameters, true, NULL, 0, err);
+
+	if (r == 0)
+		r = call_and_read(client, true, timeout_ms, reader, err);
+	wire_fds_close(&client->in.fds);
+	return r;
+}
+
 int rpc_call_more_cut(struct rpc_client *client, const char *method,
 		      json_t *parameters, unsigned timeout_ms,
 		      size_t (*cut)(void *arg, char *text, size_t bytes),
 		      int (*fn)(void *arg, json_t *parameters, bool continues),
 		      void *arg, struct err *err)
 {
-	const struct reader reader = {cut, fn, arg};
-	int r = client_queue(client, method, parameters, true, NULL, 0, err);
+	const struct reader reader = {.cut = cut, .fn = fn, .arg = arg};
 
-	if (r == 0)
-		r = call_and_read(client, true, timeout_ms, &reader, err);
-	wire_fds_close(&client->in.fds);
-	return r;
+	return call_more(client, method, parameters, timeout_ms, &reader, err);
+}
+
+int rpc_call_more_text(struct rpc_client *client, const char *method,
+		       json_t *parameters, unsigned timeout_ms,
+		       int (*fn)(void *arg, char *text, size_t bytes),
+		       void *arg, struct err *err)
+{
+	const struct reader reader = {.text = fn, .arg = arg};
+
+	return call_more(client, method, parameters, timeout_ms, &reader, err);
 }
 
 int rpc_call_more_replies(struct rpc_client *client, const char *method,

@@ -138,6 +138,14 @@ int rpc_call_more_cut(struct rpc_client *client, const char *method,
 		      int (*fn)(void *arg, json_t *parameters, bool continues),
 		      void *arg, struct err *err);
 
+/* The same without a tree: FN is told the text of each reply,
+ * {"parameters":..}, with a NUL behind it, and may write to it (rpc/pull.h).
+ * That it is JSON is FN's to find out. */
+int rpc_call_more_text(struct rpc_client *client, const char *method,
+		       json_t *parameters, unsigned timeout_ms,
+		       int (*fn)(void *arg, char *text, size_t bytes),
+		       void *arg, struct err *err);
+
 /* Not blocking, on an event loop.  One attach per client; then any number of
  * calls, answered in order.  FN is called for each reply, with ERR (code 0: a
  * reply) and raw text of the whole message beside the parsed one, so that a

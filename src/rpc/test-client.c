@@ -421,6 +421,46 @@ static void body_cancel(void)
 	rpc_client_free(client);
 }
 
+static int take_text(void *arg, char *text, size_t bytes)
+{
+	unsigned *n = arg;
+	char expected[32];
+	const char *at;
+
+	(void)snprintf(expected, sizeof(expected), "{\"n\":%u}", *n);
+	at = strstr(text, "\"parameters\":");
+	assert_non_null(at);
+	assert_memory_equal(at + strlen("\"parameters\":"), expected,
+			    strlen(expected));
+	assert_int_equal(strlen(text), bytes);
+	memset(text, 'x', bytes);
+	++*n;
+	return 0;
+}
+
+static void body_text(void)
+{
+	struct rpc_client *client = connected();
+	struct err err = {0};
+	unsigned n = 0;
+
+	assert_int_equal(rpc_call_more_text(client, "t.Count", NULL, 5000,
+					    take_text, &n, NULL),
+			 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(rpc_call_more_text(client, "t.Admin", NULL, 5000,
+					    take_text, &n, &err),
+			 -RP_EDENIED);
+	assert_int_equal(err.code, -RP_EDENIED);
+	assert_int_equal(n, 3);
+	rpc_client_free(client);
+}
+
+static void a_streams_texts_are_handed_out_as_they_are(void **state)
+{
+	beside_server(body_text);
+}
+
 static void a_stream_that_its_reader_ends_is_hung_up(void **state)
 {
 	bool gone;
@@ -479,6 +519,7 @@ int main(void)
 	    TEST(a_blocking_call_returns_reply_error_and_descriptors),
 	    TEST(a_blocking_call_ends_in_time_and_spends_the_connection),
 	    TEST(a_blocking_stream_hands_out_each_reply),
+	    TEST(a_streams_texts_are_handed_out_as_they_are),
 	    TEST(a_stream_that_its_reader_ends_is_hung_up),
 	    TEST(a_missing_socket_and_a_forbidden_one_differ),
 	    TEST(a_socket_whose_path_is_long_is_reached),
