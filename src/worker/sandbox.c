@@ -3,330 +3,93 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <sched.h>
 #include <seccomp.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "common/cleanup.h"
-#include "common/log.h"
-
-/* ---- Landlock ------------------------------------------------------------ */
-
-/* The kernel's interface, as of ABI 7; Debian 12's headers stop at 2. */
-enum landlock_fs {
-	LL_EXECUTE = 1u << 0,
-	LL_WRITE_FILE = 1u << 1,
-	LL_READ_FILE = 1u << 2,
-	LL_READ_DIR = 1u << 3,
-	LL_REMOVE_DIR = 1u << 4,
-	LL_REMOVE_FILE = 1u << 5,
-	LL_MAKE_CHAR = 1u << 6,
-	LL_MAKE_DIR = 1u << 7,
-	LL_MAKE_REG = 1u << 8,
-	LL_MAKE_SOCK = 1u << 9,
-	LL_MAKE_FIFO = 1u << 10,
-	LL_MAKE_BLOCK = 1u << 11,
-	LL_MAKE_SYM = 1u << 12,
-	LL_REFER = 1u << 13,     /* ABI 2 */
-	LL_TRUNCATE = 1u << 14,  /* ABI 3 */
-	LL_IOCTL_DEV = 1u << 15, /* ABI 5 */
-};
-
-#define LL_FS_ABI_1 ((1u << 13) - 1)
-#define LL_FILES                                                               \
-	(LL_WRITE_FILE | LL_READ_FILE | LL_READ_DIR | LL_REMOVE_FILE |         \
-	 LL_MAKE_REG | LL_TRUNCATE)
-#define LL_NET_ALL   3u /* bind and connect TCP, ABI 4 */
-#define LL_SCOPE_ALL 3u /* abstract sockets and signals, ABI 6 */
-
-struct ll_ruleset {
-	uint64_t fs;
-	uint64_t net;
-	uint64_t scoped;
-};
-
-struct ll_beneath {
-	uint64_t allowed;
-	int32_t fd;
-} __attribute__((packed));
-
-#ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset 444
-#define SYS_landlock_add_rule       445
-#define SYS_landlock_restrict_self  446
-#endif
-#define LL_VERSION      1u
-#define LL_PATH_BENEATH 1
-
-/* 0: the kernel has none, or it is switched off. */
-static int landlock_abi(void)
-{
-	long abi =
-	    syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LL_VERSION);
-
-	return abi < 0 ? 0 : (int)abi;
-}
-
-static int landlock_new(int abi, struct ll_ruleset *ret_rules, struct err *err)
-{
-	size_t bytes = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
-	long fd;
-
-	*ret_rules = (struct ll_ruleset){
-	    .fs = LL_FS_ABI_1 | (abi >= 2 ? LL_REFER : 0u) |
-		  (abi >= 3 ? LL_TRUNCATE : 0u) |
-		  (abi >= 5 ? LL_IOCTL_DEV : 0u),
-	    .net = abi >= 4 ? LL_NET_ALL : 0,
-	    .scoped = abi >= 6 ? LL_SCOPE_ALL : 0,
-	};
-	fd = syscall(SYS_landlock_create_ruleset, ret_rules, bytes, 0u);
-	if (fd < 0)
-		return err_set(err, -errno, "Landlock, ABI %d", abi);
-	(void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	return (int)fd;
-}
-
-static int landlock_allow(int ruleset, const struct ll_ruleset *rules,
-			  int dirfd, uint64_t allowed, struct err *err)
-{
-	struct ll_beneath beneath = {.allowed = allowed & rules->fs,
-				     .fd = dirfd};
-
-	if (dirfd < 0)
-		return 0;
-	if (syscall(SYS_landlock_add_rule, ruleset, LL_PATH_BENEATH, &beneath,
-		    0u) < 0)
-		return err_set(err, -errno, "Landlock rule");
-	return 0;
-}
+#include "common/bytes.h"
+#include "common/confine.h"
 
 /* What the kernel tells everybody and an image's stamp is made of. */
-static int landlock_allow_counters(int ruleset, const struct ll_ruleset *rules,
-				   struct err *err)
+static const char *const counters[] = {
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/devices",
+};
+
+static int allow(const struct confine_files *files, int store, int live,
+		 int run, struct err *err)
 {
-	static const char *const paths[] = {
-	    "/proc/sys/kernel/random/boot_id",
-	    "/sys/devices",
-	};
+	int r = confine_files_allow(files, store, CONFINE_FILES, err);
 
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		_cleanup_close_ int fd = open(paths[i], O_PATH | O_CLOEXEC);
-		int r = landlock_allow(ruleset, rules, fd, LL_READ_FILE, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int landlock_apply(int store, int live, int run, int abi,
-			  struct err *err)
-{
-	_cleanup_close_ int ruleset = -1;
-	struct ll_ruleset rules;
-	int r;
-
-	r = ruleset = landlock_new(abi, &rules, err);
-	if (r >= 0)
-		r = landlock_allow(ruleset, &rules, store, LL_FILES, err);
-	if (r >= 0)
-		r = landlock_allow(ruleset, &rules, live, LL_FILES, err);
-	if (r >= 0)
-		r = landlock_allow(ruleset, &rules, run,
-				   LL_FILES | LL_MAKE_SOCK, err);
-	if (r >= 0)
-		r = landlock_allow_counters(ruleset, &rules, err);
-	if (r < 0)
-		return r;
-	if (syscall(SYS_landlock_restrict_self, ruleset, 0u) < 0)
-		return err_set(err, -errno, "Landlock");
-	return 0;
+	if (r == 0)
+		r = confine_files_allow(files, live, CONFINE_FILES, err);
+	if (r == 0)
+		r = confine_files_allow(files, run,
+					CONFINE_FILES | CONFINE_SOCKETS, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(counters); i++)
+		r = confine_files_allow_path(files, counters[i], CONFINE_READ,
+					     err);
+	return r;
 }
 
 int sandbox_enter(int store_dirfd, int live_dirfd, int run_dirfd,
 		  struct err *err)
 {
-	int abi;
+	struct confine_files files;
+	int r = confine_files_begin(&files, err);
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(err, -errno, "no_new_privs");
-	abi = landlock_abi();
-	if (!abi) {
-		log_info("this kernel has no Landlock, going on without: the "
-			 "file system is not confined");
-		return 0;
-	}
-	return landlock_apply(store_dirfd, live_dirfd, run_dirfd, abi, err);
+	if (r < 0)
+		return r;
+	r = allow(&files, store_dirfd, live_dirfd, run_dirfd, err);
+	if (r == 0)
+		return confine_files_enter(&files, err);
+	confine_files_drop(&files);
+	return r;
 }
 
-/* ---- seccomp ------------------------------------------------------------- */
+/* ---- system calls -------------------------------------------------------- */
 
 #define SYS(name) SCMP_SYS(name)
 
-/* Allowed whatever their arguments are. */
+/* The guest's I/O, and the store's. */
 static const int plain[] = {
-    /* the guest's I/O, and the store's */
-    SYS(io_uring_enter), SYS(read), SYS(write), SYS(readv), SYS(writev),
-    SYS(pread64), SYS(pwrite64), SYS(preadv), SYS(pwritev), SYS(pwritev2),
-    SYS(openat), SYS(close), SYS(fstat), SYS(newfstatat), SYS(statx),
-    SYS(fdatasync), SYS(fsync), SYS(fallocate), SYS(ftruncate), SYS(renameat),
-    SYS(renameat2), SYS(unlinkat), SYS(getdents64), SYS(lseek), SYS(flock),
-    SYS(fstatfs), SYS(statfs), SYS(sync_file_range), SYS(fadvise64),
-    SYS(fgetxattr), SYS(faccessat), SYS(faccessat2),
-    /* memory; see also mmap() and mprotect() below */
-    SYS(brk), SYS(munmap), SYS(mremap), SYS(madvise), SYS(msync),
-    /* threads and time */
-    SYS(futex), SYS(set_robust_list), SYS(rseq), SYS(gettid), SYS(getpid),
-    SYS(sched_yield), SYS(sched_getaffinity), SYS(membarrier), SYS(exit),
-    SYS(exit_group), SYS(restart_syscall), SYS(clock_gettime),
-    SYS(clock_getres), SYS(clock_nanosleep), SYS(nanosleep), SYS(gettimeofday),
-    SYS(rt_sigaction), SYS(rt_sigprocmask), SYS(rt_sigreturn),
-    SYS(rt_sigpending), SYS(rt_sigtimedwait), SYS(sigaltstack),
-    /* loops */
-    SYS(epoll_create1), SYS(epoll_ctl), SYS(epoll_wait), SYS(epoll_pwait),
-    SYS(epoll_pwait2), SYS(poll), SYS(ppoll), SYS(timerfd_create),
-    SYS(timerfd_settime), SYS(timerfd_gettime), SYS(eventfd2), SYS(signalfd4),
-    SYS(pipe2),
-    /* connections that others made */
-    SYS(recvmsg), SYS(sendmsg), SYS(recvfrom), SYS(sendto), SYS(accept4),
-    SYS(shutdown), SYS(getsockopt), SYS(setsockopt), SYS(getsockname),
-    SYS(getpeername),
-    /* harmless questions */
-    SYS(getrandom), SYS(uname), SYS(sysinfo), SYS(getrusage), SYS(getuid),
-    SYS(geteuid), SYS(getgid), SYS(getegid), SYS(umask), SYS(getcwd)};
-
-static const int fcntl_commands[] = {F_GETFD,    F_SETFD,         F_GETFL,
-				     F_SETFL,    F_DUPFD_CLOEXEC, F_OFD_SETLK,
-				     F_OFD_GETLK};
+    SYS(io_uring_enter), SYS(pread64),   SYS(pwrite64),  SYS(preadv),
+    SYS(pwritev),        SYS(pwritev2),  SYS(openat),    SYS(newfstatat),
+    SYS(statx),          SYS(fdatasync), SYS(fsync),     SYS(fallocate),
+    SYS(ftruncate),      SYS(renameat),  SYS(renameat2), SYS(unlinkat),
+    SYS(getdents64),     SYS(flock),     SYS(fstatfs),   SYS(statfs),
+    SYS(fadvise64),      SYS(fgetxattr), SYS(faccessat), SYS(faccessat2),
+    SYS(sync_file_range)};
 
 /* Linux 5.15; a C library's headers may be older. */
 #ifndef BLKGETDISKSEQ
 #define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t)
 #endif
 
-static const unsigned long ioctl_requests[] = {
-    FIONREAD,   BLKGETSIZE64, BLKSSZGET,        BLKPBSZGET,
-    BLKROGET,   BLKIOMIN,     BLKIOOPT,         BLKDISCARD,
-    BLKZEROOUT, BLKFLSBUF,    BLKDISCARDZEROES, BLKGETDISKSEQ};
+#define FCNTL(command)                                                         \
+	{                                                                      \
+		SYS(fcntl), 1, UINT32_MAX, command                             \
+	}
+#define IOCTL(request)                                                         \
+	{                                                                      \
+		SYS(ioctl), 1, UINT32_MAX, request                             \
+	}
 
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#endif
-
-/* Allows SYSCALL where its argument ARG, masked, is VALUE. */
-static int allow_if(scmp_filter_ctx ctx, int syscall_nr, unsigned arg,
-		    uint64_t mask, uint64_t value)
-{
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, syscall_nr, 1,
-				SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, mask, value));
-}
-
-static int add_plain(scmp_filter_ctx ctx)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < sizeof(plain) / sizeof(plain[0]); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, plain[i], 0);
-	return r;
-}
-
-static int add_checked(scmp_filter_ctx ctx)
-{
-	const uint64_t thread = CLONE_THREAD | CLONE_VM | CLONE_SIGHAND;
-	const uint32_t all = UINT32_MAX;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < sizeof(fcntl_commands) / sizeof(int);
-	     i++)
-		r = allow_if(ctx, SYS(fcntl), 1, all,
-			     (uint64_t)fcntl_commands[i]);
-	for (size_t i = 0;
-	     r == 0 && i < sizeof(ioctl_requests) / sizeof(ioctl_requests[0]);
-	     i++)
-		r = allow_if(ctx, SYS(ioctl), 1, all, ioctl_requests[i]);
-	if (r == 0)
-		r = allow_if(ctx, SYS(mmap), 2, PROT_EXEC, 0);
-	if (r == 0)
-		r = allow_if(ctx, SYS(mprotect), 2, PROT_EXEC, 0);
-	if (r == 0)
-		r = allow_if(ctx, SYS(clone), 0, thread, thread);
-	/* its flags are behind a pointer; glibc then falls back to clone */
-	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SYS(clone3),
-				     0);
-	if (r == 0)
-		r = allow_if(ctx, SYS(tgkill), 0, all, (uint64_t)getpid());
-	if (r == 0)
-		r = allow_if(ctx, SYS(prctl), 0, all, PR_SET_NAME);
-	if (r == 0)
-		r = allow_if(ctx, SYS(prctl), 0, all, PR_SET_VMA);
-	/* getrlimit(3), for the sizes of stacks; nothing new may be set */
-	if (r == 0)
-		r = allow_if(ctx, SYS(prlimit64), 2, UINT64_MAX, 0);
-	return r;
-}
-
-static void say_and_die(int sig, siginfo_t *info, void *context)
-{
-	char line[80];
-	char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE,
-						      info->si_syscall);
-	int n = snprintf(line, sizeof(line), "forbidden system call: %s (%d)\n",
-			 name ? name : "?", info->si_syscall);
-
-	(void)!write(STDERR_FILENO, line, (size_t)n);
-	_exit(128 + SIGSYS);
-}
-
-static bool wants_log(void)
-{
-	const char *env = getenv("REFPOINT_SANDBOX");
-
-	return env && strcmp(env, "log") == 0;
-}
-
-static int load(scmp_filter_ctx ctx, struct err *err)
-{
-	int r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
-
-	/* a binary search instead of a list: this is on every request's way */
-	if (r == 0)
-		(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	if (r == 0)
-		r = add_plain(ctx);
-	if (r == 0)
-		r = add_checked(ctx);
-	if (r < 0)
-		return err_set(err, r, "seccomp rules");
-	r = seccomp_load(ctx);
-	if (r < 0)
-		return err_set(err, r, "seccomp");
-	return 0;
-}
+static const struct confine_rule rules[] = {
+    FCNTL(F_GETFD),          FCNTL(F_SETFD),     FCNTL(F_GETFL),
+    FCNTL(F_SETFL),          FCNTL(F_OFD_SETLK), FCNTL(F_OFD_GETLK),
+    FCNTL(F_DUPFD_CLOEXEC),  IOCTL(FIONREAD),    IOCTL(BLKGETSIZE64),
+    IOCTL(BLKSSZGET),        IOCTL(BLKPBSZGET),  IOCTL(BLKROGET),
+    IOCTL(BLKIOMIN),         IOCTL(BLKIOOPT),    IOCTL(BLKDISCARD),
+    IOCTL(BLKZEROOUT),       IOCTL(BLKFLSBUF),   IOCTL(BLKGETDISKSEQ),
+    IOCTL(BLKDISCARDZEROES),
+};
 
 int sandbox_seal(struct err *err)
 {
-	struct sigaction sa = {.sa_sigaction = say_and_die,
-			       .sa_flags = SA_SIGINFO};
-	bool debug = wants_log();
-	scmp_filter_ctx ctx;
-	int r;
+	const struct confine_calls calls = {.plain = plain,
+					    .n_plain = ARRAY_SIZE(plain),
+					    .rules = rules,
+					    .n_rules = ARRAY_SIZE(rules)};
 
-	if (debug && sigaction(SIGSYS, &sa, NULL) < 0)
-		return err_set(err, -errno, "SIGSYS");
-	ctx = seccomp_init(debug ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS);
-	if (!ctx)
-		return err_set(err, -ENOMEM, "seccomp");
-	r = load(ctx, err);
-	seccomp_release(ctx);
-	return r;
+	return confine_calls_enter(&calls, err);
 }

@@ -10,8 +10,7 @@
  * rest.  What either cannot take away (descriptors already open) was decided
  * by refpointd, which passed them.
  *
- * Rejected: namespaces (need privileges or user namespaces, which many systems
- * forbid); seccomp's ERRNO for the unknown (a confused worker goes on with
+ * Rejected: seccomp's ERRNO for the unknown (a confused worker goes on with
  * wrong assumptions; a dead one is restarted and the guest waits a moment).
  */
 #ifndef WORKER_SANDBOX_H
