@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "gateway/gateway.h"
+#include "gateway/confine.h"
 
 /* Of malloc: each may keep what the largest reply took. */
 #define ARENAS_MAX 2
@@ -42,7 +42,11 @@ static int set_up(struct gateway *g, struct err *err)
 		r = place_drop_root(err);
 	if (r == 0)
 		r = serve_open(g, err);
-	return r == 0 ? serve_start(g, err) : r;
+	if (r == 0)
+		r = confine_enter(g, err);
+	if (r == 0)
+		r = serve_start(g, err);
+	return r == 0 ? confine_seal(err) : r;
 }
 
 static void tell_ready(const struct gateway *g)

@@ -265,7 +265,7 @@ class Rig:
     # ------------------------------------------------------------------ memory
 
     def status(self, field):
-        """A number of /proc/PID/status, in KiB."""
+        """A number of /proc/PID/status; memory is in KiB."""
         with open(f'/proc/{self.gateway.pid}/status', encoding='ascii') as f:
             return [int(line.split()[1]) for line in f
                     if line.startswith(field + ':')][0]

@@ -190,6 +190,8 @@ class Program(unittest.TestCase):
             self.assertEqual(self.rig.status('Uid'),
                              pwd.getpwnam(USER).pw_uid)
             self.assertEqual(self.rig.status('CapEff'), 0)
+        self.assertEqual(self.rig.status('NoNewPrivs'), 1)
+        self.assertEqual(self.rig.status('Seccomp'), 2)
         self.assertEqual(os.stat(os.path.join(self.rig.root, 'lib-cim'))
                          .st_mode & 0o777, 0o700)
         rss = self.rig.status('VmRSS')
