@@ -34,7 +34,7 @@ const char *const image_service_reader_methods[] = {"GetVirtualDiskChanges",
 struct asking {
 	const char *path, *limit_id;
 	uint64_t start, end;
-	/* What was found. */
+	/* What was found; "" if not. */
 	char vm[VM_NAME_BYTES], disk[DISK_ID_BYTES];
 	char uuid[GUID_TEXT_BYTES], since[GUID_TEXT_BYTES];
 	unsigned index;
@@ -114,14 +114,14 @@ static int understand(const struct method_call *call, struct asking *a,
 			 match_disk, a, err);
 	if (r < 0)
 		return r;
-	*ret_result = r == 0 ? METHOD_NO_FILE : check_range(call, a);
+	*ret_result = *a->vm ? check_range(call, a) : METHOD_NO_FILE;
 	if (*ret_result)
 		return 0;
 	r = systems_each(call->providers, call->request, a->uuid, true,
 			 match_point, a, err);
 	if (r < 0)
 		return r;
-	*ret_result = r == 0 ? METHOD_PARAMETER : 0;
+	*ret_result = *a->since ? 0 : METHOD_PARAMETER;
 	return 0;
 }
 

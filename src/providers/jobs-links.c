@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "cim/status.h"
 #include "common/bytes.h"
 #include "providers/identity.h"
 #include "providers/jobs.h"
@@ -131,18 +132,34 @@ static int link_all(struct linking *l, const struct cim_path *object,
 	return job_views_each(l->providers, l->request, id, link_one, l, err);
 }
 
+/* What both associations are, but for whom it is told. */
+static struct linking affecting(const struct providers *providers,
+				const struct cim_request *request)
+{
+	return (struct linking){.providers = providers,
+				.request = request,
+				.build = build_affected,
+				.other = affected};
+}
+
+static struct linking owning(const struct providers *providers,
+			     const struct cim_request *request)
+{
+	return (struct linking){.providers = providers,
+				.request = request,
+				.build = build_owning,
+				.other = owner};
+}
+
 int jobs_tell_affected(void *arg, const struct cim_request *request,
 		       const struct wql_query *query,
 		       const struct cim_path *object, cim_instance_fn *fn,
 		       void *fn_arg, struct err *err)
 {
-	struct linking l = {.providers = arg,
-			    .request = request,
-			    .build = build_affected,
-			    .other = affected,
-			    .fn = fn,
-			    .arg = fn_arg};
+	struct linking l = affecting(arg, request);
 
+	l.fn = fn;
+	l.arg = fn_arg;
 	return link_all(&l, object, err);
 }
 
@@ -151,12 +168,83 @@ int jobs_tell_owning(void *arg, const struct cim_request *request,
 		     const struct cim_path *object, cim_instance_fn *fn,
 		     void *fn_arg, struct err *err)
 {
-	struct linking l = {.providers = arg,
-			    .request = request,
-			    .build = build_owning,
-			    .other = owner,
-			    .fn = fn,
-			    .arg = fn_arg};
+	struct linking l = owning(arg, request);
 
+	l.fn = fn;
+	l.arg = fn_arg;
 	return link_all(&l, object, err);
+}
+
+/* ---- one of them --------------------------------------------------------- */
+
+struct getting {
+	const struct linking *linking;
+	const struct identity *far;
+	const struct cim_instance *instance;
+};
+
+static int keep_link(void *arg, const struct job_view *view, struct err *err)
+{
+	struct getting *getting = arg;
+	struct identity other = getting->linking->other(view);
+	struct build b;
+
+	if (!is_same(&other, getting->far))
+		return 0;
+	/* none of its texts is the view's */
+	b = getting->linking->build(getting->linking, view, err);
+	if (b.r == 0)
+		getting->instance = b.instance;
+	return b.r;
+}
+
+static bool read_end(const struct linking *l, const struct cim_path *path,
+		     const char *name, struct identity *ret_end)
+{
+	const struct cim_key *key = cim_path_key(path, name);
+
+	return key && key->kind == CIM_KEY_REFERENCE &&
+	       identity_of_path(key->ref, l->providers->host.name, ret_end);
+}
+
+/* FAR and NEAR are the references to what is associated and to the job. */
+static int get_link(const struct linking *l, const struct cim_path *path,
+		    const char *far, const char *near,
+		    const struct cim_instance **ret_instance, struct err *err)
+{
+	struct identity ends[2];
+	struct getting getting = {.linking = l, .far = &ends[0]};
+	int r = 0;
+
+	if (read_end(l, path, far, &ends[0]) &&
+	    read_end(l, path, near, &ends[1]) && ends[1].kind == IDENTITY_JOB)
+		r = job_views_each(l->providers, l->request, ends[1].id,
+				   keep_link, &getting, err);
+	if (r < 0)
+		return r;
+	if (!getting.instance)
+		return err_set(err, -CIM_ENOTFOUND,
+			       "there is no such association of a job");
+	*ret_instance = getting.instance;
+	return 0;
+}
+
+int jobs_get_affected(void *arg, const struct cim_request *request,
+		      const struct cim_path *path,
+		      const struct cim_instance **ret_instance, struct err *err)
+{
+	struct linking l = affecting(arg, request);
+
+	return get_link(&l, path, "AffectedElement", "AffectingElement",
+			ret_instance, err);
+}
+
+int jobs_get_owning(void *arg, const struct cim_request *request,
+		    const struct cim_path *path,
+		    const struct cim_instance **ret_instance, struct err *err)
+{
+	struct linking l = owning(arg, request);
+
+	return get_link(&l, path, "OwningElement", "OwnedElement", ret_instance,
+			err);
 }

@@ -198,6 +198,10 @@ const struct cim_provider job_providers[JOB_PROVIDERS] = {
      .enumerate = tell_jobs,
      .get = get_job,
      .invoke = job_invoke},
-    {.class_name = "Msvm_AffectedJobElement", .enumerate = jobs_tell_affected},
-    {.class_name = "Msvm_OwningJobElement", .enumerate = jobs_tell_owning},
+    {.class_name = "Msvm_AffectedJobElement",
+     .enumerate = jobs_tell_affected,
+     .get = jobs_get_affected},
+    {.class_name = "Msvm_OwningJobElement",
+     .enumerate = jobs_tell_owning,
+     .get = jobs_get_owning},
 };

@@ -21,5 +21,10 @@ typedef int tell_fn(void *arg, const struct cim_request *request,
 		    const struct cim_path *object, cim_instance_fn *fn,
 		    void *fn_arg, struct err *err);
 tell_fn jobs_tell_affected, jobs_tell_owning;
+/* cim_provider.get. */
+typedef int get_fn(void *arg, const struct cim_request *request,
+		   const struct cim_path *path,
+		   const struct cim_instance **ret_instance, struct err *err);
+get_fn jobs_get_affected, jobs_get_owning;
 
 #endif

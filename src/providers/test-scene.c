@@ -147,6 +147,11 @@ static void do_destroy(struct rpc_call *call, json_t *parameters, void *arg)
 static const struct rpc_method methods[] = {
     {"org.refpoint.Systems", RPC_ROLE_GATEWAY, do_systems},
     {"org.refpoint.Destroy", RPC_ROLE_GATEWAY, do_destroy},
+    {"org.refpoint.CreateJob", RPC_ROLE_GATEWAY, do_create_job},
+    {"org.refpoint.DestroyJob", RPC_ROLE_GATEWAY, do_destroy_job},
+    {"org.refpoint.Jobs", RPC_ROLE_GATEWAY, do_jobs},
+    {"org.refpoint.CancelJob", RPC_ROLE_GATEWAY, do_cancel_job},
+    {"org.refpoint.Changes", RPC_ROLE_GATEWAY, do_changes},
     {0}};
 
 /* ---- the broker -----------------------------------------------------------
@@ -154,14 +159,17 @@ static const struct rpc_method methods[] = {
 
 int scene_set_up(void **state)
 {
-	const struct cim_provider *list[VIRTUAL_PROVIDERS];
+	const struct cim_provider *list[VIRTUAL_PROVIDERS + JOB_PROVIDERS];
 	struct err err = {0};
+	size_t n = 0;
 
 	scene = calloc(1, sizeof(*scene));
 	assert_non_null(scene);
 	scene->systems = make_systems();
 	for (size_t i = 0; i < VIRTUAL_PROVIDERS; i++)
-		list[i] = &virtual_providers[i];
+		list[n++] = &virtual_providers[i];
+	for (size_t i = 0; i < JOB_PROVIDERS; i++)
+		list[n++] = &job_providers[i];
 	strcpy(scene->providers.host.name, "hv");
 	scene->fake = fake_new(methods, NULL, &scene->providers.backend);
 	scene->request =
@@ -170,8 +178,7 @@ int scene_set_up(void **state)
 				 .role = CIM_ROLE_OPERATOR,
 				 .host = "hv.example",
 				 .ns = "root/virtualization/v2"};
-	if (broker_new(list, VIRTUAL_PROVIDERS, &scene->providers,
-		       &scene->broker, &err) < 0)
+	if (broker_new(list, n, &scene->providers, &scene->broker, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;
 }
@@ -182,6 +189,7 @@ int scene_tear_down(void **state)
 	scene->broker = broker_free(scene->broker);
 	arena_free(scene->request.arena);
 	json_decref(scene->systems);
+	json_decref(scene->work.jobs);
 	free(scene);
 	return 0;
 }

@@ -27,6 +27,7 @@
 #include "common/limits.h"
 #include "providers/providers.h"
 #include "providers/test-fake.h"
+#include "providers/test-work.h"
 
 #define ALPHA    "0A1B2C3D-0000-4000-8000-00000000000A"
 #define BETA     "0A1B2C3D-0000-4000-8000-00000000000B"
@@ -53,6 +54,7 @@ struct scene {
 	char asked_uuid[64];
 	bool asked_points;
 	char destroyed[128]; /* vm point caller */
+	struct work work;
 };
 
 extern struct scene *scene;

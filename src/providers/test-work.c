@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/test-work.h"
+
+#include "cim/codec.h"
+#include "providers/test-scene.h"
+
+#define WORK (&scene->work)
+
+static void note(const struct rpc_call *call, const json_t *parameters)
+{
+	json_t *own = json_copy((json_t *)parameters);
+	char *text;
+
+	(void)json_object_del(own, "caller");
+	text = json_dumps(own, JSON_SORT_KEYS);
+	assert_non_null(text);
+	(void)snprintf(WORK->asked, sizeof(WORK->asked), "%s %s",
+		       strrchr(rpc_call_method(call), '.') + 1, text);
+	free(text);
+	json_decref(own);
+}
+
+static void refuse(struct rpc_call *call, int code)
+{
+	struct err err = {0};
+
+	(void)err_set(&err, -code, "the fake refuses it");
+	rpc_fail(call, &err);
+}
+
+static json_t *find_vm(const char *vm)
+{
+	json_t *system;
+	size_t i;
+
+	json_array_foreach(
+	    scene->systems, i,
+	    system) if (strcmp(json_string_value(json_object_get(system, "vm")),
+			       vm) == 0) return system;
+	return NULL;
+}
+
+/* ---- jobs -----------------------------------------------------------------
+ */
+
+static void set(json_t *job, const char *name, const char *text)
+{
+	(void)json_object_set_new(job, name, json_string(text));
+}
+
+static void add_point(const json_t *job)
+{
+	json_t *system = find_vm(json_string_value(json_object_get(job, "vm")));
+
+	(void)json_array_append_new(
+	    json_object_get(system, "points"),
+	    json_pack("{s:O, s:s, s:s, s:s, s:s, s:[]}", "id",
+		      json_object_get(job, "point"), "type", "rct",
+		      "consistency", "crash", "label", "", "created",
+		      "2026-01-05T00:00:00Z", "disks"));
+}
+
+static void end(json_t *job)
+{
+	bool create = strcmp(json_string_value(json_object_get(job, "method")),
+			     "Create") == 0;
+	char id[64];
+
+	set(job, "state", WORK->fail ? "failed" : "completed");
+	(void)json_object_set_new(job, "percent", json_integer(100));
+	(void)json_object_set_new(job, "cancellable", json_false());
+	if (WORK->fail) {
+		set(job, "error", err_name(WORK->fail));
+		set(job, "message", "the fake failed");
+	} else if (create) {
+		(void)snprintf(id, sizeof(id), "b0000000-0000-4000-8000-%012u",
+			       WORK->made);
+		set(job, "point", id);
+		add_point(job);
+	}
+}
+
+void work_end_job(void)
+{
+	end(json_array_get(WORK->jobs, 0));
+}
+
+static json_t *new_job(const char *method, const json_t *system,
+		       const char *point)
+{
+	char id[64];
+	json_t *job;
+
+	(void)snprintf(id, sizeof(id), "a0000000-0000-4000-8000-%012u",
+		       ++WORK->made);
+	job = json_pack("{s:s, s:s, s:O, s:O, s:s?, s:s, s:s, s:i, s:b, s:s, "
+			"s:s, s:i, s:s, s:s}",
+			"id", id, "method", method, "vm",
+			json_object_get(system, "vm"), "uuid",
+			json_object_get(system, "uuid"), "point", point,
+			"owner", "somebody", "state", "running", "percent", 40,
+			"cancellable", strcmp(method, "Create") == 0, "begun",
+			"2026-02-03T04:05:06.789012345Z", "changed",
+			"2026-02-03T04:05:07.000000000Z", "elapsed_ms", 61500,
+			"error", "", "message", "");
+	assert_non_null(job);
+	if (!WORK->jobs)
+		WORK->jobs = json_array();
+	(void)json_array_insert_new(WORK->jobs, 0, job);
+	return job;
+}
+
+static void do_job(struct rpc_call *call, const json_t *parameters,
+		   const char *method)
+{
+	const char *vm = json_string_value(json_object_get(parameters, "vm"));
+	const char *point =
+	    json_string_value(json_object_get(parameters, "point"));
+	const json_t *system = find_vm(vm);
+	json_t *job;
+
+	note(call, parameters);
+	if (WORK->refuse || !system) {
+		refuse(call, system ? WORK->refuse : RP_ENOVM);
+		return;
+	}
+	job = new_job(method, system, point);
+	if (!WORK->running)
+		end(job);
+	rpc_reply(call, json_pack("{s:O}", "job", job));
+}
+
+void do_create_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Create");
+}
+
+void do_destroy_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Destroy");
+}
+
+static bool has_id(const json_t *job, const char *id)
+{
+	return strcasecmp(json_string_value(json_object_get(job, "id")), id) ==
+	       0;
+}
+
+void do_jobs(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	const char *id = json_string_value(json_object_get(parameters, "id"));
+	json_t *some = json_array(), *job;
+	size_t i;
+
+	note(call, parameters);
+	json_array_foreach(WORK->jobs, i, job) if (!id || has_id(job, id))(void)
+	    json_array_append(some, job);
+	rpc_reply(call, json_pack("{s:o}", "jobs", some));
+}
+
+void do_cancel_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	json_t *job = json_array_get(WORK->jobs, 0);
+
+	note(call, parameters);
+	if (WORK->refuse_cancel) {
+		refuse(call, WORK->refuse_cancel);
+		return;
+	}
+	if (!WORK->running) {
+		set(job, "state", "cancelled");
+		set(job, "error", "Cancelled");
+		(void)json_object_set_new(job, "cancellable", json_false());
+	}
+	rpc_reply(call, json_pack("{s:O}", "job", job));
+}
+
+/* ---- changes ---------------------------------------------------------------
+ */
+
+#define EXTENTS_PER_REPLY 4096u
+
+static uint64_t number(const json_t *parameters, const char *name,
+		       uint64_t otherwise)
+{
+	const json_t *n = json_object_get(parameters, name);
+
+	return n ? (uint64_t)json_integer_value(n) : otherwise;
+}
+
+static json_t *disk_reply(const json_t *parameters, json_t *extents)
+{
+	return json_pack("{s:O, s:n, s:[{s:O, s:s, s:s, s:i, s:i, s:i, s:o}]}",
+			 "since", json_object_get(parameters, "since"), "until",
+			 "disks", "id", json_object_get(parameters, "disk"),
+			 "accuracy", WORK->accuracy ? WORK->accuracy : "exact",
+			 "reason", "", "widened_bytes", 0, "granularity_bytes",
+			 4096, "changed_bytes", 0, "extents", extents);
+}
+
+void do_changes(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	uint64_t offset = number(parameters, "offset", 0) & ~4095ull;
+	uint64_t end =
+	    offset + number(parameters, "length", INT64_MAX - offset);
+	uint64_t max = number(parameters, "max_extents", UINT64_MAX), n = 0;
+	uint64_t i = offset > WORK->first && WORK->stride
+			 ? (offset - WORK->first) / WORK->stride
+			 : 0;
+	json_t *extents = json_array();
+
+	note(call, parameters);
+	if (WORK->refuse_changes || WORK->raw) {
+		json_decref(extents);
+		if (WORK->raw)
+			rpc_reply(call, json_loads(WORK->raw, 0, NULL));
+		else
+			refuse(call, WORK->refuse_changes);
+		return;
+	}
+	for (; i < WORK->count && n < max; i++) {
+		uint64_t at = WORK->first + i * WORK->stride;
+
+		if (at >= end)
+			break;
+		if (at + WORK->length <= offset)
+			continue;
+		(void)json_array_append_new(
+		    extents, json_pack("{s:I, s:I}", "offset", (json_int_t)at,
+				       "length", (json_int_t)WORK->length));
+		WORK->told++;
+		if (++n % EXTENTS_PER_REPLY)
+			continue;
+		rpc_reply_continues(call, disk_reply(parameters, extents));
+		extents = json_array();
+	}
+	rpc_reply(call, disk_reply(parameters, extents));
+}
+
+/* ---- calling ----------------------------------------------------------------
+ */
+
+static struct cim_value value_of(const struct argument *a,
+				 const struct schema_type *type)
+{
+	struct cim_instance *instance = NULL;
+
+	if (a->path)
+		return cim_reference(parsed(a->path));
+	if (a->text)
+		return cim_string(a->text);
+	if (!a->instance)
+		return cim_type_is_unsigned(type->base)
+			   ? cim_uint(type->base, a->number)
+			   : cim_null(type->base, type->array);
+	assert_int_equal(codec_read_instance(scene->request.arena, NULL,
+					     a->instance, strlen(a->instance),
+					     NULL, &instance, NULL),
+			 0);
+	return cim_embedded(instance);
+}
+
+uint64_t called(const char *path, const char *method,
+		const struct argument *arguments, size_t n,
+		struct cim_arguments *ret_out)
+{
+	const struct cim_path *object = parsed(path);
+	const struct schema_class *class =
+	    schema_find_class(NULL, object->class_name);
+	struct cim_arguments in, out;
+	struct cim_value result;
+	struct err err = {0};
+
+	assert_int_equal(
+	    broker_arguments(&scene->request, class, method, &in, NULL), 0);
+	for (size_t i = 0; i < n; i++) {
+		const struct schema_parameter *p =
+		    schema_find_parameter(in.method, arguments[i].name);
+
+		assert_non_null(p);
+		in.values[p - in.method->parameters] =
+		    value_of(&arguments[i], &p->type);
+	}
+	if (broker_invoke(scene->broker, &scene->request, object, &in, &out,
+			  &result, &err) < 0)
+		fail_msg("%s of %s: %s", method, path, err.text);
+	if (ret_out)
+		*ret_out = out;
+	return cim_number(&result, UINT64_MAX);
+}
+
+const struct cim_value *out_value(const struct cim_arguments *out,
+				  const char *name)
+{
+	const struct schema_parameter *p =
+	    schema_find_parameter(out->method, name);
+
+	assert_non_null(p);
+	return &out->values[p - out->method->parameters];
+}
+
+const char *out_path(const struct cim_arguments *out, const char *name)
+{
+	const struct cim_value *value = out_value(out, name);
+	struct cim_path path;
+	const char *text = NULL;
+
+	if (value->is_null)
+		return "";
+	path = *value->one.ref;
+	path.host = path.ns = NULL;
+	assert_int_equal(
+	    cim_path_format(scene->request.arena, &path, &text, NULL), 0);
+	return text;
+}
