@@ -51,14 +51,19 @@ const char *identity_instance_id(struct arena *arena,
 	}
 }
 
-/* Steps over WORD, whatever its case. */
+/* Steps over WORD, whatever its case.  A backslash may be doubled: what a
+ * client shows of a path, or makes one of, often has them so. */
 static bool skip(const char **at, const char *word)
 {
-	size_t n = strlen(word);
+	const char *p = *at;
 
-	if (strncasecmp(*at, word, n) != 0)
-		return false;
-	*at += n;
+	for (; *word; word++, p++) {
+		if (strncasecmp(p, word, 1) != 0)
+			return false;
+		if (*p == '\\' && p[1] == '\\')
+			p++;
+	}
+	*at = p;
 	return true;
 }
 

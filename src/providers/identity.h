@@ -17,7 +17,7 @@
  *	JOB		Msvm_ConcreteJob		InstanceID: the job's id
  *
  * I1  UUIDs and ids are told in upper case and read in either; so are the words
- *     around them.
+ *     around them, and backslashes twice.
  * I2  That an identity could be read does not mean that there is such an
  *     object.
  */

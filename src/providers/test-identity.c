@@ -102,6 +102,10 @@ static void names_are_read_in_either_case(void **state)
 	    "cim_settingdata.InstanceID=\"microsoft:" LOWER_UUID "\"",
 	    "CIM_ManagedElement.InstanceID=\"" LOWER_UUID "\","
 	    "VirtualSystemIdentifier=\"" LOWER_UUID "\"",
+	    "Msvm_VirtualSystemExportSettingData=\"Microsoft:" LOWER_UUID
+	    "\\\\\\\\Export\"",
+	    "Msvm_StorageAllocationSettingData=\"Microsoft:" LOWER_UUID
+	    "\\\\\\\\" DISK_CONTROLLER "\\\\\\\\0\\\\\\\\0\\\\\\\\L\"",
 	    "Msvm_StorageAllocationSettingData=\"MICROSOFT:" LOWER_UUID
 	    "\\\\5a6e1f5c-0d4b-4b7b-9c7e-3c1b0e6d2a41\\\\0\\\\0\\\\l\"",
 	};
