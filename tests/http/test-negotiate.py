@@ -9,7 +9,6 @@ import base64
 import glob
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,65 +17,22 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scene import (Directory, Echo, connect, curl, passwd,  # noqa: E402
                    read_bytes, read_head, read_reply, skip)
-from harness.process import start, stop, wait_until  # noqa: E402
+from harness import realm  # noqa: E402
+from harness.realm import OPENSSL, REALM, Kdc, need_winrm  # noqa: E402
 
-REALM = 'TEST.REFPOINT'
-os.environ['PATH'] += ':/usr/sbin:/sbin'
-for tool in 'krb5kdc', 'kdb5_util', 'kadmin.local', 'kinit':
-    if not shutil.which(tool):
-        skip(f'no {tool}: install krb5-kdc, krb5-admin-server and krb5-user')
+if realm.missing_tool():
+    skip(realm.missing_tool())
 
 
-def free_port():
-    """A port that is free for TCP and UDP."""
-    for _ in range(50):
-        with socket.socket() as t, \
-                socket.socket(type=socket.SOCK_DGRAM) as u:
-            t.bind(('127.0.0.1', 0))
-            try:
-                u.bind(t.getsockname())
-            except OSError:
-                continue
-            return t.getsockname()[1]
-    return skip('no free port')
+MESSAGE = '<s:Envelope>' + 'x' * 20000 + '</s:Envelope>'
+SAME = (MESSAGE + '\n') * 3
 
 
-WINRM = """
-import sys, winrm
-url, user, password, transport, encryption, path = sys.argv[1:]
-p = winrm.Protocol(endpoint=url, transport=transport, username=user,
-                   password=password,
-                   message_encryption=encryption, read_timeout_sec=20,
-                   operation_timeout_sec=15)
-text = '<s:Envelope>' + 'x' * 20000 + '</s:Envelope>'
-for _ in range(3):
-    got = p.transport.send_message(text)
-    got = got if isinstance(got, str) else got.decode()
-    assert got.strip() == text, got[:200]
-print('same')
-"""
-
-OPENSSL = """openssl_conf = init
-[init]
-providers = providers
-[providers]
-default = on
-legacy = on
-[on]
-activate = 1
-"""
-
-
-def winrm(echo, path, user, password, transport, encryption, env,
-          door='tls', host='127.0.0.1'):
-    """The server's certificate is verified, as made for this host."""
-    cert = os.path.join(echo.directory, 'tls-cert.pem')
-    url = echo.url(path, door, host)
-    return subprocess.run(
-        ['/usr/bin/python3', '-W', 'ignore', '-c', WINRM, url, user, password,
-         transport, encryption, ''], capture_output=True, text=True,
-        env={**os.environ, 'REQUESTS_CA_BUNDLE': cert, 'CURL_CA_BUNDLE': cert,
-             'NO_PROXY': '*', **env}, check=False, timeout=60)
+def winrm(echo, user, password, transport, encryption, env, door='tls',
+          host='127.0.0.1'):
+    return realm.winrm(echo.url('/echo', door, host),
+                       os.path.join(echo.directory, 'tls-cert.pem'), MESSAGE,
+                       user, password, transport, encryption, env)
 
 
 def spnego_ntlm(echo, file):
@@ -84,77 +40,6 @@ def spnego_ntlm(echo, file):
     return curl(echo.url(host='localhost'), '--negotiate', '-u', ':',
                 env={'NTLM_USER_FILE': file,
                      'KRB5CCNAME': 'FILE:/nonexistent/ccache'})
-
-
-def need_winrm():
-    done = subprocess.run(['/usr/bin/python3', '-c', 'import winrm'],
-                          check=False, capture_output=True)
-    if done.returncode:
-        raise unittest.SkipTest('install python3-winrm')
-
-
-class Kdc:
-    """A realm with alice, bob and the service HTTP/localhost."""
-
-    def __init__(self, directory):
-        self.dir = directory
-        self.port = free_port()
-        self.keytab = self.path('keytab')
-        self.write('krb5.conf', f"""[libdefaults]
-default_realm = {REALM}
-dns_lookup_kdc = false
-dns_lookup_realm = false
-dns_canonicalize_hostname = false
-rdns = false
-[realms]
-{REALM} = {{
-  kdc = 127.0.0.1:{self.port}
-}}
-""")
-        self.write('kdc.conf', f"""[realms]
-{REALM} = {{
-  database_name = {self.path('db')}
-  key_stash_file = {self.path('stash')}
-  acl_file = {self.path('acl')}
-  kdc_listen = 127.0.0.1:{self.port}
-  kdc_tcp_listen = 127.0.0.1:{self.port}
-}}
-[logging]
-kdc = FILE:{self.path('kdc.log')}
-""")
-        self.env = {'KRB5_CONFIG': self.path('krb5.conf'),
-                    'KRB5_KDC_PROFILE': self.path('kdc.conf'),
-                    'KRB5CCNAME': 'FILE:' + self.path('ccache')}
-        self.run('kdb5_util', 'create', '-s', '-P', 'master', '-r', REALM)
-        for command in ('addprinc -pw alicepw alice', 'addprinc -pw bobpw bob',
-                        'addprinc -randkey HTTP/localhost',
-                        f'ktadd -k {self.keytab} HTTP/localhost'):
-            self.run('kadmin.local', '-r', REALM, '-q', command)
-        self.process = start(['krb5kdc', '-n', '-r', REALM],
-                             self.path('kdc.out'),
-                             env={**os.environ, **self.env})
-        wait_until('the KDC', lambda: subprocess.run(
-            ['kinit', 'alice'], input=b'alicepw\n', check=False,
-            env={**os.environ, **self.env}, capture_output=True
-        ).returncode == 0)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def write(self, name, text):
-        with open(self.path(name), 'w', encoding='utf-8') as f:
-            f.write(text)
-
-    def run(self, *argv, stdin=b''):
-        return subprocess.run(argv, check=True, input=stdin,
-                              env={**os.environ, **self.env},
-                              capture_output=True)
-
-    def kinit(self, name):
-        self.run('kinit', name, stdin=name.encode() + b'pw\n')
-
-    def close(self):
-        stop(self.process)
 
 
 class Kerberos(unittest.TestCase):
@@ -214,9 +99,9 @@ class Kerberos(unittest.TestCase):
 
     def test_winrm_is_let_in_with_a_ticket(self):
         need_winrm()
-        done = winrm(self.echo, '/echo', f'alice@{REALM}', 'alicepw',
+        done = winrm(self.echo, f'alice@{REALM}', 'alicepw',
                      'kerberos', 'auto', self.kdc.env, host='localhost')
-        self.assertEqual(done.stdout, 'same\n', done.stderr[-2000:])
+        self.assertEqual(done.stdout, SAME, done.stderr[-2000:])
 
     def test_both_schemes_are_offered(self):
         offers = curl(self.echo.url()).header('www-authenticate')
@@ -418,9 +303,9 @@ class Ntlm(unittest.TestCase):
 
     def test_winrm_with_encrypted_messages(self):
         for door in 'plain', 'tls':
-            done = winrm(self.echo, '/echo', 'TESTDOM\\alice',
+            done = winrm(self.echo, 'TESTDOM\\alice',
                          'alicepw', 'ntlm', 'always', self.env, door)
-            self.assertEqual(done.stdout, 'same\n', done.stderr[-2000:])
+            self.assertEqual(done.stdout, SAME, done.stderr[-2000:])
 
     def test_curl_with_ntlm_within_spnego(self):
         reply = spnego_ntlm(self.echo, os.path.join(self.dir, 'ntlm'))
@@ -428,18 +313,18 @@ class Ntlm(unittest.TestCase):
         self.assertEqual(reply.words()['name'], 'TESTDOM\\alice')
 
     def test_winrm_without_encryption_under_tls(self):
-        done = winrm(self.echo, '/echo', 'TESTDOM\\alice', 'alicepw',
+        done = winrm(self.echo, 'TESTDOM\\alice', 'alicepw',
                      'ntlm', 'never', self.env)
-        self.assertEqual(done.stdout, 'same\n', done.stderr[-2000:])
+        self.assertEqual(done.stdout, SAME, done.stderr[-2000:])
 
     def test_a_wrong_password_is_refused(self):
-        done = winrm(self.echo, '/echo', 'TESTDOM\\alice', 'wrong',
+        done = winrm(self.echo, 'TESTDOM\\alice', 'wrong',
                      'ntlm', 'never', self.env)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn('credentials were rejected', done.stderr)
 
     def test_who_has_no_role_is_forbidden(self):
-        done = winrm(self.echo, '/echo', 'TESTDOM\\bob', 'bobpw', 'ntlm',
+        done = winrm(self.echo, 'TESTDOM\\bob', 'bobpw', 'ntlm',
                      'never', self.env)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn('403', done.stderr)
