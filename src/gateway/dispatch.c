@@ -100,6 +100,10 @@ static void handle_wsman(struct dispatch *d, const struct http_request *q,
 	    .host = http_request_header(q, "Host")};
 	struct wsman_response response;
 
+	if (!q->body_bytes && request.role != CIM_ROLE_NONE) {
+		a->status = 200;
+		return;
+	}
 	wsman_answer(d->wsman, &request, &response);
 	if (request.role == CIM_ROLE_NONE && response.status != 200) {
 		free(response.body);

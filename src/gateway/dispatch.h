@@ -7,7 +7,9 @@
  * G2  Without a role nothing is answered but Identify of WS-Management, where
  *     it says that it comes from nobody: path /wsman-anon/identify, or header
  *     "WSMANIDENTIFY: unauthenticated".
- * G3  The protocols learn who calls, and as what, from HTTP alone.
+ * G3  An empty request for WS-Management is how a client of WinRM's, which will
+ *     encrypt what follows, proves who it is: an empty answer.
+ * G4  The protocols learn who calls, and as what, from HTTP alone.
  */
 #ifndef GATEWAY_DISPATCH_H
 #define GATEWAY_DISPATCH_H
