@@ -313,13 +313,14 @@ static int read_items(struct reader *r, const struct xml_node *first,
 	return 0;
 }
 
-/* What no instance could be read from, as the text that it is. */
+/* What no instance could be read from, as the text that it is.  Elements have
+ * none; "" would be no value at all, so their name says that there are some. */
 static int read_texts(struct reader *r, const struct xml_node *first,
 		      union cim_scalar *items)
 {
 	for (const struct xml_node *n = first; n; n = n->next)
 		if (strcasecmp(n->name, first->name) == 0)
-			(items++)->text = n->text;
+			(items++)->text = n->first ? n->first->name : n->text;
 	return 0;
 }
 
