@@ -118,6 +118,10 @@ static int find_method(struct call *c, const char *name,
 	return r;
 }
 
+/* What a reply has besides the items of arrays, at most; beyond that it is too
+ * long whatever the method does. */
+#define CALL_BYTES 4096
+
 int call_method(struct call *c, const char *name, const struct cim_path *path,
 		const struct xml_node *node)
 {
@@ -135,6 +139,7 @@ int call_method(struct call *c, const char *name, const struct cim_path *path,
 		put_response(c, in.method, &result, NULL);
 		return 0;
 	}
+	c->cim.reply_bytes = c->service->reply_bytes_max - CALL_BYTES;
 	r = broker_invoke(c->service->broker, &c->cim, path, &in, &out, &result,
 			  c->err);
 	if (r == 0)

@@ -20,6 +20,7 @@
 #include "common/limits.h"
 #include "providers/methods.h"
 #include "providers/systems.h"
+#include "rpc/pull.h"
 
 #define OFFSETS "ChangedByteOffsets"
 #define LENGTHS "ChangedByteLengths"
@@ -129,11 +130,14 @@ static int understand(const struct method_call *call, struct asking *a,
 
 struct gathering {
 	const struct asking *asking;
+	struct err *err;
 	uint64_t left; /* bytes of the reply */
 	uint64_t max;  /* ranges */
 	uint32_t count, room;
 	union cim_scalar *offsets, *lengths;
+	uint64_t last; /* end of the extent before, whole */
 	uint64_t end;  /* covered up to here */
+	bool full;     /* there are more than fit */
 	bool invalid;  /* nothing is known of what changed */
 	bool answered; /* a disk was told */
 };
@@ -145,7 +149,7 @@ static uint64_t item_bytes(uint64_t number)
 	return ITEM_BYTES + decimal_write(number, digits);
 }
 
-static int make_room(struct gathering *g, struct err *err)
+static int make_room(struct gathering *g)
 {
 	uint32_t room = g->room ? 2 * g->room : 1024;
 	union cim_scalar *offsets, *lengths;
@@ -159,27 +163,27 @@ static int make_room(struct gathering *g, struct err *err)
 	if (lengths)
 		g->lengths = lengths;
 	if (!offsets || !lengths)
-		return err_set(err, -ENOMEM, "changed ranges");
+		return err_set(g->err, -ENOMEM, "changed ranges");
 	g->room = room;
 	return 0;
 }
 
-/* 1 once the reply is full. */
-static int add_range(struct gathering *g, uint64_t offset, uint64_t end,
-		     struct err *err)
+/* Unless the reply is full. */
+static int add_range(struct gathering *g, uint64_t offset, uint64_t end)
 {
 	uint64_t from = MAX(offset, g->asking->start);
 	uint64_t to = MIN(end, g->asking->end), bytes;
 	int r;
 
-	if (from >= to)
+	if (g->full || from >= to)
 		return 0;
 	bytes = item_bytes(from) + item_bytes(to - from);
-	if (g->count && (g->count == g->max || bytes > g->left)) {
+	g->full = g->count && (g->count == g->max || bytes > g->left);
+	if (g->full) {
 		g->end = from;
-		return 1;
+		return 0;
 	}
-	r = make_room(g, err);
+	r = make_room(g);
 	if (r < 0)
 		return r;
 	g->left -= MIN(bytes, g->left);
@@ -188,60 +192,106 @@ static int add_range(struct gathering *g, uint64_t offset, uint64_t end,
 	return 0;
 }
 
-static int nonsense(struct err *err)
+/* ---- what refpointd says ------------------------------------------------- */
+
+static int add_extent(struct gathering *g, int64_t offset, int64_t length)
 {
-	return err_set(err, -RP_EWIRE,
+	uint64_t end;
+
+	if (offset < 0 || length <= 0 || length > INT64_MAX - offset ||
+	    (uint64_t)offset < g->last)
+		return err_set(g->err, -RP_EWIRE,
+			       "refpointd tells changes out of order");
+	end = (uint64_t)offset + (uint64_t)length;
+	g->last = end;
+	return add_range(g, (uint64_t)offset, end);
+}
+
+static int read_extent(struct gathering *g, struct pull *p)
+{
+	int64_t offset = -1, length = -1;
+	const char *key;
+
+	pull_object(p);
+	while ((key = pull_key(p))) {
+		if (strcmp(key, "offset") == 0)
+			offset = pull_integer(p);
+		else if (strcmp(key, "length") == 0)
+			length = pull_integer(p);
+		else
+			pull_skip(p);
+	}
+	return p->failed ? 0 : add_extent(g, offset, length);
+}
+
+static int read_disk(struct gathering *g, struct pull *p)
+{
+	bool accuracy = false, extents = false;
+	const char *key;
+	int r = 0;
+
+	pull_object(p);
+	while (r == 0 && (key = pull_key(p))) {
+		if (strcmp(key, "accuracy") == 0) {
+			g->invalid = strcmp(pull_string(p), "invalid") == 0;
+			accuracy = true;
+		} else if (strcmp(key, "extents") == 0) {
+			pull_array(p);
+			while (r == 0 && pull_item(p))
+				r = read_extent(g, p);
+			extents = true;
+		} else {
+			pull_skip(p);
+		}
+	}
+	if (r == 0 && (!accuracy || !extents))
+		pull_fail(p);
+	g->answered = true;
+	return r;
+}
+
+static int read_disks(struct gathering *g, struct pull *p)
+{
+	const char *key;
+	int r = 0;
+
+	pull_object(p);
+	while (r == 0 && (key = pull_key(p))) {
+		if (strcmp(key, "disks") != 0) {
+			pull_skip(p);
+			continue;
+		}
+		pull_array(p);
+		while (r == 0 && pull_item(p))
+			r = read_disk(g, p);
+	}
+	return r;
+}
+
+static int nonsense(struct gathering *g)
+{
+	return err_set(g->err, -RP_EWIRE,
 		       "refpointd tells changes that make no sense");
 }
 
-static int add_extent(struct gathering *g, const json_t *extent,
-		      struct err *err)
+/* 1 once nothing more is needed. */
+static int on_reply(void *arg, char *text, size_t bytes)
 {
-	json_int_t offset =
-	    json_integer_value(json_object_get(extent, "offset"));
-	json_int_t length =
-	    json_integer_value(json_object_get(extent, "length"));
-
-	if (offset < 0 || length <= 0 || length > INT64_MAX - offset ||
-	    (g->count && (uint64_t)offset < g->offsets[g->count - 1].uint +
-						g->lengths[g->count - 1].uint))
-		return nonsense(err);
-	return add_range(g, (uint64_t)offset, (uint64_t)(offset + length), err);
-}
-
-static int add_disk(struct gathering *g, const json_t *disk, struct err *err)
-{
-	const char *accuracy =
-	    json_string_value(json_object_get(disk, "accuracy"));
-	const json_t *extents = json_object_get(disk, "extents");
+	struct pull p = pull_begin(text, bytes);
+	struct gathering *g = arg;
+	const char *key;
 	int r = 0;
 
-	if (!accuracy || !json_is_array(extents))
-		return nonsense(err);
-	g->answered = true;
-	g->invalid = strcmp(accuracy, "invalid") == 0;
-	if (g->invalid)
-		return 1;
-	for (size_t i = 0; r == 0 && i < json_array_size(extents); i++)
-		r = add_extent(g, json_array_get(extents, i), err);
-	return r;
-}
-
-struct told {
-	struct gathering *gathering;
-	struct err *err;
-};
-
-static int on_reply(void *arg, json_t *parameters, bool continues)
-{
-	const struct told *told = arg;
-	const json_t *disks = json_object_get(parameters, "disks");
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
-		r = add_disk(told->gathering, json_array_get(disks, i),
-			     told->err);
-	return r;
+	pull_object(&p);
+	while (r == 0 && (key = pull_key(&p))) {
+		if (strcmp(key, "parameters") == 0)
+			r = read_disks(g, &p);
+		else
+			pull_skip(&p);
+	}
+	if (r == 0 && !pull_done(&p))
+		r = nonsense(g);
+	return r < 0 ? r : g->full || g->invalid;
 }
 
 /* One more than fit, to learn where the next begins. */
@@ -252,22 +302,20 @@ static uint64_t asked_ranges(const struct gathering *g)
 	return MAX(fit, 1) + 1;
 }
 
-static int gather(const struct method_call *call, struct gathering *g,
-		  struct err *err)
+static int gather(const struct method_call *call, struct gathering *g)
 {
 	const struct asking *a = g->asking;
-	struct told told = {g, err};
 	json_t *question =
 	    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "vm", a->vm, "since",
 		      a->since, "disk", a->disk, "offset", (json_int_t)a->start,
 		      "length", (json_int_t)(a->end - a->start), "max_extents",
 		      (json_int_t)asked_ranges(g));
-	int r =
-	    backend_stream(&call->providers->backend, call->request, "Changes",
-			   question, BACKEND_WORK_MS, on_reply, &told, err);
+	int r = backend_stream_text(&call->providers->backend, call->request,
+				    "Changes", question, BACKEND_WORK_MS,
+				    on_reply, g, g->err);
 
 	if (r >= 0 && !g->answered)
-		return nonsense(err);
+		return nonsense(g);
 	return r < 0 ? r : 0;
 }
 
@@ -311,7 +359,7 @@ static int answer(const struct method_call *call, const struct asking *a,
 					  : UINT64_MAX,
 			      .max = MIN(memory / RANGE_MEMORY, UINT32_MAX / 4),
 			      .end = a->end};
-	int r = gather(call, &g, err);
+	int r = gather(call, &g);
 
 	*ret_result = g.invalid ? METHOD_STATE : 0;
 	if (r == 0 && !g.invalid)
