@@ -19,6 +19,7 @@
 #include "common/decimal.h"
 #include "common/limits.h"
 #include "providers/methods.h"
+#include "providers/path-hints.h"
 #include "providers/systems.h"
 #include "rpc/pull.h"
 
@@ -89,6 +90,24 @@ static int match_point(void *arg, const struct system_view *system,
 	return 0;
 }
 
+/* Whoever had the disk last is asked first. */
+static int find_disk(const struct method_call *call, struct asking *a,
+		     struct err *err)
+{
+	char uuid[GUID_TEXT_BYTES];
+	int r = 0;
+
+	if (path_hint_get(a->path, uuid))
+		r = systems_each(call->providers, call->request, uuid, false,
+				 match_disk, a, err);
+	if (r == 0 && !*a->vm)
+		r = systems_each(call->providers, call->request, NULL, false,
+				 match_disk, a, err);
+	if (r == 0 && *a->vm)
+		path_hint_set(a->path, a->uuid);
+	return r;
+}
+
 static uint32_t check_range(const struct method_call *call, struct asking *a)
 {
 	uint64_t length = cim_number(method_argument(call, "ByteLength"), 0);
@@ -111,8 +130,7 @@ static int understand(const struct method_call *call, struct asking *a,
 	*ret_result = METHOD_PARAMETER;
 	if (method_text(call, "TargetSnapshotId"))
 		return 0;
-	r = systems_each(call->providers, call->request, NULL, false,
-			 match_disk, a, err);
+	r = find_disk(call, a, err);
 	if (r < 0)
 		return r;
 	*ret_result = *a->vm ? check_range(call, a) : METHOD_NO_FILE;
@@ -381,6 +399,7 @@ static int get_changes(const struct method_call *call, uint32_t *ret_result,
 	if (r == -CIM_ELIMITS || r == 0)
 		return r;
 	*ret_result = method_result(r);
+	method_note(call, err);
 	return 0;
 }
 

@@ -66,16 +66,21 @@ static int begin_job(const struct method_call *call, const char *method,
 	json_decref(reply);
 	if (r == -CIM_ELIMITS)
 		return r;
+	if (r < 0)
+		method_note(call, err);
 	*ret_result = r == 0 ? METHOD_JOB : result_of(r);
 	return 0;
 }
 
 /* What it is that the system, or the point, could not be found. */
-static int not_found(int r, uint32_t (*result_of)(int code), uint32_t parameter,
-		     uint32_t *ret_result)
+static int not_found(const struct method_call *call, int r,
+		     uint32_t (*result_of)(int code), uint32_t parameter,
+		     uint32_t *ret_result, const struct err *err)
 {
 	if (r == -CIM_ELIMITS)
 		return r;
+	if (r != -CIM_ENOTFOUND)
+		method_note(call, err);
 	*ret_result = r == -CIM_ENOTFOUND ? parameter : result_of(r);
 	return 0;
 }
@@ -126,8 +131,8 @@ static int create_point(const struct method_call *call, uint32_t *ret_result,
 		return 0;
 	r = method_system(call, system.uuid, NULL, &vm, err);
 	if (r < 0)
-		return not_found(r, create_result, RESULT_PARAMETER,
-				 ret_result);
+		return not_found(call, r, create_result, RESULT_PARAMETER,
+				 ret_result, err);
 	*ret_result = RESULT_TYPE;
 	if (type != ARGUMENT_LOG && type != ARGUMENT_RCT)
 		return 0;
@@ -152,9 +157,9 @@ static bool find_point(const struct method_call *call, const char *name,
 	if (method_object(call, name, ret_point))
 		r = method_system(call, ret_point->uuid, ret_point->id, ret_vm,
 				  err);
-	*ret_r = r < 0
-		     ? not_found(r, method_result, METHOD_PARAMETER, ret_result)
-		     : 0;
+	*ret_r = r < 0 ? not_found(call, r, method_result, METHOD_PARAMETER,
+				   ret_result, err)
+		       : 0;
 	return r == 0;
 }
 
@@ -220,8 +225,8 @@ static int import_points(const struct method_call *call, uint32_t *ret_result,
 		return 0;
 	r = method_system(call, system.uuid, NULL, &vm, err);
 	if (r < 0)
-		return not_found(r, method_result, METHOD_PARAMETER,
-				 ret_result);
+		return not_found(call, r, method_result, METHOD_PARAMETER,
+				 ret_result, err);
 	*ret_result = METHOD_UNSUPPORTED;
 	return 0;
 }

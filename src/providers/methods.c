@@ -7,6 +7,7 @@
 
 #include "cim/status.h"
 #include "common/bytes.h"
+#include "common/log.h"
 #include "providers/systems.h"
 
 uint32_t method_result(int code)
@@ -231,6 +232,12 @@ int method_answer(const struct method_call *call, const char *name,
 	if (r == 0)
 		method_set(call, name, cim_reference(path));
 	return r;
+}
+
+void method_note(const struct method_call *call, const struct err *err)
+{
+	log_info("%s: %s", call->in->method->name,
+		 err ? err->text : "no reason is known");
 }
 
 /* ---- the system that is meant ------------------------------------------- */

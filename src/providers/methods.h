@@ -102,6 +102,9 @@ int method_answer(const struct method_call *call, const char *name,
 void method_set(const struct method_call *call, const char *name,
 		struct cim_value value);
 
+/* Puts what refpointd refused into the log: its caller is told a number. */
+void method_note(const struct method_call *call, const struct err *err);
+
 /* The system that UUID is of: *RET_NAME is in the request's arena.  Of a POINT
  * (its id; or NULL) it is the one that has it.  -CIM_ENOTFOUND if there is no
  * such system, or it has no such point; else as systems_each(). */

@@ -154,6 +154,26 @@ static void every_part_of_the_question_is_needed(void **state)
 	assert_string_equal(scene->work.asked, "");
 }
 
+static void a_disk_is_looked_for_where_it_was(void **state)
+{
+	assert_int_equal(ask(PATH, "rctX:1a", 0, SIZE), 0);
+	scene->asked = 0;
+	assert_int_equal(ask(PATH, "rctX:1a", 0, SIZE), 0);
+	assert_int_equal(scene->asked, 2); /* it alone, and for its points */
+	/* it has gone to another system since */
+	(void)json_object_set_new(
+	    json_array_get(
+		json_object_get(json_array_get(scene->systems, 0), "disks"), 0),
+	    "path", json_string("/elsewhere"));
+	(void)json_object_set_new(
+	    json_array_get(
+		json_object_get(json_array_get(scene->systems, 2), "disks"), 0),
+	    "path", json_string(PATH));
+	assert_int_equal(ask(PATH, "rctX:1a", 0, 512), 32773);
+	assert_int_equal(ask(PATH, "rctX:c", 0, 512), 0);
+	assert_non_null(strstr(scene->work.asked, "\"vm\": \"gamma\""));
+}
+
 static void a_path_is_only_compared(void **state)
 {
 	static const char *const paths[] = {
@@ -319,6 +339,7 @@ int main(void)
 	    SCENE(nothing_changed_is_two_empty_lists),
 	    SCENE(a_range_lies_within_the_disk),
 	    SCENE(every_part_of_the_question_is_needed),
+	    SCENE(a_disk_is_looked_for_where_it_was),
 	    SCENE(a_path_is_only_compared),
 	    SCENE(C11_a_limit_that_is_not_of_this_disk_is_invalid),
 	    SCENE(C11_a_refusal_is_an_error),
