@@ -372,6 +372,7 @@ static int answer(const struct method_call *call, const struct asking *a,
 {
 	size_t memory = arena_left(call->request->arena) / 2;
 	struct gathering g = {.asking = a,
+			      .err = err,
 			      .left = call->request->reply_bytes
 					  ? call->request->reply_bytes
 					  : UINT64_MAX,
