@@ -144,8 +144,5 @@ void build_at(struct build *b, uint32_t slot, struct cim_value value)
 
 int build_tell_again(struct build *b, cim_instance_fn *fn, void *fn_arg)
 {
-	if (b->r < 0)
-		return b->r;
-	b->instance->path = NULL;
-	return fn(fn_arg, b->instance, b->err);
+	return b->r < 0 ? b->r : fn(fn_arg, b->instance, b->err);
 }

@@ -21,6 +21,7 @@ struct walk {
 	system_fn *fn;
 	void *arg;
 	unsigned replies;
+	char only[GUID_TEXT_BYTES]; /* who was asked for, or "" */
 	char last[GUID_TEXT_BYTES]; /* who came before */
 	int r;                      /* what ended it */
 	struct err *err;
@@ -298,6 +299,8 @@ static void tell(struct walk *w, struct pull *p)
 	struct arena_mark mark = arena_mark(w->arena);
 	struct system_view system = read_system(w, p);
 
+	if (*w->only && !is(system.uuid, w->only))
+		pull_fail(p);
 	if (w->r == 0 && !p->failed) {
 		find_disks(&system);
 		system.again = is(system.uuid, w->last);
@@ -383,7 +386,7 @@ int systems_each(const struct providers *providers,
 	struct guid guid;
 	int r;
 
-	if (uuid && !guid_parse(uuid, &guid))
+	if (uuid && (!guid_parse(uuid, &guid) || !identity_guid(uuid, w.only)))
 		return 0;
 	w.points = arena_array(w.arena, POINTS_PER_VM_MAX, sizeof(*w.points));
 	if (!w.points)

@@ -302,6 +302,24 @@ static void what_makes_no_sense_is_an_error(void **state)
 	}
 }
 
+static void another_system_than_was_asked_for_is_an_error(void **state)
+{
+	const struct cim_instance *instance = NULL;
+	struct err err = {0};
+
+	scene->raw = "{\"systems\":[{\"vm\":\"a\",\"uuid\":\"0a1b2c3d-0000-"
+		     "4000-8000-00000000000a\",\"state\":\"serving\","
+		     "\"connected\":true,\"disks\":[],\"points\":[]}]}";
+	assert_int_equal(broker_get(scene->broker, &scene->request,
+				    parsed(SYSTEM_PATH(ALPHA)), &instance,
+				    NULL),
+			 0);
+	assert_int_equal(broker_get(scene->broker, &scene->request,
+				    parsed(SYSTEM_PATH(BETA)), &instance, &err),
+			 -CIM_EFAILED);
+	assert_non_null(strstr(err.text, "no sense"));
+}
+
 /* {"systems":[... as many systems, disks or points as that ...]} */
 static char *make_many(size_t systems, size_t disks, size_t points)
 {
@@ -399,6 +417,7 @@ int main(void)
 	    SCENE(a_link_between_strangers_is_not_found),
 	    SCENE(without_refpointd_there_is_an_error_that_says_so),
 	    SCENE(what_makes_no_sense_is_an_error),
+	    SCENE(another_system_than_was_asked_for_is_an_error),
 	    SCENE(more_than_there_can_be_is_an_error),
 	    SCENE(memory_that_runs_out_is_an_error),
 	};
