@@ -155,6 +155,20 @@ static bool fd_is_tmpfs(int fd)
 	return fstatfs(fd, &sf) == 0 && sf.f_type == TMPFS_MAGIC;
 }
 
+/* /run/refpoint holds what workers must reach, whoever they are: whatever our
+ * umask is, and if an earlier one of us died before it was opened. */
+static void make_run_dir(void)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	(void)mkdir("/run/refpoint", 0755);
+	fd = open("/run/refpoint", DIR_FLAGS);
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+	    (st.st_mode & 0755) != 0755)
+		(void)fchmod(fd, 0755);
+}
+
 /* LIVE itself: below /run where we may, else in /dev/shm. */
 static int open_live(const struct paths *paths, uid_t uid, gid_t gid,
 		     bool create, int *ret_fd, struct err *err)
@@ -167,7 +181,7 @@ static int open_live(const struct paths *paths, uid_t uid, gid_t gid,
 		return r;
 	if (is_tmpfs("/run")) {
 		if (create)
-			(void)mkdir("/run/refpoint", 0755);
+			make_run_dir();
 		(void)snprintf(path, sizeof(path), "/run/refpoint/%s", id);
 		r = open_private(AT_FDCWD, path, path, uid, gid, create, ret_fd,
 				 err);
