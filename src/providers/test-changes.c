@@ -239,6 +239,37 @@ static void C11_what_is_not_known_is_an_error(void **state)
 	}
 }
 
+/* It goes into the log, as the caller gets but a number. */
+static void the_reason_of_a_refusal_is_not_lost(void **state)
+{
+	const struct cim_provider *p = NULL;
+	const struct schema_class *class =
+	    schema_find_class(NULL, "Msvm_ImageManagementService");
+	struct cim_arguments in;
+	struct cim_value result;
+	struct err err = {0};
+
+	for (size_t i = 0; i < VIRTUAL_PROVIDERS; i++)
+		if (strcmp(virtual_providers[i].class_name, class->name) == 0)
+			p = &virtual_providers[i];
+	scene->work.refuse_changes = RP_ESTATE;
+	assert_int_equal(broker_arguments(&scene->request, class,
+					  "GetVirtualDiskChanges", &in, NULL),
+			 0);
+	assert_int_equal(broker_arguments(&scene->request, class,
+					  "GetVirtualDiskChanges", &out, NULL),
+			 0);
+	in.values[0] = cim_string(PATH);
+	in.values[1] = cim_string("rctX:1a");
+	in.values[3] = cim_uint(CIM_UINT64, 0);
+	in.values[4] = cim_uint(CIM_UINT64, SIZE);
+	assert_int_equal(p->invoke(&scene->providers, &scene->request,
+				   parsed(SERVICE), &in, &out, &result, &err),
+			 0);
+	assert_int_equal(result.one.uint, 32775);
+	assert_string_equal(err.text, "the fake refuses it");
+}
+
 static void a_reader_may_ask(void **state)
 {
 	scene->request.role = CIM_ROLE_READER;
@@ -344,6 +375,7 @@ int main(void)
 	    SCENE(C11_a_limit_that_is_not_of_this_disk_is_invalid),
 	    SCENE(C11_a_refusal_is_an_error),
 	    SCENE(C11_what_is_not_known_is_an_error),
+	    SCENE(the_reason_of_a_refusal_is_not_lost),
 	    SCENE(a_reader_may_ask),
 	    SCENE(ranges_are_cut_to_what_was_asked),
 	    SCENE(what_does_not_fit_the_reply_is_left_for_the_next_call),
