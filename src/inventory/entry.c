@@ -13,6 +13,7 @@ void inventory_entry_done(struct inventory_entry *entry)
 	free(entry->disks);
 	entry->disks = NULL;
 	entry->n_disks = 0;
+	inventory_points_done(&entry->point);
 }
 
 int inventory_add_disk(struct inventory_entry *entry, const char *id,
@@ -42,6 +43,7 @@ int inventory_entry_copy(const struct inventory_entry *from,
 
 	copy.disks = NULL;
 	copy.n_disks = 0;
+	copy.point = (struct inventory_points){0};
 	for (unsigned i = 0; i < from->n_disks; i++) {
 		const struct inventory_disk *disk = &from->disks[i];
 
@@ -73,7 +75,8 @@ static json_t *catalogue_to_json(const struct inventory_catalogue *c)
 			 (json_int_t)c->mtime_ns);
 }
 
-json_t *entry_to_json(const struct inventory_entry *entry)
+/* All but the points. */
+static json_t *entry_to_json(const struct inventory_entry *entry)
 {
 	json_t *disks = json_array();
 	char uuid[GUID_TEXT_BYTES];
@@ -94,6 +97,43 @@ json_t *entry_to_json(const struct inventory_entry *entry)
 			 (int)entry->max_points, "serve", entry->serve,
 			 "points", (int)entry->points, "catalogue",
 			 catalogue_to_json(&entry->catalogue));
+}
+
+/* HEAD, an object, with the points as its last member, which are text already.
+ */
+static char *with_points(const char *head,
+			 const struct inventory_points *points)
+{
+	static const char member[] = ",\n  \"point_list\": [";
+	size_t n = strlen(head) - 2, room = n + sizeof(member) + 8;
+	char *text, *at;
+
+	for (unsigned i = 0; i < points->n; i++)
+		room += points->list[i].bytes + 2;
+	text = malloc(room);
+	if (!text)
+		return NULL;
+	at = mempcpy(mempcpy(text, head, n), member, sizeof(member) - 1);
+	for (unsigned i = 0; i < points->n; i++) {
+		at = mempcpy(at, i ? ",\n" : "\n", i ? 2 : 1);
+		at = mempcpy(at, points->list[i].text, points->list[i].bytes);
+	}
+	(void)strcpy(at, "]\n}");
+	return text;
+}
+
+char *entry_format(const struct inventory_entry *entry)
+{
+	json_t *json = entry_to_json(entry);
+	char *head = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+	char *text = head;
+
+	json_decref(json);
+	if (head && entry->point.known) {
+		text = with_points(head, &entry->point);
+		free(head);
+	}
+	return text;
 }
 
 static int disk_from_json(struct inventory_entry *entry, json_t *json,
@@ -138,12 +178,23 @@ static int catalogue_from_json(struct inventory_catalogue *c, json_t *json,
 	return r;
 }
 
+static int points_from_json(struct inventory_points *points, json_t *list,
+			    struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+		r = inventory_points_add(points, json_array_get(list, i), err);
+	points->known = r == 0 && list;
+	return r;
+}
+
 static int read_entry(struct inventory_entry *entry, json_t *json,
 		      struct err *err)
 {
 	const char *vm = NULL, *uuid = NULL, *owner = NULL;
 	uint64_t version = 0, hot = 0, max = 0, points = 0;
-	json_t *disks = NULL, *catalogue = NULL;
+	json_t *disks = NULL, *catalogue = NULL, *list = NULL;
 	const struct rpc_field fields[] = {
 	    {"version", RPC_UINT, true, 0, &version, NULL},
 	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &vm, NULL},
@@ -156,6 +207,7 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 	    {"serve", RPC_BOOL, true, 0, &entry->serve, NULL},
 	    {"points", RPC_UINT, true, 0, &points, NULL},
 	    {"catalogue", RPC_OBJECT, true, 0, &catalogue, NULL},
+	    {"point_list", RPC_ARRAY, false, POINTS_PER_VM_MAX, &list, NULL},
 	    {0}};
 	int r = rpc_read_fields(json, fields, err);
 
@@ -175,6 +227,8 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 	entry->points = (unsigned)points;
 	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
 		r = disk_from_json(entry, json_array_get(disks, i), err);
+	if (r == 0)
+		r = points_from_json(&entry->point, list, err);
 	return r < 0 ? r
 		     : catalogue_from_json(&entry->catalogue, catalogue, err);
 }

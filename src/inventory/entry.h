@@ -8,8 +8,8 @@
 
 #define ENTRY_VERSION 1
 
-/* NULL: no memory. */
-json_t *entry_to_json(const struct inventory_entry *entry);
+/* Text for free(3); NULL: no memory. */
+char *entry_format(const struct inventory_entry *entry);
 /* Everything is checked; JSON stays the caller's. */
 int entry_from_json(json_t *json, struct inventory_entry *ret_entry,
 		    struct err *err);

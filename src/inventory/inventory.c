@@ -13,7 +13,7 @@
 #include "common/paths.h"
 #include "inventory/entry.h"
 
-#define ENTRY_BYTES_MAX (1u << 20)
+#define ENTRY_BYTES_MAX (4u << 20) /* 256 points of 64 disks */
 #define NAME_BYTES      (VM_NAME_BYTES + 16)
 #define SUFFIX          ".json"
 #define PENDING_SUFFIX  ".defining"
@@ -149,13 +149,10 @@ int inventory_save(struct inventory *inventory,
 		   const struct inventory_entry *entry, bool pending,
 		   struct err *err)
 {
-	json_t *json = entry_to_json(entry);
-	_cleanup_free_ char *text =
-	    json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+	_cleanup_free_ char *text = entry_format(entry);
 	char name[NAME_BYTES];
 	int r;
 
-	json_decref(json);
 	if (!text)
 		return err_set(err, -ENOMEM, "inventory of '%s'", entry->vm);
 	file_name(entry->vm, pending, name);
@@ -231,23 +228,40 @@ int inventory_each(struct inventory *inventory,
 	return r;
 }
 
+static bool stat_file(const char *store, const char *name, struct stat *st)
+{
+	char path[PATH_BYTES];
+
+	return snprintf(path, sizeof(path), "%s/%s", store, name) <
+		   (int)sizeof(path) &&
+	       lstat(path, st) == 0 && S_ISREG(st->st_mode);
+}
+
+static int64_t mtime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 void inventory_catalogue_stat(const char *store,
 			      struct inventory_catalogue *ret_catalogue)
 {
-	char path[PATH_BYTES];
-	struct stat st;
+	struct inventory_catalogue c = {0};
+	struct stat st, log;
 
-	*ret_catalogue = (struct inventory_catalogue){0};
-	if (snprintf(path, sizeof(path), "%s/catalogue.sqlite", store) >=
-	    (int)sizeof(path))
+	*ret_catalogue = c;
+	if (!stat_file(store, "catalogue.sqlite", &st))
 		return;
-	if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
-		return;
-	ret_catalogue->device = st.st_dev;
-	ret_catalogue->inode = st.st_ino;
-	ret_catalogue->bytes = (uint64_t)st.st_size;
-	ret_catalogue->mtime_ns =
-	    (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	c.device = st.st_dev;
+	c.inode = st.st_ino;
+	c.bytes = (uint64_t)st.st_size;
+	c.mtime_ns = mtime_ns(&st);
+	/* of a worker that is at work, or was killed: commits go here first */
+	if (stat_file(store, "catalogue.sqlite-wal", &log)) {
+		c.bytes += (uint64_t)log.st_size;
+		if (mtime_ns(&log) > c.mtime_ns)
+			c.mtime_ns = mtime_ns(&log);
+	}
+	*ret_catalogue = c;
 }
 
 int inventory_tombstone_open(struct inventory *inventory, const char *vm,

@@ -13,6 +13,8 @@
  *  2. VM.defining stands, durably, before anything else of a new system does,
  *     and becomes VM.json by rename: what stands beside a VM.defining is the
  *     rest of a definition that did not succeed, and may be removed.
+ *  3. A file without points, as it was written once, is whole: they are not
+ *     known then, and all the rest is.
  */
 #ifndef INVENTORY_INVENTORY_H
 #define INVENTORY_INVENTORY_H
@@ -23,6 +25,7 @@
 #include "common/err.h"
 #include "common/guid.h"
 #include "common/limits.h"
+#include "inventory/points.h"
 
 struct inventory_disk {
 	char id[DISK_ID_BYTES];
@@ -31,7 +34,8 @@ struct inventory_disk {
 	uint64_t device, inode; /* as in a stamp; both 0: not known yet */
 };
 
-/* Of the store's catalogue file; all 0: not known. */
+/* Of the store's catalogue and its log of commits: bytes of both, the later
+ * time; all 0: not known. */
 struct inventory_catalogue {
 	uint64_t device, inode, bytes;
 	int64_t mtime_ns;
@@ -46,7 +50,8 @@ struct inventory_entry {
 	bool owner_refpoint; /* --owner refpoint */
 	unsigned hot_regions, max_points;
 	bool serve;
-	unsigned points; /* as last heard */
+	unsigned points; /* their number, as last heard */
+	struct inventory_points point;
 	struct inventory_catalogue catalogue;
 };
 
@@ -58,6 +63,7 @@ int inventory_open(const char *lib, struct inventory **ret_inventory,
 struct inventory *inventory_close(struct inventory *inventory);
 
 void inventory_entry_done(struct inventory_entry *entry);
+/* Without its points. */
 int inventory_entry_copy(const struct inventory_entry *from,
 			 struct inventory_entry *ret_entry);
 
@@ -83,7 +89,8 @@ int inventory_each(struct inventory *inventory,
 		   int (*fn)(void *arg, const char *vm, bool pending),
 		   void *arg, struct err *err);
 
-/* stat(2) of the store's catalogue; zeros if there is none. */
+/* stat(2) of the store's catalogue; zeros if there is none.  Equal means that
+ * nothing was committed in between. */
 void inventory_catalogue_stat(const char *store,
 			      struct inventory_catalogue *ret_catalogue);
 

@@ -14,6 +14,7 @@
 
 #include "common/cleanup.h"
 #include "inventory/inventory.h"
+#include "rpc/rpc.h"
 
 static char lib[64];
 static struct inventory *inventory;
@@ -76,6 +77,155 @@ static void put(const char *name, const char *text)
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
 	assert_int_equal(fclose(f), 0);
+}
+
+static void drop(const char *name)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/inventory/%s", lib, name);
+	assert_int_equal(unlink(path), 0);
+}
+
+static json_t *make_point(unsigned i, const char *label)
+{
+	char id[GUID_TEXT_BYTES];
+
+	(void)snprintf(id, sizeof(id), "%08x-0000-4000-8000-000000000000", i);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:[{s:s, s:s}]}", "id", id,
+			 "type", "rct", "consistency", "crash", "label", label,
+			 "created", "2026-01-01T00:00:00.000000000Z", "disks",
+			 "id", "root", "tracking_id", "rctX:1");
+}
+
+static void add_point(struct inventory_points *points, unsigned i,
+		      const char *label, int want)
+{
+	json_t *point = make_point(i, label);
+
+	assert_non_null(point);
+	assert_int_equal(inventory_points_add(points, point, NULL), want);
+	json_decref(point);
+}
+
+static void points_survive_the_file(void **state)
+{
+	struct inventory_entry a = example(), b;
+	struct err err = {0};
+
+	a.point.known = true;
+	for (unsigned n = 0; n < 3; n++) {
+		assert_int_equal(inventory_save(inventory, &a, false, &err), 0);
+		assert_int_equal(inventory_load(inventory, "web-1", &b, &err),
+				 0);
+		assert_true(b.point.known && b.serve);
+		assert_int_equal(b.point.n, n);
+		for (unsigned i = 0; i < n; i++)
+			assert_string_equal(b.point.list[i].text,
+					    a.point.list[i].text);
+		inventory_entry_done(&b);
+		add_point(&a.point, n, "a \"b\" \\ \xc3\xbc", 0);
+	}
+	assert_int_equal(inventory_entry_copy(&a, &b), 0);
+	assert_false(b.point.known);
+	assert_int_equal(b.point.n, 0);
+	inventory_entry_done(&b);
+	inventory_entry_done(&a);
+	assert_int_equal(inventory_remove(inventory, "web-1", false, &err), 0);
+}
+
+static void an_entry_without_points_is_whole_but_for_them(void **state)
+{
+	struct inventory_entry a = example(), b;
+	struct err err = {0};
+
+	assert_int_equal(inventory_save(inventory, &a, false, &err), 0);
+	assert_int_equal(inventory_load(inventory, "web-1", &b, &err), 0);
+	assert_false(b.point.known);
+	assert_true(b.serve);
+	assert_int_equal(b.points, 3);
+	inventory_entry_done(&a);
+	inventory_entry_done(&b);
+	assert_int_equal(inventory_remove(inventory, "web-1", false, &err), 0);
+}
+
+static void points_are_added_once_and_removed(void **state)
+{
+	struct inventory_points points = {.known = true};
+	struct guid id;
+
+	for (unsigned i = 0; i < POINTS_PER_VM_MAX; i++)
+		add_point(&points, i, "", 0);
+	add_point(&points, 7, "another", 0);
+	assert_int_equal(points.n, POINTS_PER_VM_MAX);
+	assert_null(strstr(points.list[7].text, "another"));
+	add_point(&points, 4711, "", -RP_ELIMIT);
+	assert_true(guid_parse("00000007-0000-4000-8000-000000000000", &id));
+	inventory_points_remove(&points, &id);
+	inventory_points_remove(&points, &id);
+	assert_int_equal(points.n, POINTS_PER_VM_MAX - 1);
+	assert_non_null(strstr(points.list[7].text, "00000008-"));
+	assert_true(points.known);
+	inventory_points_done(&points);
+	assert_false(points.known);
+}
+
+static void what_is_no_point_is_refused(void **state)
+{
+	static const struct {
+		const char *member, *value;
+	} wrong[] = {
+	    {"id", "\"p0\""},
+	    {"id", "7"},
+	    {"type", "\"recovery\""},
+	    {"consistency", "\"\""},
+	    {"label", "\"a\\nb\""},
+	    {"label", "null"},
+	    {"created", "\"1234567890123456789012345678901234567890\""},
+	    {"disks", "[{\"id\":\"../x\",\"tracking_id\":\"t\"}]"},
+	    {"disks", "[{\"id\":\"x\"}]"},
+	    {"disks", "{}"},
+	    {"more", "1"},
+	};
+	struct inventory_points points = {.known = true};
+	struct err err = {0};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		json_t *point = make_point(1, "");
+
+		assert_int_equal(json_object_set_new(point, wrong[i].member,
+						     json_loads(wrong[i].value,
+								JSON_DECODE_ANY,
+								NULL)),
+				 0);
+		assert_int_equal(inventory_points_add(&points, point, &err),
+				 -RP_EWIRE);
+		assert_int_equal(err.code, -RP_EWIRE);
+		json_decref(point);
+	}
+	assert_int_equal(points.n, 0);
+}
+
+static void commits_in_the_log_change_the_catalogues_stat(void **state)
+{
+	struct inventory_catalogue a, b;
+	char store[128];
+
+	(void)snprintf(store, sizeof(store), "%s/inventory", lib);
+	inventory_catalogue_stat(store, &a);
+	assert_int_equal(a.inode, 0);
+	put("catalogue.sqlite", "x");
+	inventory_catalogue_stat(store, &a);
+	assert_int_equal(a.bytes, 1);
+	put("catalogue.sqlite-wal", "");
+	inventory_catalogue_stat(store, &b);
+	put("catalogue.sqlite-wal", "commit");
+	inventory_catalogue_stat(store, &b);
+	assert_int_equal(b.bytes, 7);
+	assert_int_equal(b.inode, a.inode);
+	assert_true(b.mtime_ns >= a.mtime_ns);
+	drop("catalogue.sqlite");
+	drop("catalogue.sqlite-wal");
 }
 
 static char *get(const char *name)
@@ -214,6 +364,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_entry_survives_the_file),
+	    cmocka_unit_test(points_survive_the_file),
+	    cmocka_unit_test(an_entry_without_points_is_whole_but_for_them),
+	    cmocka_unit_test(points_are_added_once_and_removed),
+	    cmocka_unit_test(what_is_no_point_is_refused),
+	    cmocka_unit_test(commits_in_the_log_change_the_catalogues_stat),
 	    cmocka_unit_test(a_damaged_entry_is_refused_not_trusted),
 	    cmocka_unit_test(a_definition_is_pending_until_it_is_committed),
 	    cmocka_unit_test(a_tombstone_is_preallocated_and_kept),

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "inventory/points.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/limits.h"
+#include "common/paths.h"
+#include "rpc/rpc.h"
+
+#define CREATED_BYTES 40 /* RFC 3339 */
+
+static int check_disk(json_t *json, struct err *err)
+{
+	const char *id = NULL, *tracking = NULL;
+	const struct rpc_field fields[] = {{"id", RPC_STRING, true,
+					    DISK_ID_BYTES, &id, NULL},
+					   {"tracking_id", RPC_STRING, true,
+					    TRACKING_ID_BYTES, &tracking, NULL},
+					   {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (!name_is_valid(id, DISK_ID_BYTES) || text_has_controls(tracking))
+		return err_set(err, -RP_EWIRE, "a disk of it");
+	return 0;
+}
+
+static bool one_of(const char *text, const char *a, const char *b)
+{
+	return strcmp(text, a) == 0 || strcmp(text, b) == 0;
+}
+
+static int check_point(json_t *json, struct guid *ret_id, struct err *err)
+{
+	const char *id = NULL, *type = NULL, *level = NULL, *label = NULL;
+	const char *created = NULL;
+	json_t *disks = NULL;
+	const struct rpc_field fields[] = {
+	    {"id", RPC_STRING, true, GUID_TEXT_BYTES, &id, NULL},
+	    {"type", RPC_STRING, true, 8, &type, NULL},
+	    {"consistency", RPC_STRING, true, 16, &level, NULL},
+	    {"label", RPC_STRING, true, LABEL_BYTES, &label, NULL},
+	    {"created", RPC_STRING, true, CREATED_BYTES, &created, NULL},
+	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (!guid_parse(id, ret_id) || !one_of(type, "rct", "log") ||
+	    !one_of(level, "crash", "application") ||
+	    text_has_controls(label) || text_has_controls(created))
+		return err_set(err, -RP_EWIRE, "its values");
+	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
+		r = check_disk(json_array_get(disks, i), err);
+	return r;
+}
+
+static const struct inventory_point *find(const struct inventory_points *points,
+					  const struct guid *id)
+{
+	for (unsigned i = 0; i < points->n; i++)
+		if (guid_equal(&points->list[i].id, id))
+			return &points->list[i];
+	return NULL;
+}
+
+static int append(struct inventory_points *points, const struct guid *id,
+		  json_t *json)
+{
+	char *text = json_dumps(json, JSON_COMPACT);
+	struct inventory_point *list =
+	    text ? reallocarray(points->list, points->n + 1, sizeof(*list))
+		 : NULL;
+
+	if (!list) {
+		free(text);
+		return -ENOMEM;
+	}
+	points->list = list;
+	list[points->n++] = (struct inventory_point){.id = *id,
+						     .text = text,
+						     .bytes = strlen(text)};
+	return 0;
+}
+
+int inventory_points_add(struct inventory_points *points, json_t *point,
+			 struct err *err)
+{
+	struct guid id;
+	int r = check_point(point, &id, err);
+
+	if (r < 0) {
+		(void)err_wrap(err, "a point");
+		if (err)
+			err->code = -RP_EWIRE;
+		return -RP_EWIRE;
+	}
+	if (find(points, &id))
+		return 0;
+	if (points->n >= POINTS_PER_VM_MAX)
+		return err_set(err, -RP_ELIMIT, "more than %d points",
+			       POINTS_PER_VM_MAX);
+	r = append(points, &id, point);
+	return r < 0 ? err_set(err, r, "a point") : 0;
+}
+
+void inventory_points_remove(struct inventory_points *points,
+			     const struct guid *id)
+{
+	for (unsigned i = 0; i < points->n; i++) {
+		if (!guid_equal(&points->list[i].id, id))
+			continue;
+		free(points->list[i].text);
+		points->n--;
+		memmove(&points->list[i], &points->list[i + 1],
+			(points->n - i) * sizeof(*points->list));
+		return;
+	}
+}
+
+void inventory_points_done(struct inventory_points *points)
+{
+	for (unsigned i = 0; i < points->n; i++)
+		free(points->list[i].text);
+	free(points->list);
+	*points = (struct inventory_points){0};
+}
