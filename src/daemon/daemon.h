@@ -37,6 +37,7 @@
 #define NBD_BACKLOG       128
 
 struct vm;
+struct systems;
 
 struct daemon {
 	sd_event *event;
@@ -46,10 +47,12 @@ struct daemon {
 	struct rpc_server *server;
 	struct vm *vms; /* by name */
 	unsigned n_vms;
-	unsigned refreshing; /* workers at work for the inventory now */
-	bool privileged;     /* runs as root: workers get a user of their own */
-	bool units;          /* workers are started by systemd */
-	uid_t worker_uid;    /* of a worker: its user, or our own */
+	unsigned refreshing;      /* workers at work for the inventory now */
+	struct systems *asking;   /* calls that are being answered */
+	sd_event_source *settled; /* and look again at what is known */
+	bool privileged;  /* runs as root: workers get a user of their own */
+	bool units;       /* workers are started by systemd */
+	uid_t worker_uid; /* of a worker: its user, or our own */
 	gid_t worker_gid;
 	gid_t socket_gid; /* of run/vm/VM and nbd.sock */
 	char worker_path[PATH_BYTES];

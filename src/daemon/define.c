@@ -201,6 +201,7 @@ static void succeed(struct definition *def)
 
 	vm->defining = false;
 	vm->known = true;
+	vm->entry.point.known = true; /* there are none */
 	(void)vm_save(vm, NULL);
 	guid_format(&vm->entry.uuid, uuid);
 	log_info("defined '%s' uuid=%s disks=%u", vm->name, uuid,

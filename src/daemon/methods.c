@@ -2,6 +2,7 @@
 #include "daemon/methods.h"
 
 #include "daemon/caller.h"
+#include "daemon/systems.h"
 #include "daemon/vm.h"
 
 #define ADMIN RPC_ROLE_ADMIN
@@ -58,6 +59,7 @@ static void list(struct rpc_call *call, json_t *parameters, void *arg)
 const struct rpc_method methods_table[] = {
     {"org.refpoint.GetInfo", USERS, get_info},
     {"org.refpoint.List", USERS, list},
+    {"org.refpoint.Systems", USERS, systems_method},
     {"org.refpoint.Status", USERS, proxy_method},
     {"org.refpoint.Points", USERS, proxy_method},
     {"org.refpoint.Changes", USERS, proxy_method},

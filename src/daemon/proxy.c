@@ -37,8 +37,10 @@ struct route {
 			  const char *text, size_t bytes);
 };
 
-static bool create_or_destroy_done(struct request *request, json_t *parameters,
-				   const char *text, size_t bytes);
+static bool create_done(struct request *request, json_t *parameters,
+			const char *text, size_t bytes);
+static bool destroy_done(struct request *request, json_t *parameters,
+			 const char *text, size_t bytes);
 
 static bool status_done(struct request *request, json_t *parameters,
 			const char *text, size_t bytes)
@@ -110,9 +112,8 @@ static const struct route routes[] = {
     {"Points", false, NEEDS_NOTHING, 10000, NULL},
     {"Changes", false, NEEDS_IMAGES_IF_IDLE, 60000, NULL},
     {"Check", false, NEEDS_NOTHING, 3600000, NULL},
-    {"Create", true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS,
-     create_or_destroy_done},
-    {"Destroy", true, NEEDS_NOTHING, 60000, create_or_destroy_done},
+    {"Create", true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS, create_done},
+    {"Destroy", true, NEEDS_NOTHING, 60000, destroy_done},
     {"Serve", true, NEEDS_IMAGES, SERVE_TIMEOUT_MS, serve_done},
     {"Unserve", true, NEEDS_NOTHING, 60000, unserve_done},
     {"Resize", true, NEEDS_ONE_IMAGE, 120000, resize_done},
@@ -127,11 +128,26 @@ static const struct route *route_of(const struct request *request)
 	return route;
 }
 
-/* A listener that nobody will serve would keep guests waiting for ever. */
+static bool changes_points(const struct request *request)
+{
+	const struct route *route = route_of(request);
+
+	return route->succeeded == create_done ||
+	       route->succeeded == destroy_done;
+}
+
+/* A listener that nobody will serve would keep guests waiting for ever; and a
+ * change of the points that the worker did not refuse may have happened. */
 static void fail(struct request *request, const struct err *err)
 {
 	struct vm *vm = request->vm;
+	int result = err_result(err->code);
 
+	if (vm->changing && changes_points(request)) {
+		vm->changing = false;
+		if (result == 2 || result == 3)
+			vm_points_in_doubt(vm);
+	}
 	if (route_of(request)->needs == NEEDS_IMAGES && !vm->entry.serve &&
 	    !vm->serving)
 		vm_close_listener(vm);
@@ -141,45 +157,21 @@ static void fail(struct request *request, const struct err *err)
 /* ---- Points after a change -------------------------------------------------
  */
 
-struct answer {
-	size_t bytes;
-	char text[];
-};
-
-static void on_points(void *arg, const struct err *err, json_t *parameters,
-		      bool continues, const char *text, size_t bytes, int *fds,
-		      unsigned n_fds)
+static bool create_done(struct request *request, json_t *parameters,
+			const char *text, size_t bytes)
 {
-	struct request *request = arg;
-	struct answer *answer = request->data;
-
-	request->link = NULL;
-	if (!err->code)
-		vm_note_status(request->vm,
-			       json_object_get(parameters, "status"));
-	(void)vm_save(request->vm, NULL);
-	request_reply_text(request, answer->text, answer->bytes);
-	free(answer);
+	request->vm->changing = false;
+	vm_point_made(request->vm, json_object_get(parameters, "point"));
+	return false;
 }
 
-/* `List` shall say how many points there are: ask before the answer is given.
- */
-static bool create_or_destroy_done(struct request *request, json_t *parameters,
-				   const char *text, size_t bytes)
+static bool destroy_done(struct request *request, json_t *parameters,
+			 const char *text, size_t bytes)
 {
-	struct answer *answer = malloc(sizeof(*answer) + bytes + 1);
+	json_t *id = json_object_get(request->parameters, "point");
 
-	if (!answer)
-		return false;
-	answer->bytes = bytes;
-	memcpy(answer->text, text, bytes);
-	answer->text[bytes] = '\0';
-	request->data = answer;
-	if (link_call(request->daemon, request->vm_name, "Status",
-		      json_object(), false, NULL, 0, POINTS_MS, on_points,
-		      request, &request->link, NULL) == 0)
-		return true;
-	free(answer);
+	request->vm->changing = false;
+	vm_point_destroyed(request->vm, json_string_value(id));
 	return false;
 }
 
@@ -289,8 +281,12 @@ static void send(struct request *request, json_t *parameters, const int *fds,
 	const struct route *route = route_of(request);
 	uint64_t ms = route->changes ? 0 : route->ms;
 	struct err err = {0};
+	int r;
+
+	if (changes_points(request))
+		request->vm->changing = true;
 	/* What nobody here looks at is not parsed here either. */
-	int r = (route->succeeded ? link_call : link_call_through)(
+	r = (route->succeeded ? link_call : link_call_through)(
 	    request->daemon, request->vm_name, request->method, parameters,
 	    request->more, fds, n_fds, ms, on_answer, request, &request->link,
 	    &err);

@@ -60,6 +60,9 @@ void vm_note_status(struct vm *vm, json_t *status)
 	json_t *points = json_object_get(status, "points"), *disk;
 	size_t i;
 
+	if (!json_is_array(json_object_get(status, "disks")))
+		return;
+	vm->in_use = false;
 	if (json_is_integer(points) && json_integer_value(points) >= 0)
 		vm->entry.points = (unsigned)json_integer_value(points);
 	json_array_foreach(json_object_get(status, "disks"), i, disk)
@@ -72,6 +75,8 @@ void vm_note_status(struct vm *vm, json_t *status)
 
 		if (d && size > 0)
 			d->bytes = (uint64_t)size;
+		if (json_integer_value(json_object_get(disk, "connected")) > 0)
+			vm->in_use = true;
 	}
 }
 
@@ -94,10 +99,14 @@ void vm_refresh_over(struct vm *vm)
 static void over(struct vm *vm, const struct err *err)
 {
 	vm->look = NULL;
-	vm_refresh_over(vm);
+	if (!err && !vm->entry.point.known)
+		vm_ask_points(vm);
+	else
+		vm_refresh_over(vm);
 	if (err) {
 		log_warning("the definition of '%s': %s", vm->name, err->text);
 		vm->failure = *err;
+		vm_points_failed(vm, err);
 		vm_wake(vm, err);
 		return;
 	}
@@ -161,8 +170,10 @@ static void take_definition(struct vm *vm, struct inventory_entry *entry)
 		d->device = old->device;
 		d->inode = old->inode;
 	}
-	inventory_entry_done(&vm->entry);
+	inventory_entry_done(&vm->entry); /* the points are asked for, too */
 	vm->entry = *entry;
+	vm->points_serial++;
+	vm->points_failure = (struct err){0};
 }
 
 static void on_definition(void *arg, const struct err *err, json_t *parameters,

@@ -25,6 +25,8 @@ static void load_entry(struct vm *vm, const char *store)
 	inventory_catalogue_stat(store, &now);
 	vm->known = memcmp(&now, &entry.catalogue, sizeof(now)) == 0;
 	if (!vm->known)
+		inventory_points_done(&vm->entry.point);
+	if (!vm->known)
 		log_info("the catalogue of '%s' has changed; asking its store",
 			 vm->name);
 }
@@ -81,6 +83,14 @@ int scan(struct daemon *daemon, struct err *err)
 	return r;
 }
 
+/* A worker is to be started for what the inventory lacks. */
+static bool is_wanted(const struct vm *vm)
+{
+	if (vm->defining || vm->refreshing || vm->worker != WORKER_NONE)
+		return false;
+	return vm->known ? vm_points_wanted(vm) : !vm->failure.code;
+}
+
 void scan_next(struct daemon *daemon)
 {
 	struct err err = {0};
@@ -88,8 +98,7 @@ void scan_next(struct daemon *daemon)
 	for (struct vm *vm = daemon->vms; vm; vm = vm->next) {
 		if (daemon->refreshing >= REFRESHES_AT_ONCE)
 			return;
-		if (vm->known || vm->defining || vm->refreshing ||
-		    vm->failure.code || vm->worker != WORKER_NONE)
+		if (!is_wanted(vm))
 			continue;
 		if (vm_start_worker(vm, &err) == 0) {
 			vm_refresh_begin(vm);
@@ -97,6 +106,7 @@ void scan_next(struct daemon *daemon)
 		}
 		log_error("%s", err.text);
 		vm->failure = err;
+		vm_points_failed(vm, &err);
 	}
 }
 

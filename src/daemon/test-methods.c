@@ -27,7 +27,7 @@ static const struct {
     {"org.refpoint.Points", A | O | G},  {"org.refpoint.Changes", A | O | G},
     {"org.refpoint.Destroy", A | O | G}, {"org.refpoint.Check", A | O | G},
     {"org.refpoint.Resize", A},          {"org.refpoint.daemon.Start", W},
-    {"org.refpoint.daemon.Mark", W},
+    {"org.refpoint.daemon.Mark", W},     {"org.refpoint.Systems", A | O | G},
 };
 
 #define COUNT (sizeof(expected) / sizeof(expected[0]))

@@ -12,6 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "daemon/systems.h"
 #include "disk/posix.h"
 
 struct waiter {
@@ -53,6 +54,7 @@ struct vm *vm_unref(struct vm *vm)
 	if (!vm || --vm->refs > 0)
 		return NULL;
 	inventory_entry_done(&vm->entry);
+	inventory_points_done(&vm->heard);
 	free(vm);
 	return NULL;
 }
@@ -71,11 +73,13 @@ void vm_drop(struct vm *vm)
 	vm->retry = sd_event_source_disable_unref(vm->retry);
 	vm->end = sd_event_source_disable_unref(vm->end);
 	link_cancel(vm->look);
-	vm->look = NULL;
+	link_cancel(vm->asking);
+	vm->look = vm->asking = NULL;
 	vm_close_listener(vm);
 	vm_refresh_over(vm);
 	err_set(&err, -RP_ENOVM, "there is no VM '%s'", vm->name);
 	vm_wake(vm, &err);
+	systems_settled(vm->daemon);
 	vm_unref(vm);
 }
 
@@ -116,6 +120,7 @@ const char *vm_state(const struct vm *vm)
 
 int vm_save(struct vm *vm, struct err *err)
 {
+	bool points = vm->entry.point.known;
 	char store[PATH_BYTES];
 	struct err why = {0};
 	int r;
@@ -124,7 +129,9 @@ int vm_save(struct vm *vm, struct err *err)
 		return 0;
 	paths_store(&vm->daemon->paths, vm->name, store);
 	inventory_catalogue_stat(store, &vm->entry.catalogue);
+	vm->entry.point.known = vm_points_may_be_saved(vm);
 	r = inventory_save(vm->daemon->inventory, &vm->entry, false, &why);
+	vm->entry.point.known = points;
 	if (r < 0) {
 		log_warning("%s", why.text);
 		return err_set(err, r, "%s", why.text);

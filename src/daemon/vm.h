@@ -73,6 +73,19 @@ struct vm {
 	sd_event_source *retry;
 	uint64_t retry_ms;
 
+	bool in_use;         /* a guest was connected, as last heard */
+	bool changing;       /* a point is being made or destroyed */
+	bool left;           /* the worker is one that another refpointd left */
+	struct link *asking; /* for its points */
+	struct inventory_points heard;        /* so far */
+	struct inventory_catalogue points_at; /* before it was asked */
+	uint64_t points_serial;               /* of what is known of them */
+	uint64_t asked_serial;                /* when it was asked */
+	struct err points_failure;            /* of asking; code 0: none */
+	unsigned points_tries;    /* that failed, in this life of it */
+	unsigned points_lives;    /* in a row that ended without an answer */
+	uint64_t points_again_ms; /* not before */
+
 	struct waiter *waiters;
 	void (*ended)(void *arg); /* instead of a restart; once */
 	void *ended_arg;
@@ -133,6 +146,26 @@ void vm_refresh_begin(struct vm *vm);
 void vm_refresh_over(struct vm *vm);
 /* What a Status says of disks' sizes and points. */
 void vm_note_status(struct vm *vm, json_t *status);
+
+/* ---- points.c ------------------------------------------------------------ */
+
+/* Asks the ready worker; then they are known, or it has failed. */
+void vm_ask_points(struct vm *vm);
+/* No worker could be asked. */
+void vm_points_failed(struct vm *vm, const struct err *err);
+/* They are not known, and a worker should be asked. */
+bool vm_points_wanted(const struct vm *vm);
+/* A change began or ended, and what it did is not known: asks. */
+void vm_points_in_doubt(struct vm *vm);
+/* POINT, of type Point, stays the caller's. */
+void vm_point_made(struct vm *vm, json_t *point);
+void vm_point_destroyed(struct vm *vm, const char *id);
+/* The worker is one that another refpointd may still have at work. */
+void vm_points_of_another(struct vm *vm);
+/* Is what is known of them still true?  And may a failure be tried again? */
+void vm_points_judge(struct vm *vm);
+void vm_points_life_over(struct vm *vm);
+bool vm_points_may_be_saved(const struct vm *vm);
 
 /* ---- serve.c --------------------------------------------------------------
  */

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "daemon/scan.h"
+#include "daemon/systems.h"
 #include "daemon/vm.h"
 
 static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg);
@@ -69,6 +71,7 @@ bool vm_adopt_worker(struct vm *vm)
 		 (int)vm->process.pid);
 	begin_life(vm);
 	vm->born_ms = 0; /* it has lived */
+	vm_points_of_another(vm);
 	return true;
 }
 
@@ -178,7 +181,8 @@ static void life_over(struct vm *vm)
 	link_cancel(vm->look);
 	vm->look = NULL;
 	vm->worker = WORKER_NONE;
-	vm->serving = false;
+	vm->serving = vm->in_use = false;
+	vm_points_life_over(vm);
 	vm_refresh_over(vm);
 	vm->ended = NULL;
 	if (ended)
@@ -187,6 +191,8 @@ static void life_over(struct vm *vm)
 		restart(vm);
 	else if (!vm->gone)
 		end_without_restart(vm, answered);
+	systems_settled(vm->daemon);
+	scan_next(vm->daemon); /* for what it did not tell */
 }
 
 static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
@@ -365,6 +371,7 @@ static void hello_failed(struct vm *vm, const struct err *err)
 	vm_ref(vm);
 	if (err->code == -RP_ETIMEOUT) {
 		vm->failure = *err;
+		vm_points_failed(vm, err);
 		vm_refresh_over(vm);
 		vm_wake(vm, err);
 	}
@@ -422,6 +429,8 @@ static int look(struct vm *vm)
 		vm_refresh(vm);
 		return 0;
 	}
+	if (vm_points_wanted(vm))
+		vm_ask_points(vm);
 	if (!vm->entry.serve || (vm->serving && vm->settled) ||
 	    jobs_busy(d->jobs, vm->name))
 		return vm->entry.serve && !vm->settled ? -EAGAIN : 0;

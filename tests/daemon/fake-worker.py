@@ -6,6 +6,7 @@ What it keeps: STORE/catalogue.sqlite (which is JSON here).  What it was asked
 and given: a line each in STORE/events.  How it misbehaves: ROOT/fake/VM, a JSON
 object with
   die       exit at once
+  die_after the method, once what it did stands in the catalogue
   hang      names of methods that are never answered
   fail      names of methods that are answered with an error
   reply     {method: parameters}
@@ -24,7 +25,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from varlink import Channel, Client, Error  # noqa: E402
+from varlink import Channel, Client, Error, point_id  # noqa: E402
 
 
 class Worker:
@@ -111,7 +112,7 @@ class Worker:
         if not self.catalogue:
             raise ValueError('InvalidState')
         return {k: v for k, v in self.catalogue.items()
-                if k not in ('points', 'sizes')}, []
+                if k not in ('points', 'sizes', 'made')}, []
 
     def m_status(self, p, fds):
         return self.status(), []
@@ -140,9 +141,18 @@ class Worker:
     def m_create(self, p, fds):
         if self.state != 'serving' and len(fds) != len(p.get('images', [])):
             raise ValueError('Failed')
-        point = {'id': f'p{len(self.catalogue["points"])}', 'disks': []}
+        if len(self.catalogue['points']) >= 256:
+            raise ValueError('LimitReached')
+        made = self.catalogue['made'] = self.catalogue.get('made', 0) + 1
+        point = {'id': point_id(made - 1), 'type': 'rct',
+                 'consistency': 'crash', 'label': p.get('label', ''),
+                 'created': '2026-01-01T00:00:00.000000000Z',
+                 'disks': [{'id': disk['id'], 'tracking_id': f'rctX:{made}'}
+                           for disk in self.catalogue['disks']]}
         self.catalogue['points'].append(point)
         self.save()
+        if self.behaviour().get('die_after') == 'Create':
+            os._exit(1)
         return {'point': point}, []
 
     def m_points(self, p, fds):
@@ -154,6 +164,8 @@ class Worker:
             raise ValueError('NoSuchPoint')
         self.catalogue['points'] = left
         self.save()
+        if self.behaviour().get('die_after') == 'Destroy':
+            os._exit(1)
         return {}, []
 
     def m_check(self, p, fds):

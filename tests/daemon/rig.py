@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -129,6 +130,28 @@ class Rig:
         finally:
             client.close()
 
+    def systems(self, role='admin', **parameters):
+        """Systems' replies, put together: by name."""
+        found = {}
+        client = self.client(role)
+        try:
+            for reply in client.stream('org.refpoint.Systems', parameters):
+                for system in reply['systems']:
+                    if system['vm'] in found:
+                        found[system['vm']]['points'] += system['points']
+                    else:
+                        found[system['vm']] = system
+            return found
+        finally:
+            client.close()
+
+    def system(self, vm, **parameters):
+        return self.systems(points=True, **parameters)[vm]
+
+    def points(self, vm):
+        """Their ids, as Systems tells them."""
+        return [p['id'] for p in self.system(vm)['points']]
+
     def error(self, method, fds=(), role='admin', **parameters):
         """The error that the call must end in."""
         try:
@@ -225,6 +248,32 @@ class Rig:
                 raise EOFError('the guest was not served')
             text += data
         return int(text)
+
+
+class RigCase(unittest.TestCase):
+    """A test with a refpointd of its own, whose log shows if it fails."""
+    prefix = ()
+    owner = None
+    last_log = ''
+
+    def setUp(self):
+        self.rig = Rig(self.prefix, self.owner)
+        self.addCleanup(self.rig.close)
+        self.rig.start()
+
+    def run(self, result=None):
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            print(f'--- {self.id()}: log\n{self.last_log}', file=sys.stderr)
+
+    def tearDown(self):
+        self.last_log = tail(self.rig.log, 60)
+
+    def error(self, name, method, fds=(), role='admin', **parameters):
+        e = self.rig.error(method, fds, role, **parameters)
+        self.assertEqual(e.name, name, e.message)
+        return e.message
 
 
 def second_daemon(rig):

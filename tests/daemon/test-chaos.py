@@ -20,7 +20,7 @@ SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
 ROUNDS = int(os.environ.get('ROUNDS', 60))
 VMS = ('v0', 'v1', 'v2')
 METHODS = ('Create', 'Points', 'Status', 'List', 'Serve', 'Unserve', 'Define',
-           'Undefine', 'Check', 'Destroy', 'Changes')
+           'Systems', 'Undefine', 'Check', 'Destroy', 'Changes')
 
 
 class Callers:
@@ -46,8 +46,12 @@ class Callers:
             self.rig.define(vm, [f'{self.rig.top}/d/{vm}.img'])
         elif method == 'List':
             self.rig.call('List')
+        elif method == 'Systems':
+            self.rig.systems(points=True)
         elif method == 'Destroy':
-            self.rig.call('Destroy', vm=vm, point='p0')
+            points = self.rig.call('Points', vm=vm)['points']
+            self.rig.call('Destroy', vm=vm, point=r.choice(points)['id']
+                          if points else 'none')
         elif method == 'Changes':  # and leave in the middle
             client = self.rig.client()
             client.send('org.refpoint.Changes',
@@ -109,9 +113,18 @@ def quiet(rig, vm):
     return rig.error('Destroy', vm=vm, point='no such').name == 'NoSuchPoint'
 
 
+def told_rightly(rig, vm):
+    """What refpointd remembers of the points is what the worker says."""
+    points = rig.call('Points', vm=vm)['points']
+    told = rig.system(vm)['points']
+    if told != points:
+        raise AssertionError(f'{vm}: told {told}, not {points}')
+
+
 def go_through(rig, vm):
     if rig.state(vm) is not None:
         wait_until(f'{vm} to answer', lambda: quiet(rig, vm), 60, 0.1)
+        told_rightly(rig, vm)
         if rig.state(vm) != 'defined':
             rig.call('Unserve', vm=vm)
         rig.call('Undefine', vm=vm)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """refpointd with fake workers: definitions, workers' lives, calls, roles."""
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -15,43 +16,21 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import (Client, Error, Rig, second_daemon, tail, wait_until,  # noqa: E402
-                 worker_uid)
+from rig import (Client, Error, Rig, RigCase, second_daemon,  # noqa: E402
+                 wait_until, worker_uid)
 from harness.refpoint import kill_now  # noqa: E402
+from varlink import point_id  # noqa: E402
 
 METHODS = {
     'GetInfo': 'aog', 'Define': 'a', 'Undefine': 'a', 'Serve': 'a',
     'Unserve': 'a', 'List': 'aog', 'Status': 'aog', 'Create': 'aog',
     'Points': 'aog', 'Changes': 'aog', 'Destroy': 'aog', 'Check': 'aog',
-    'Resize': 'a', 'daemon.Start': 'w', 'daemon.Mark': 'w',
+    'Systems': 'aog', 'Resize': 'a', 'daemon.Start': 'w', 'daemon.Mark': 'w',
 }
 ROLES = {'a': 'admin', 'o': 'operator', 'g': 'gateway', 'w': 'worker'}
 
 
-class Case(unittest.TestCase):
-    prefix = ()
-    owner = None
-    last_log = ''
-
-    def setUp(self):
-        self.rig = Rig(self.prefix, self.owner)
-        self.addCleanup(self.rig.close)
-        self.rig.start()
-
-    def run(self, result=None):
-        before = len(result.failures) + len(result.errors)
-        super().run(result)
-        if len(result.failures) + len(result.errors) > before:
-            print(f'--- {self.id()}: log\n{self.last_log}', file=sys.stderr)
-
-    def tearDown(self):
-        self.last_log = tail(self.rig.log, 60)
-
-    def error(self, name, method, fds=(), role='admin', **parameters):
-        e = self.rig.error(method, fds, role, **parameters)
-        self.assertEqual(e.name, name, e.message)
-        return e.message
-
+class Case(RigCase):
     def credentials(self, pid):
         """(the four uids, the groups) of a process."""
         with open(f'/proc/{pid}/status', encoding='ascii') as f:
@@ -381,7 +360,8 @@ class Workers(Case):
         rig.behave('v')
         rig.kill_worker('v')  # now its outcome is known
         rig.wait_state('v', 'serving')
-        self.assertEqual(rig.call('Create', vm='v')['point']['id'], 'p0')
+        self.assertEqual(rig.call('Create', vm='v')['point']['id'],
+                         point_id(0))
 
     def test_an_image_that_is_not_there_fails_serving_until_it_is(self):
         rig = self.rig
@@ -583,7 +563,9 @@ class Inventory(Case):
         with open(path) as f:
             text = f.read()
         with open(path, 'w') as f:
-            f.write(text.replace('"points": []', '"points": [{"id": "p"}]'))
+            f.write(text.replace('"points": []', '"points": ' + json.dumps(
+                [{'id': point_id(0), 'type': 'rct', 'consistency': 'crash',
+                  'label': '', 'created': '', 'disks': []}])))
         rig.start()
         wait_until('one point', lambda:
                    rig.call('List')['vms'][0]['points'] == 1)
@@ -648,7 +630,7 @@ class Inventory(Case):
         rig.define('v')
         rig.call('Create', vm='v')
         rig.call('Create', vm='v')
-        rig.call('Destroy', vm='v', point='p0')
+        rig.call('Destroy', vm='v', point=point_id(0))
         self.assertEqual(rig.call('List')['vms'][0]['points'], 1)
         rig.stop()
         kill_now(rig.worker_pid('v'))
@@ -756,7 +738,8 @@ class Calls(Case):
         rig = self.rig
         path = rig.disk('v.img')
         rig.define('v', [path])
-        self.assertEqual(rig.call('Create', vm='v')['point']['id'], 'p0')
+        self.assertEqual(rig.call('Create', vm='v')['point']['id'],
+                         point_id(0))
         st = os.stat(path)
         self.assertEqual(rig.events('v', 'Create')[0]['files'],
                          [[st.st_dev, st.st_ino]])
@@ -852,12 +835,12 @@ class Calls(Case):
         raw = '{"parameters":{"status":{}},"continues":true}\0' * 50
         rig.define('bad')
         rig.define('good')
-        rig.behave('bad', raw={'Status': raw})
-        for n in range(5):  # which refpointd asks for by itself
+        rig.behave('bad', raw={'Points': raw})
+        for n in range(5):
             self.assertEqual(rig.call('Create', vm='bad')['point']['id'],
-                             f'p{n}')
+                             point_id(n))
         for method, more in (('Create', {}), ('Points', {}), ('Status', {}),
-                             ('Serve', {}), ('Destroy', {'point': 'p0'})):
+                             ('Serve', {}), ('Destroy', {'point': point_id(0)})):
             with self.subTest(method):
                 rig.behave('bad', raw={method: raw})
                 self.error('ServiceUnavailable', method, vm='bad', **more)
@@ -887,7 +870,7 @@ class Calls(Case):
         raw = '{"continues":true}\0' * 50 + '{"parameters":{}}\0'
         rig.behave('v', raw={'Destroy': raw}, gate={'Destroy': 'now'})
         client = rig.client()
-        client.send('org.refpoint.Destroy', {'vm': 'v', 'point': 'p0'},
+        client.send('org.refpoint.Destroy', {'vm': 'v', 'point': point_id(0)},
                     more=True)
         wait_until('Destroy', lambda: rig.events('v', 'Destroy'))
         client.close()

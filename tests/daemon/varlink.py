@@ -6,6 +6,11 @@ import socket
 import struct
 
 
+def point_id(n):
+    """Of the point that a fake worker makes as its nth, from 0 on."""
+    return f'{n:08x}-0000-4000-8000-000000000000'
+
+
 class Error(Exception):
     """An error reply: .name is the last part of its name."""
 
@@ -78,6 +83,15 @@ class Client:
     def call(self, method, parameters=None, fds=()):
         self.send(method, parameters, fds)
         return self.answer().get('parameters', {})
+
+    def stream(self, method, parameters=None):
+        """Each reply's parameters, called with "more"."""
+        self.send(method, parameters, more=True)
+        while True:
+            reply = self.answer()
+            yield reply.get('parameters', {})
+            if not reply.get('continues'):
+                return
 
     def close(self):
         self.sock.close()

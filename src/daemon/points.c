@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which points a virtual system has, as refpointd remembers it.
+ *
+ * Invariants:
+ *  1. All changes go through refpointd: what a worker told stays true until one
+ *     was begun, and a success says what it changed.
+ *  2. After any other end than a clean refusal nothing is known, and the worker
+ *     is asked; what it said before the end of a change is not taken.
+ *  3. A worker that another refpointd has left may be at work for that one: as
+ *     long as it lives, what it told counts only while nothing was committed.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "daemon/scan.h"
+#include "daemon/systems.h"
+#include "daemon/vm.h"
+
+#define ASK_AGAIN_MS 10000       /* after failures */
+#define LIVES_MAX    3           /* workers that end and do not tell */
+#define TRIES_MAX    20          /* of one that cannot be reached */
+#define FRESH_NS     1000000000L /* younger stamps tell no two commits apart */
+
+static void stat_now(const struct vm *vm, struct inventory_catalogue *ret_stat)
+{
+	char store[PATH_BYTES];
+
+	paths_store(&vm->daemon->paths, vm->name, store);
+	inventory_catalogue_stat(store, ret_stat);
+}
+
+static void forget(struct vm *vm)
+{
+	inventory_points_done(&vm->entry.point);
+	vm->points_serial++;
+}
+
+/* One that cannot be reached has ended, most likely: the next one is asked. */
+static void failed(struct vm *vm, const struct err *err)
+{
+	inventory_points_done(&vm->heard);
+	if (err->code == -RP_EUNREACHABLE && vm->points_lives < LIVES_MAX &&
+	    vm->points_tries++ < TRIES_MAX) {
+		if (vm->worker == WORKER_READY)
+			vm_look_in(vm, LOOK_MAX_MS);
+		return;
+	}
+	log_warning("the points of '%s': %s", vm->name, err->text);
+	vm_points_failed(vm, err);
+	vm_refresh_over(vm);
+}
+
+void vm_points_failed(struct vm *vm, const struct err *err)
+{
+	if (!vm->entry.point.known) {
+		vm->points_failure = *err;
+		vm->points_again_ms = daemon_now_ms() + ASK_AGAIN_MS;
+	}
+	systems_settled(vm->daemon);
+}
+
+static void learn(struct vm *vm)
+{
+	inventory_points_done(&vm->entry.point);
+	vm->entry.point = vm->heard;
+	vm->entry.point.known = true;
+	vm->entry.points = vm->entry.point.n;
+	vm->heard = (struct inventory_points){0};
+	vm->points_tries = vm->points_lives = 0;
+	(void)vm_save(vm, NULL);
+	vm_refresh_over(vm);
+	systems_settled(vm->daemon);
+}
+
+static int hear(struct vm *vm, json_t *parameters, struct err *err)
+{
+	json_t *list = json_object_get(parameters, "points"), *point;
+	size_t i;
+
+	if (!json_is_array(list))
+		return err_set(err, -RP_EWIRE, "the worker tells no points");
+	json_array_foreach(list, i, point)
+	{
+		int r = inventory_points_add(&vm->heard, point, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void on_points(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct vm *vm = vm_ref(arg);
+	struct err why = *err;
+
+	if (!why.code && hear(vm, parameters, &why) < 0 && continues)
+		link_cancel(vm->asking);
+	if (why.code || !continues) {
+		vm->asking = NULL;
+		if (why.code)
+			failed(vm, &why);
+		else if (vm->asked_serial == vm->points_serial)
+			learn(vm);
+		else
+			vm_ask_points(vm); /* 2. */
+	}
+	vm_unref(vm);
+}
+
+/* Two commits may bear one time if both are young: none is noted then. */
+static void stat_before(struct vm *vm)
+{
+	struct timespec ts;
+	int64_t now;
+
+	stat_now(vm, &vm->points_at);
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	if (now - vm->points_at.mtime_ns < FRESH_NS)
+		vm->points_at = (struct inventory_catalogue){0};
+}
+
+void vm_ask_points(struct vm *vm)
+{
+	struct err err = {0};
+
+	if (vm->asking || vm->gone || vm->defining ||
+	    vm->worker != WORKER_READY)
+		return;
+	inventory_points_done(&vm->heard);
+	vm->asked_serial = vm->points_serial;
+	stat_before(vm);
+	if (link_call(vm->daemon, vm->name, "Points", json_object(), true, NULL,
+		      0, LOOK_TIMEOUT_MS, on_points, vm, &vm->asking, &err) < 0)
+		failed(vm, &err);
+}
+
+bool vm_points_wanted(const struct vm *vm)
+{
+	return vm->known && !vm->defining && !vm->entry.point.known &&
+	       !vm->points_failure.code;
+}
+
+void vm_points_in_doubt(struct vm *vm)
+{
+	if (vm->gone)
+		return;
+	forget(vm);
+	vm->points_failure = (struct err){0};
+	vm->points_tries = vm->points_lives = 0;
+	(void)vm_save(vm, NULL);
+	vm_ask_points(vm);
+	scan_next(vm->daemon);
+}
+
+void vm_point_made(struct vm *vm, json_t *point)
+{
+	struct err err = {0};
+
+	vm->points_serial++;
+	if (inventory_points_add(&vm->entry.point, point, &err) < 0) {
+		log_warning("'%s': %s", vm->name, err.text);
+		vm_points_in_doubt(vm);
+		return;
+	}
+	vm->entry.points++;
+	if (vm->entry.point.known)
+		vm->entry.points = vm->entry.point.n;
+	else
+		vm_points_in_doubt(vm);
+	(void)vm_save(vm, NULL);
+}
+
+void vm_point_destroyed(struct vm *vm, const char *id)
+{
+	struct guid guid;
+
+	vm->points_serial++;
+	if (!id || !guid_parse(id, &guid)) {
+		vm_points_in_doubt(vm);
+		return;
+	}
+	inventory_points_remove(&vm->entry.point, &guid);
+	if (vm->entry.points)
+		vm->entry.points--;
+	if (vm->entry.point.known)
+		vm->entry.points = vm->entry.point.n;
+	else
+		vm_points_in_doubt(vm);
+	(void)vm_save(vm, NULL);
+}
+
+/* ---- A worker's life ------------------------------------------------------
+ */
+
+void vm_points_of_another(struct vm *vm)
+{
+	vm->left = true;
+	forget(vm);
+}
+
+static bool stands(const struct vm *vm)
+{
+	struct inventory_catalogue now;
+
+	stat_now(vm, &now);
+	return memcmp(&now, &vm->points_at, sizeof(now)) == 0;
+}
+
+bool vm_points_may_be_saved(const struct vm *vm)
+{
+	return vm->entry.point.known && !vm->changing &&
+	       (!vm->left || stands(vm));
+}
+
+void vm_points_judge(struct vm *vm)
+{
+	if (vm->left && vm->entry.point.known && !stands(vm)) {
+		forget(vm);
+		vm_ask_points(vm);
+	}
+	if (daemon_now_ms() < vm->points_again_ms)
+		return;
+	if (!vm->known && vm->failure.code && vm->worker == WORKER_NONE)
+		vm->failure = (struct err){0};
+	if (vm->points_failure.code) {
+		vm->points_failure = (struct err){0};
+		vm->points_tries = vm->points_lives = 0;
+		vm_ask_points(vm);
+	}
+}
+
+void vm_points_life_over(struct vm *vm)
+{
+	struct err err = {0};
+
+	link_cancel(vm->asking);
+	vm->asking = NULL;
+	if (vm->left && vm->entry.point.known && !stands(vm))
+		forget(vm);
+	else if (vm_points_wanted(vm))
+		err_set(&err, -RP_EUNREACHABLE,
+			"the worker ended before it told them");
+	vm->left = false;
+	if (!vm->known)
+		vm->points_again_ms = daemon_now_ms() + ASK_AGAIN_MS;
+	vm->points_tries = 0;
+	if (err.code) {
+		vm->points_lives++;
+		failed(vm, &err);
+	}
+}
