@@ -4,12 +4,13 @@
 import os
 import pwd
 import signal
+import socket
 import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import (DMTF_URI, IDENTIFY, RUN, USER,  # noqa: E402
+from rig import (DMTF_URI, IDENTIFY, NS, RUN, USER,  # noqa: E402
                  Failure, Rig, need)
 from harness.process import tail, wait_until  # noqa: E402
 
@@ -151,6 +152,28 @@ class Program(unittest.TestCase):
         self.rig.gateway.send_signal(signal.SIGHUP)
         wait_until('the complaint',
                    lambda: 'nothing was read anew' in tail(self.rig.log))
+        self.namespaces()
+
+    def test_systemd_hears_of_it(self):
+        place = self.rig.path('notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(place)
+            os.chmod(place, 0o777)
+            s.settimeout(20)
+            self.rig.environment['NOTIFY_SOCKET'] = place
+            self.rig.start()
+            self.assertEqual(s.recv(1000), b'READY=1')
+            self.rig.gateway.send_signal(signal.SIGHUP)
+            self.assertRegex(s.recv(1000),
+                             rb'^RELOADING=1\nMONOTONIC_USEC=\d+$')
+            self.assertEqual(s.recv(1000), b'READY=1')
+            self.assertEqual(self.rig.stop(), 0)
+            self.assertEqual(s.recv(1000), b'STOPPING=1')
+
+    def test_without_refpointd_what_needs_it_fails_alone(self):
+        self.rig.start()
+        with self.assertRaisesRegex(Failure, r'Cim: \(1\).*refpointd'):
+            self.rig.wbemcli('ein', NS + ':Msvm_ComputerSystem')
         self.namespaces()
 
     def test_a_users_file_that_others_may_change_is_refused(self):
