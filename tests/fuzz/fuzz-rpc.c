@@ -5,14 +5,17 @@
  * goes to the dispatcher as a call and to the client's parser as a reply.
  *
  * Checked besides memory: each call ends in exactly one answer, which the
- * client's parser reads, and no method is reached by a role it does not have.
+ * client's parser reads, and no method is reached by a role it does not have;
+ * what one parser takes the others take.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/limits.h"
 #include "fuzz.h"
 #include "rpc/call.h"
+#include "rpc/pull.h"
 
 struct answer {
 	unsigned finals, finished;
@@ -111,10 +114,41 @@ static const struct rpc_method methods[] = {
     {"org.refpoint.Changes", RPC_ROLE_ADMIN | RPC_ROLE_OPERATOR, do_changes},
     {0}};
 
-/* What the parser takes, skimming reads alike. */
+static unsigned depth_of(json_t *tree)
+{
+	unsigned deepest = 0;
+	const char *key;
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(tree, i, item) deepest =
+	    MAX(deepest, depth_of(item));
+	json_object_foreach(tree, key, item) deepest =
+	    MAX(deepest, depth_of(item));
+	return deepest + (json_is_array(tree) || json_is_object(tree));
+}
+
+static bool is_pulled(const struct wire_in *in)
+{
+	char *copy = malloc(in->length + 1);
+	struct pull p;
+	bool done;
+
+	CHECK(copy);
+	memcpy(copy, in->bytes, in->length);
+	copy[in->length] = '\0';
+	p = pull_begin(copy, in->length);
+	pull_skip(&p);
+	done = pull_done(&p);
+	free(copy);
+	return done;
+}
+
+/* What the parser takes, skimming and pulling read alike. */
 static void take_reply(const struct wire_in *in)
 {
 	struct message_reply parsed, skimmed;
+	bool pulled = is_pulled(in);
 
 	if (message_parse_reply(in->bytes, in->length, &parsed, NULL) < 0) {
 		if (message_skim_reply(in->bytes, in->length, &skimmed, NULL) ==
@@ -123,6 +157,7 @@ static void take_reply(const struct wire_in *in)
 		return;
 	}
 	CHECK(message_skim_reply(in->bytes, in->length, &skimmed, NULL) == 0);
+	CHECK(pulled || depth_of(parsed.root) > PULL_DEPTH_MAX);
 	CHECK(parsed.continues == skimmed.continues);
 	CHECK(parsed.error.code == skimmed.error.code);
 	json_decref(parsed.root);
