@@ -135,7 +135,9 @@ int serve_reload(struct gateway *gateway, struct err *err)
 	struct err why = {0};
 	struct auth *auth;
 
-	if (load_certificate(gateway, &certificate, &why) < 0) {
+	if (http_server_check_authorities(gateway->options.client_ca, &why) <
+		0 ||
+	    load_certificate(gateway, &certificate, &why) < 0) {
 		log_error("nothing was read anew: %s", why.text);
 		return 0;
 	}

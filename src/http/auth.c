@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/auth.h"
 
+#include <arpa/inet.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,9 +183,28 @@ static void grant(struct auth_verdict *v, const char *name, enum role role)
 		       name);
 }
 
+/* For who watches the journal: at most AUTH_ATTEMPTS_PER_PEER of an address. */
+static void tell_refusal(const char *name, const struct sockaddr *peer)
+{
+	const struct sockaddr_in *four = (const void *)peer;
+	const struct sockaddr_in6 *six = (const void *)peer;
+	const void *address = peer->sa_family == AF_INET6
+				  ? (const void *)&six->sin6_addr
+				  : (const void *)&four->sin_addr;
+	char text[INET6_ADDRSTRLEN] = "?", plain[AUTH_NAME_BYTES];
+	size_t n = 0;
+
+	(void)inet_ntop(peer->sa_family, address, text, sizeof(text));
+	for (; name[n] && n < sizeof(plain) - 1; n++)
+		plain[n] = name[n] == '"' ? '\'' : name[n];
+	plain[n] = '\0';
+	log_info("not let in: name=\"%s\" address=%s", plain, text);
+}
+
 static void refuse(struct auth *a, struct auth_verdict *v, const char *name,
 		   const struct sockaddr *peer, uint64_t began)
 {
+	tell_refusal(name, peer);
 	attempts_failed(a->attempts, name, peer, now());
 	v->outcome = AUTH_REFUSED;
 	v->principal = (struct principal){0};

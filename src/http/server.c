@@ -95,23 +95,35 @@ static int start_listener(struct http_server *server,
 	return 0;
 }
 
-static int load_authorities(struct http_server *server, const char *path,
-			    struct err *err)
+/* *RET_LIST is NULL without a PATH. */
+static int load_authorities(const char *path,
+			    gnutls_x509_trust_list_t *ret_list, struct err *err)
 {
-	int n;
+	gnutls_x509_trust_list_t list;
 
 	if (!path)
 		return 0;
-	if (gnutls_x509_trust_list_init(&server->authorities, 0) < 0)
+	if (gnutls_x509_trust_list_init(&list, 0) < 0)
 		return err_set(err, -ENOMEM, "authorities");
-	n = gnutls_x509_trust_list_add_trust_file(server->authorities, path,
-						  NULL, GNUTLS_X509_FMT_PEM, 0,
-						  0);
-	if (n <= 0)
+	if (gnutls_x509_trust_list_add_trust_file(
+		list, path, NULL, GNUTLS_X509_FMT_PEM, 0, 0) <= 0) {
+		gnutls_x509_trust_list_deinit(list, 1);
 		return err_set(err, -RP_EPARAM,
 			       "'%s' holds no certificate of an authority",
 			       path);
+	}
+	*ret_list = list;
 	return 0;
+}
+
+int http_server_check_authorities(const char *client_ca, struct err *err)
+{
+	gnutls_x509_trust_list_t list = NULL;
+	int r = load_authorities(client_ca, &list, err);
+
+	if (list)
+		gnutls_x509_trust_list_deinit(list, 1);
+	return r;
 }
 
 static void allow_descriptors(void)
@@ -134,7 +146,7 @@ static int start_all(struct http_server *server,
 {
 	int r;
 
-	r = load_authorities(server, options->client_ca, err);
+	r = load_authorities(options->client_ca, &server->authorities, err);
 	if (r == 0)
 		r = pool_start(HTTP_THREADS, HTTP_REQUESTS_MAX,
 			       &server->handlers, err);

@@ -98,6 +98,9 @@ int http_server_start(const struct http_server_options *options,
  * closes. */
 void http_server_stop(struct http_server *server);
 
+/* Whether CLIENT_CA (NULL: none) could be used. */
+int http_server_check_authorities(const char *client_ca, struct err *err);
+
 /* Listens on "ADDRESS:PORT" or "[ADDRESS]:PORT", numbers only; port 0 for any.
  * -RP_EPARAM if it is no such thing, -RP_EDENIED if LOOPBACK_ONLY and it is
  * not. */

@@ -94,6 +94,10 @@ class Passwords(Scene):
         with self.assertRaises(Failure):
             self.rig.wbemcli('ein', 'root/interop:CIM_Namespace',
                              user='alice:wrong')
+        log = tail(self.rig.log)
+        for name in 'alice', 'nobody':
+            self.assertIn(f'not let in: name="{name}" address=127.0.0.1', log)
+        self.assertNotIn('wrong', log)
 
     def test_a_client_that_checks_certificates_needs_ours(self):
         with open('/etc/ssl/certs/ca-certificates.crt', 'rb') as f:
@@ -119,13 +123,27 @@ class Certificates(Scene):
             ['openssl', 'x509', '-noout', '-fingerprint', '-sha256', '-in',
              self.rig.path('alice.pem')], check=True, capture_output=True,
             text=True).stdout.strip().split('=')[1]
-        self.rig.start('--client-map',
-                       self.rig.write('map', f'alice sha256:{shown}\n'))
+        ca = self.rig.write('ca', 'none')
+        options = ('--client-map',
+                   self.rig.write('map', f'alice sha256:{shown}\n'),
+                   '--client-ca', ca)
+        with self.assertRaisesRegex(Failure, 'no certificate'):
+            self.rig.start(*options)
+        with open(self.rig.path('alice.pem'), encoding='ascii') as f:
+            authority = f.read()
+        self.rig.write('ca', authority)
+        self.rig.start(*options)
         for name, status in ('alice', 200), ('mallory', 401):
             pair = ('--cert', self.rig.path(name + '.pem'),
                     '--key', self.rig.path(name + '.key'))
             self.assertEqual(self.identify(*pair, user=None), status)
         self.assertEqual(self.identify(user=None), 401)
+        # what is wrong by now is not taken over
+        self.rig.write('ca', 'none')
+        self.rig.gateway.send_signal(signal.SIGHUP)
+        wait_until('the complaint', lambda: 'nothing was read anew' in
+                   tail(self.rig.log))
+        self.assertEqual(self.identify(), 200)
 
 
 class Kerberos(Scene):
@@ -292,8 +310,9 @@ class Unprivileged(Scene):
     def test_pam_takes_systemds_socket_or_root(self):
         if os.geteuid() == 0:
             self.skipTest('this is root')
-        with self.assertRaisesRegex(Failure, 'refpoint-pam.socket'):
-            self.rig.start('--pam')
+        for options in ('--pam',), ():
+            with self.assertRaisesRegex(Failure, 'refpoint-pam.socket'):
+                self.rig.start(*options, users=bool(options))
 
 
 if __name__ == '__main__':
