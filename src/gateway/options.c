@@ -26,7 +26,8 @@ static const char usage[] =
     "  --cert FILE, --key FILE the certificate and its key (default: a pair\n"
     "                          of our own, made at the first start)\n"
     "  --users FILE            passwords and roles; see passwd\n"
-    "  --pam                   passwords of this system's users\n"
+    "  --pam                   passwords of this system's users (default if\n"
+    "                          nothing else would let anybody in)\n"
     "  --keytab FILE           Kerberos, with the keys of HTTP/HOST\n"
     "  --ntlm FILE             NTLM, with these credentials\n"
     "  --client-map FILE       client certificates; --client-ca FILE names\n"
@@ -207,9 +208,8 @@ static int check(struct gateway_options *o)
 		return wrong("--client-ca without --client-map lets nobody in");
 	if (o->export_root && o->export_root[0] != '/')
 		return wrong("--export-root must begin with '/'");
-	if (!o->users && !o->pam && !o->keytab && !o->ntlm && !o->client_map)
-		return wrong("nobody could get in: give one of --users, --pam, "
-			     "--keytab, --ntlm and --client-map");
+	if (!o->users && !o->keytab && !o->ntlm && !o->client_map)
+		o->pam = true;
 	return 0;
 }
 

@@ -56,6 +56,7 @@ static void defaults_are_tls_on_all_addresses(void **state)
 	assert_int_equal(options.doors[2].protocol, DOOR_CIMXML);
 	assert_string_equal(options.doors[2].address, "0.0.0.0:5989");
 	assert_false(options.plain);
+	assert_false(options.pam);
 	assert_null(options.export_root);
 	assert_string_equal(options.operator_group, "refpoint");
 	assert_string_equal(options.reader_group, "refpoint-reader");
@@ -69,6 +70,16 @@ static void plain_http_has_loopback_for_default(void **state)
 	assert_int_equal(options.n_doors, 2);
 	assert_string_equal(options.doors[0].address, "127.0.0.1:5985");
 	assert_string_equal(options.doors[1].address, "127.0.0.1:5988");
+}
+
+static void passwords_of_the_system_are_the_default(void **state)
+{
+	struct gateway_options options;
+
+	assert_int_equal(READ("--cimxml", "127.0.0.1:0"), 0);
+	assert_true(options.pam);
+	assert_int_equal(READ("--keytab", "k"), 0);
+	assert_false(options.pam);
 }
 
 static void what_is_said_takes_the_place_of_a_default(void **state)
@@ -312,6 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(defaults_are_tls_on_all_addresses),
 	    cmocka_unit_test(plain_http_has_loopback_for_default),
+	    cmocka_unit_test(passwords_of_the_system_are_the_default),
 	    cmocka_unit_test(what_is_said_takes_the_place_of_a_default),
 	    cmocka_unit_test(nobody_gets_in_but_where_identify_is),
 	    cmocka_unit_test(denied_is_denied_behind_every_door),

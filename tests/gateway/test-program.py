@@ -195,7 +195,6 @@ class Program(unittest.TestCase):
             with self.subTest(options):
                 self.refused(why, *options)
             self.assertIsNot(self.rig.gateway.returncode, 0, options)
-        self.refused('nobody could get in', users=False)
         done = subprocess.run([RUN, 'refpoint-cim', '--help'], check=True,
                               capture_output=True, text=True)
         self.assertIn('--insecure-http', done.stdout)
