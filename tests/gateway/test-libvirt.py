@@ -163,6 +163,14 @@ class Systems(Scene):
         self.assertEqual(len(self.systems(
             'AND (EnabledState != 2 AND EnabledState != 32768)')), 3)
 
+    def test_refpointd_may_be_restarted_behind_it(self):
+        before = self.systems()
+        self.rig.daemon.kill()
+        with self.assertRaisesRegex(Failure, 'fault: .*refpointd'):
+            self.systems()
+        self.rig.daemon.start()
+        self.assertEqual(self.systems(), before)
+
     def test_settings_and_disks_are_found(self):
         settings, = self.driver.query(
             NS, 'ASSOCIATORS OF {Msvm_ComputerSystem.CreationClassName='
