@@ -217,18 +217,21 @@ static struct reply ask_cimxml(uint64_t at)
 static uint64_t count_values(const char *text, const char *name, uint64_t first,
 			     uint64_t stride)
 {
+	static const char open[] = "<VALUE>";
 	char start[96];
-	const char *at, *end;
+	const char *at;
+	char *after;
 	uint64_t n = 0;
 
 	(void)snprintf(start, sizeof(start), "<PARAMVALUE NAME=\"%s\"", name);
 	at = strstr(text, start);
 	assert_non_null(at);
-	end = strstr(at, "</PARAMVALUE>");
-	while ((at = strstr(at, "<VALUE>")) && at < end) {
-		at += strlen("<VALUE>");
-		if (strtoull(at, NULL, 10) != first + n * stride)
+	at = strchr(strchr(at, '>') + 1, '>') + 1; /* into VALUE.ARRAY */
+	while (strncmp(at, open, strlen(open)) == 0) {
+		if (strtoull(at + strlen(open), &after, 10) !=
+		    first + n * stride)
 			return UINT64_MAX;
+		at = strchr(after, '>') + 1;
 		n++;
 	}
 	return n;
