@@ -6,6 +6,7 @@
  *   LIB/lock                 flock of the one refpointd of this root
  *   LIB/inventory/VM.json    refpointd's cache
  *   LIB/tombstones/VM        the fallback tombstone
+ *   LIB/jobs/ID.json         what is remembered of a job
  *   LIB/vms/VM/              the store, 0700, the worker's user
  *   RUN/admin.sock ...       refpointd's sockets
  *   RUN/pids/VM              which process is the VM's worker

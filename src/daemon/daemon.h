@@ -27,6 +27,7 @@
 #include "common/paths.h"
 #include "inventory/inventory.h"
 #include "job/job.h"
+#include "job/record.h"
 #include "rpc/rpc.h"
 
 #define INTERFACE_VERSION 1
@@ -44,6 +45,7 @@ struct daemon {
 	struct paths paths;
 	struct inventory *inventory;
 	struct jobs *jobs;
+	struct records *records;
 	struct rpc_server *server;
 	struct vm *vms; /* by name */
 	unsigned n_vms;

@@ -190,6 +190,9 @@ static int set_up(struct daemon *daemon, const struct options *options,
 		r = find_worker(daemon, err);
 	if (r == 0)
 		r = inventory_open(daemon->paths.lib, &daemon->inventory, err);
+	if (r == 0)
+		r = records_open(daemon->paths.lib, NULL, NULL,
+				 &daemon->records, err);
 	if (r < 0)
 		return r;
 	daemon->jobs = jobs_new(NULL);

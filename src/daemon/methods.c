@@ -2,6 +2,7 @@
 #include "daemon/methods.h"
 
 #include "daemon/caller.h"
+#include "daemon/jobs.h"
 #include "daemon/systems.h"
 #include "daemon/vm.h"
 
@@ -66,6 +67,10 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.Check", USERS, proxy_method},
     {"org.refpoint.Create", USERS, proxy_method},
     {"org.refpoint.Destroy", USERS, proxy_method},
+    {"org.refpoint.CreateJob", USERS, proxy_job_method},
+    {"org.refpoint.DestroyJob", USERS, proxy_job_method},
+    {"org.refpoint.Jobs", USERS, jobs_method},
+    {"org.refpoint.CancelJob", USERS, cancel_job_method},
     {"org.refpoint.Define", ADMIN, define_method},
     {"org.refpoint.Undefine", ADMIN, undefine_method},
     {"org.refpoint.Serve", ADMIN, proxy_method},

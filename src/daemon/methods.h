@@ -17,6 +17,9 @@ void define_clean_up(struct daemon *daemon);
 /* proxy.c: methods that a worker answers */
 void proxy_method(struct rpc_call *call, json_t *parameters, void *arg);
 
+/* proxy.c: CreateJob and DestroyJob */
+void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg);
+
 /* callback.c: org.refpoint.daemon */
 void callback_start(struct rpc_call *call, json_t *parameters, void *arg);
 void callback_mark(struct rpc_call *call, json_t *parameters, void *arg);

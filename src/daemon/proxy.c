@@ -13,11 +13,14 @@
 #include "common/log.h"
 #include "daemon/methods.h"
 #include "daemon/request.h"
+#include "daemon/undo.h"
 
 #define BACKLOG_BYTES (256u << 10) /* beyond it the worker has to wait */
 #define TRIES_MAX     5
 #define TRY_AGAIN_MS  20
 #define POINTS_MS     2000
+#define WAIT_MS       2000 /* for a job's end, before it is told running */
+#define WAIT_MAX_MS   60000
 
 enum needs {
 	NEEDS_NOTHING,
@@ -160,8 +163,15 @@ static void fail(struct request *request, const struct err *err)
 static bool create_done(struct request *request, json_t *parameters,
 			const char *text, size_t bytes)
 {
+	json_t *point = json_object_get(parameters, "point");
+
+	if (request->record && request->record->cancelling &&
+	    undo(request, point))
+		return true;
 	request->vm->changing = false;
-	vm_point_made(request->vm, json_object_get(parameters, "point"));
+	vm_point_made(request->vm, point);
+	if (request->record)
+		undo_note_point(request, point);
 	return false;
 }
 
@@ -449,6 +459,59 @@ static uint64_t callers_limit(const struct request *request,
 	    json_integer_value(own) < 86400000)
 		return (uint64_t)json_integer_value(own) + 10000;
 	return route->ms + 10000;
+}
+
+/* Moves `wait_ms` from the parameters to *RET_MS; what else CreateJob has not,
+ * the worker's Create has. */
+static int take_wait(struct request *request, uint64_t *ret_ms, struct err *err)
+{
+	json_t *wait = json_object_get(request->parameters, "wait_ms");
+	json_int_t ms = json_integer_value(wait);
+
+	if (wait && !json_is_null(wait) &&
+	    (!json_is_integer(wait) || ms < 0 || ms > WAIT_MAX_MS))
+		return err_set(err, -RP_EPARAM, "'wait_ms' is at most %d",
+			       WAIT_MAX_MS);
+	if (json_object_get(request->parameters, "request_id"))
+		return err_set(err, -RP_EPARAM, "'request_id' is not known");
+	(void)json_object_del(request->parameters, "wait_ms");
+	*ret_ms = ms > 0 ? (uint64_t)ms : WAIT_MS;
+	return 0;
+}
+
+static int begin_record(struct request *request, struct err *err)
+{
+	json_t *point = json_object_get(request->parameters, "point");
+	const char *id = json_string_value(point);
+	char owner[CALLER_NAME_BYTES];
+	int r;
+
+	request_owner(request, owner);
+	r = record_begin(request->daemon->records, request->method,
+			 request->vm_name, &request->vm->entry.uuid, owner,
+			 &request->record, err);
+	if (r == 0 && id)
+		request->record->has_point =
+		    guid_parse(id, &request->record->point);
+	return r;
+}
+
+void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	struct request *request = request_new(arg, call, parameters, true);
+	struct err err = {0};
+	uint64_t ms = 0;
+
+	if (!request || !request_find_vm(request))
+		return;
+	request->more = false;
+	if (take_wait(request, &ms, &err) < 0 ||
+	    begin_record(request, &err) < 0) {
+		request_fail(request, &err);
+		return;
+	}
+	request_limit(request, ms);
+	ask(request);
 }
 
 void proxy_method(struct rpc_call *call, json_t *parameters, void *arg)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "daemon/jobs.h"
 
 static const char *role_name(enum rpc_role role)
 {
@@ -23,7 +24,7 @@ static const char *role_name(enum rpc_role role)
 	}
 }
 
-static void audit(const struct request *request, const struct err *err)
+void request_audit(const struct request *request, const struct err *err)
 {
 	const struct caller *caller = &request->caller;
 	char who[CALLER_NAME_BYTES + CALLER_ROLE_BYTES + 32] = "";
@@ -33,24 +34,76 @@ static void audit(const struct request *request, const struct err *err)
 			       " caller=\"%s\" caller_role=%s", caller->name,
 			       caller->role);
 	log_audit(
-	    "audit method=%s vm=%s role=%s uid=%u pid=%d%s result=%d (%s)",
-	    request->method, request->vm_name, role_name(request->role),
-	    (unsigned)request->uid, (int)request->pid, who,
-	    err_result(err->code), err->code ? err->text : "completed");
+	    "audit method=%s%s vm=%s role=%s uid=%u pid=%d%s result=%d (%s)",
+	    request->method, request->remembered ? "Job" : "", request->vm_name,
+	    role_name(request->role), (unsigned)request->uid, (int)request->pid,
+	    who, err_result(err->code), err->code ? err->text : "completed");
 }
 
 /* The outcome is known: everything but the answer. */
 static void request_end(struct request *request, const struct err *err)
 {
 	if (request->job) {
-		job_end(request->daemon->jobs, request->job, err);
-		audit(request, err);
+		job_end(request->daemon->jobs, request->job);
+		request_audit(request, err);
 	}
 	sd_event_source_disable_unref(request->limit);
+	sd_event_source_disable_unref(request->pause);
 	link_cancel(request->link);
 	vm_unref(request->vm);
 	json_decref(request->parameters);
+	json_decref(request->point);
 	free(request);
+}
+
+/* Nothing was done, and the caller is there to be told: no record. */
+static bool is_refusal(const struct request *request, const struct err *err)
+{
+	int result = err_result(err->code);
+
+	return err->code && request->call && result != 2 && result != 3;
+}
+
+/* As what the record ends. */
+static void end_record(struct request *request, const struct err *err)
+{
+	struct record *record = request->record;
+	struct err why = err->code ? *err : request->note;
+	enum record_state state = RECORD_COMPLETED;
+
+	if (err->code)
+		state = RECORD_FAILED;
+	else if (request->undone)
+		state = RECORD_CANCELLED;
+	if (request->vm)
+		record->vm_uuid = request->vm->entry.uuid;
+	record_end(request->daemon->records, record, state, &why);
+}
+
+/* The end of one that is remembered; false: it leaves no record. */
+static bool finish(struct request *request, const struct err *err)
+{
+	struct daemon *daemon = request->daemon;
+	struct rpc_call *call = request->call;
+	json_t *reply;
+
+	if (!request->record)
+		return false;
+	if (is_refusal(request, err)) {
+		record_drop(daemon->records, request->record);
+		request->record = NULL;
+		return false;
+	}
+	end_record(request, err);
+	reply = json_pack("{s:o, s:O*}", "job",
+			  jobs_json(daemon->records, request->record), "point",
+			  request->undone ? NULL : request->point);
+	request_end(request, err);
+	if (call)
+		rpc_reply(call, reply);
+	else
+		json_decref(reply);
+	return true;
 }
 
 void request_reply(struct request *request, json_t *parameters)
@@ -58,6 +111,10 @@ void request_reply(struct request *request, json_t *parameters)
 	const struct err none = {0};
 	struct rpc_call *call = request->call;
 
+	if (finish(request, &none)) {
+		json_decref(parameters);
+		return;
+	}
 	request_end(request, &none);
 	if (call)
 		rpc_reply(call, parameters);
@@ -70,6 +127,8 @@ void request_reply_text(struct request *request, const char *text, size_t bytes)
 	const struct err none = {0};
 	struct rpc_call *call = request->call;
 
+	if (finish(request, &none))
+		return;
 	request_end(request, &none);
 	if (call)
 		rpc_reply_text(call, text, bytes, false);
@@ -80,9 +139,24 @@ void request_fail(struct request *request, const struct err *err)
 	struct rpc_call *call = request->call;
 	struct err copy = *err;
 
+	if (finish(request, &copy))
+		return;
 	request_end(request, &copy);
 	if (call)
 		rpc_fail(call, &copy);
+}
+
+/* The caller has waited long enough: he gets the record, as it is. */
+static void answer_running(struct request *request)
+{
+	struct rpc_call *call = request->call;
+	struct records *records = request->daemon->records;
+
+	record_tell(records, request->record);
+	request->call = NULL;
+	rpc_call_on_hangup(call, NULL, NULL);
+	rpc_reply(call, json_pack("{s:o}", "job",
+				  jobs_json(records, request->record)));
 }
 
 /* Answers the caller, who is waiting no more, and lets the job go on. */
@@ -103,6 +177,8 @@ static void on_hangup(void *arg)
 	struct err err = {0};
 
 	request->gone = true;
+	if (request->record)
+		record_tell(request->daemon->records, request->record);
 	if (request->job) {
 		leave_caller(request, -RP_ECANCELLED, "the caller went away");
 	} else if (request->link) {
@@ -116,7 +192,9 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *arg)
 	struct request *request = arg;
 
 	request->limit = sd_event_source_disable_unref(request->limit);
-	if (request->call)
+	if (request->call && request->record)
+		answer_running(request);
+	else if (request->call)
 		leave_caller(request, -RP_ETIMEOUT,
 			     "no answer in time; it goes on");
 	return 0;
@@ -147,6 +225,26 @@ static int take_name(struct request *request, struct err *err)
 	return 0;
 }
 
+/* "CreateJob" is "Create" with a record. */
+static bool take_suffix(char *method, const char *suffix)
+{
+	size_t n = strlen(method), m = strlen(suffix);
+
+	if (n <= m || strcmp(method + n - m, suffix) != 0)
+		return false;
+	method[n - m] = '\0';
+	return true;
+}
+
+void request_owner(const struct request *request, char owner[CALLER_NAME_BYTES])
+{
+	if (*request->caller.name)
+		(void)strcpy(owner, request->caller.name);
+	else
+		(void)snprintf(owner, CALLER_NAME_BYTES, "uid %u",
+			       (unsigned)request->uid);
+}
+
 struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 			    json_t *parameters, bool changes)
 {
@@ -170,6 +268,7 @@ struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 	};
 	(void)snprintf(request->method, sizeof(request->method), "%s",
 		       strrchr(rpc_call_method(call), '.') + 1);
+	request->remembered = take_suffix(request->method, "Job");
 	r = caller_take(parameters, request->role, &request->caller, &err);
 	if (r == 0)
 		r = take_name(request, &err);
@@ -178,7 +277,7 @@ struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 			      true, &request->job, &err);
 	if (r < 0) {
 		if (changes)
-			audit(request, &err);
+			request_audit(request, &err);
 		request_fail(request, &err);
 		return NULL;
 	}

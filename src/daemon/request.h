@@ -5,6 +5,9 @@
  * A call that changes something is a job, exclusive for its virtual system,
  * and ends only when its outcome is known, whatever its caller does: a caller
  * whose patience ends (request_limit) is told so and the job goes on.
+ *
+ * Of CreateJob and DestroyJob a record is kept (job/record.h).  It is told with
+ * the answer, or when the caller is gone; a refusal before leaves none.
  */
 #ifndef DAEMON_REQUEST_H
 #define DAEMON_REQUEST_H
@@ -22,6 +25,7 @@ struct request {
 	struct job *job;   /* NULL: changes nothing */
 	struct link *link; /* under way; NULL: none */
 	sd_event_source *limit;
+	sd_event_source *pause;      /* undo.c: until the next try */
 	char method[JOB_WHAT_BYTES]; /* "Create" */
 	enum rpc_role role;
 	uid_t uid;
@@ -29,19 +33,29 @@ struct request {
 	struct caller caller;
 	bool more;
 	unsigned tries;
-	bool gone;  /* the caller hung up */
-	void *data; /* the method's */
+	bool gone;             /* the caller hung up */
+	bool remembered;       /* CreateJob or DestroyJob */
+	struct record *record; /* NULL: none, or not yet */
+	json_t *point;         /* that was made, for the answer; NULL: none */
+	bool undone;           /* and destroyed again */
+	struct err note;       /* what is to be said of a success */
 };
 
 /* Takes `vm` and `caller` out of PARAMETERS; for CHANGES begins the job.  NULL:
  * the call was refused and answered. */
 struct request *request_new(struct daemon *daemon, struct rpc_call *call,
 			    json_t *parameters, bool changes);
+/* The line of a change that is over, or was refused. */
+void request_audit(const struct request *request, const struct err *err);
 /* Looks the VM up.  On failure answers, ends the request, returns false. */
 bool request_find_vm(struct request *request);
 
 /* After MS the caller is told -RP_ETIMEOUT. */
 void request_limit(struct request *request, uint64_t ms);
+
+/* In the records, for whom a change is made. */
+void request_owner(const struct request *request,
+		   char owner[CALLER_NAME_BYTES]);
 
 /* All three end the request; REQUEST is gone. */
 void request_reply(struct request *request, json_t *parameters);

@@ -20,14 +20,26 @@ static const struct {
 	const char *method;
 	unsigned roles;
 } expected[] = {
-    {"org.refpoint.GetInfo", A | O | G}, {"org.refpoint.Define", A},
-    {"org.refpoint.Undefine", A},        {"org.refpoint.Serve", A},
-    {"org.refpoint.Unserve", A},         {"org.refpoint.List", A | O | G},
-    {"org.refpoint.Status", A | O | G},  {"org.refpoint.Create", A | O | G},
-    {"org.refpoint.Points", A | O | G},  {"org.refpoint.Changes", A | O | G},
-    {"org.refpoint.Destroy", A | O | G}, {"org.refpoint.Check", A | O | G},
-    {"org.refpoint.Resize", A},          {"org.refpoint.daemon.Start", W},
-    {"org.refpoint.daemon.Mark", W},     {"org.refpoint.Systems", A | O | G},
+    {"org.refpoint.GetInfo", A | O | G},
+    {"org.refpoint.Define", A},
+    {"org.refpoint.Undefine", A},
+    {"org.refpoint.Serve", A},
+    {"org.refpoint.Unserve", A},
+    {"org.refpoint.List", A | O | G},
+    {"org.refpoint.Status", A | O | G},
+    {"org.refpoint.Create", A | O | G},
+    {"org.refpoint.Points", A | O | G},
+    {"org.refpoint.Changes", A | O | G},
+    {"org.refpoint.Destroy", A | O | G},
+    {"org.refpoint.Check", A | O | G},
+    {"org.refpoint.Resize", A},
+    {"org.refpoint.daemon.Start", W},
+    {"org.refpoint.daemon.Mark", W},
+    {"org.refpoint.Systems", A | O | G},
+    {"org.refpoint.Jobs", A | O | G},
+    {"org.refpoint.CreateJob", A | O | G},
+    {"org.refpoint.DestroyJob", A | O | G},
+    {"org.refpoint.CancelJob", A | O | G},
 };
 
 #define COUNT (sizeof(expected) / sizeof(expected[0]))

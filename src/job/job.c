@@ -41,50 +41,10 @@ struct jobs *jobs_free(struct jobs *jobs)
 	return NULL;
 }
 
-static void forget(struct job **at)
-{
-	struct job *job = *at;
-
-	*at = job->next;
-	free(job);
-}
-
-/* Forgets what ended long ago. */
-static void expire(struct jobs *jobs)
-{
-	uint64_t now = jobs->now_ms();
-	struct job **at = &jobs->first;
-
-	while (*at)
-		if ((*at)->state != JOB_RUNNING &&
-		    now - (*at)->end_ms > JOB_KEEP_MS)
-			forget(at);
-		else
-			at = &(*at)->next;
-}
-
-/* Forgets the one that ended first if too many did. */
-static void bound(struct jobs *jobs)
-{
-	struct job **at, **oldest = NULL;
-	unsigned ended = 0;
-
-	for (at = &jobs->first; *at; at = &(*at)->next) {
-		if ((*at)->state == JOB_RUNNING)
-			continue;
-		ended++;
-		if (!oldest || (*at)->end_ms <= (*oldest)->end_ms)
-			oldest = at;
-	}
-	if (ended > JOBS_KEPT_MAX)
-		forget(oldest);
-}
-
 const struct job *jobs_busy(struct jobs *jobs, const char *vm)
 {
 	for (const struct job *job = jobs->first; job; job = job->next)
-		if (job->state == JOB_RUNNING && job->exclusive &&
-		    strcmp(job->vm, vm) == 0)
+		if (job->exclusive && strcmp(job->vm, vm) == 0)
 			return job;
 	return NULL;
 }
@@ -96,7 +56,6 @@ int job_begin(struct jobs *jobs, const char *what, const char *vm,
 	uint64_t now = jobs->now_ms();
 	struct job *job;
 
-	expire(jobs);
 	if (busy)
 		return err_set(err, -RP_ESTATE,
 			       "'%s': %s is in progress (job %llu, for %llu s)",
@@ -117,39 +76,12 @@ int job_begin(struct jobs *jobs, const char *what, const char *vm,
 	return 0;
 }
 
-void job_progress(struct job *job, unsigned percent)
+void job_end(struct jobs *jobs, struct job *job)
 {
-	job->percent = percent < 100 ? percent : 100;
-}
+	struct job **at = &jobs->first;
 
-void job_end(struct jobs *jobs, struct job *job, const struct err *result)
-{
-	job->end_ms = jobs->now_ms();
-	job->state = result && result->code < 0 ? JOB_FAILED : JOB_COMPLETED;
-	if (job->state == JOB_FAILED)
-		job->result = *result;
-	else
-		job->percent = 100;
-	bound(jobs);
-}
-
-const struct job *jobs_find(struct jobs *jobs, uint64_t id)
-{
-	expire(jobs);
-	for (const struct job *job = jobs->first; job; job = job->next)
-		if (job->id == id)
-			return job;
-	return NULL;
-}
-
-int jobs_each(struct jobs *jobs, int (*fn)(void *arg, const struct job *job),
-	      void *arg)
-{
-	int r = 0;
-
-	expire(jobs);
-	for (const struct job *job = jobs->first; job && r == 0;
-	     job = job->next)
-		r = fn(arg, job);
-	return r;
+	while (*at != job)
+		at = &(*at)->next;
+	*at = job->next;
+	free(job);
 }

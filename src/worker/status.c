@@ -3,8 +3,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "common/rfc3339.h"
 #include "worker/worker.h"
 
 const char *worker_state_name(enum worker_state state)
@@ -25,21 +25,10 @@ void worker_note(struct worker *worker, const char *text)
 	(void)pthread_mutex_unlock(&worker->note_lock);
 }
 
-void time_format(int64_t ns, char text[40])
-{
-	time_t seconds = (time_t)(ns / 1000000000);
-	struct tm tm;
-	size_t n;
-
-	(void)gmtime_r(&seconds, &tm);
-	n = strftime(text, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(text + n, 40 - n, ".%09dZ", (int)(ns % 1000000000));
-}
-
 json_t *point_json(struct vm *vm, const struct point_row *row)
 {
 	json_t *disks = json_array();
-	char id[GUID_TEXT_BYTES], created[40];
+	char id[GUID_TEXT_BYTES], created[TIME_TEXT_BYTES];
 
 	for (uint32_t i = 0; i < row->disks && i < vm_disk_count(vm); i++)
 		(void)json_array_append_new(

@@ -122,7 +122,6 @@ int worker_check_defined(const struct worker *worker, struct err *err);
 /* Under vm_lock, for reading.  NULL: no memory. */
 json_t *status_json(struct worker *worker);
 json_t *point_json(struct vm *vm, const struct point_row *row);
-void time_format(int64_t ns, char text[40]);
 
 /* ---- methods.c -------------------------------------------------------------
  */

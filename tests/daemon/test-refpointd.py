@@ -25,7 +25,8 @@ METHODS = {
     'GetInfo': 'aog', 'Define': 'a', 'Undefine': 'a', 'Serve': 'a',
     'Unserve': 'a', 'List': 'aog', 'Status': 'aog', 'Create': 'aog',
     'Points': 'aog', 'Changes': 'aog', 'Destroy': 'aog', 'Check': 'aog',
-    'Systems': 'aog', 'Resize': 'a', 'daemon.Start': 'w', 'daemon.Mark': 'w',
+    'Systems': 'aog', 'CreateJob': 'aog', 'DestroyJob': 'aog',
+    'Jobs': 'aog', 'CancelJob': 'aog', 'Resize': 'a', 'daemon.Start': 'w', 'daemon.Mark': 'w',
 }
 ROLES = {'a': 'admin', 'o': 'operator', 'g': 'gateway', 'w': 'worker'}
 

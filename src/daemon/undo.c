@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/undo.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TRIES_MAX    50 /* while one worker is replaced by the next */
+#define TRY_AGAIN_MS 100
+
+void undo_note_point(struct request *request, json_t *point)
+{
+	struct record *record = request->record;
+	const char *id = json_string_value(json_object_get(point, "id"));
+
+	record->has_point = id && guid_parse(id, &record->point);
+	request->point = json_incref(point);
+}
+
+static const char *point_id(const struct request *request)
+{
+	return json_string_value(json_object_get(request->point, "id"));
+}
+
+static void try(struct request *request);
+
+static void undone(struct request *request)
+{
+	request->vm->changing = false;
+	vm_point_destroyed(request->vm, point_id(request));
+	request->undone = true;
+	request->record->has_point = false;
+	err_set(&request->note, -RP_ECANCELLED, "cancelled, as asked for");
+	request_reply(request, NULL);
+}
+
+/* As far as anybody knows the point is there. */
+static void not_undone(struct request *request, const struct err *why)
+{
+	request->vm->changing = false;
+	vm_points_in_doubt(request->vm);
+	(void)snprintf(request->note.text, sizeof(request->note.text),
+		       "it could not be cancelled, the point is there: %s",
+		       why->text);
+	request_reply(request, NULL);
+}
+
+static int on_try_again(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct request *request = arg;
+
+	request->pause = sd_event_source_disable_unref(request->pause);
+	try(request);
+	return 0;
+}
+
+/* A worker that ended says nothing of the point; the next one does. */
+static void failed(struct request *request, const struct err *err)
+{
+	if (err->code == -RP_EUNREACHABLE && request->tries++ < TRIES_MAX)
+		daemon_timer(request->daemon, &request->pause, TRY_AGAIN_MS,
+			     on_try_again, request);
+	else
+		not_undone(request, err);
+}
+
+static void on_undone(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct request *request = arg;
+
+	request->link = NULL;
+	if (!err->code || err->code == -RP_ENOPOINT)
+		undone(request);
+	else
+		failed(request, err);
+}
+
+static void on_ready(void *arg, const struct err *err)
+{
+	struct request *request = arg;
+	struct err why = *err;
+
+	if (!why.code)
+		(void)link_call(request->daemon, request->vm_name, "Destroy",
+				json_pack("{s:s}", "point", point_id(request)),
+				false, NULL, 0, 0, on_undone, request,
+				&request->link, &why);
+	if (why.code)
+		failed(request, &why);
+}
+
+static void try(struct request *request)
+{
+	vm_when_ready(request->vm, on_ready, request);
+}
+
+bool undo(struct request *request, json_t *point)
+{
+	if (!json_is_string(json_object_get(point, "id")))
+		return false;
+	undo_note_point(request, point);
+	request->tries = 0;
+	try(request);
+	return true;
+}
