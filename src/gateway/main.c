@@ -13,8 +13,11 @@
 #include "common/log.h"
 #include "gateway/confine.h"
 
-/* Of malloc: each may keep what the largest reply took. */
-#define ARENAS_MAX 2
+/* Of malloc.  One arena, since malloc_trim() gives the end of no other back;
+ * and a threshold that does not grow, so that large buffers are not among what
+ * has to be trimmed. */
+#define ARENAS_MAX  1
+#define LARGE_BYTES (256 << 10)
 
 static void block_signals(sigset_t *ret_set)
 {
@@ -117,6 +120,7 @@ int main(int argc, char **argv)
 		return r - 1;
 	(void)umask(077);
 	(void)mallopt(M_ARENA_MAX, ARENAS_MAX);
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	log_open("refpoint-cim");
 	log_enable_debug(gateway.options.debug);
 	block_signals(&set);
