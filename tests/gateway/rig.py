@@ -184,6 +184,9 @@ class Rig:
     def restart(self):
         """As it was; its ports may be others."""
         self.stop()
+        self.restart_stopped()
+
+    def restart_stopped(self):
         options, users, plain, doors = self.options
         self.start(*options, users=users, plain=plain, doors=doors)
 
