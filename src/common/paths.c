@@ -105,7 +105,7 @@ int paths_root_id(const struct paths *paths, char ret_id[ROOT_ID_BYTES],
 }
 
 /* Opens NAME in DIRFD (AT_FDCWD: a whole path), made and given away first if
- * CREATE.  -ENOENT, -EACCES, -EROFS are silent: the caller may go elsewhere. */
+ * CREATE. */
 static int open_private(int dirfd, const char *name, const char *path,
 			uid_t uid, gid_t gid, bool create, int *ret_fd,
 			struct err *err)
@@ -174,6 +174,7 @@ static int open_live(const struct paths *paths, uid_t uid, gid_t gid,
 		     bool create, int *ret_fd, struct err *err)
 {
 	char id[ROOT_ID_BYTES], path[128];
+	struct err why = {0};
 	int r;
 
 	r = paths_root_id(paths, id, err);
@@ -184,9 +185,14 @@ static int open_live(const struct paths *paths, uid_t uid, gid_t gid,
 			make_run_dir();
 		(void)snprintf(path, sizeof(path), "/run/refpoint/%s", id);
 		r = open_private(AT_FDCWD, path, path, uid, gid, create, ret_fd,
-				 err);
-		if (r != -ENOENT && r != -EACCES && r != -EROFS)
+				 &why);
+		if (r == 0)
+			return 0;
+		if (r != -ENOENT && r != -EACCES && r != -EROFS) {
+			if (err)
+				*err = why;
 			return r;
+		}
 	}
 	if (!is_tmpfs("/dev/shm"))
 		return err_set(

@@ -78,48 +78,80 @@ static void live_place(const struct paths *p, char *ret, size_t bytes)
 			       (unsigned)geteuid(), id);
 }
 
-/* As on most machines: /run is a tmpfs, and refpointd, with its umask, makes
- * there what a worker of another user opens.  In a child with a /run of its
- * own; returns its exit status. */
-static int with_a_tmpfs_run(const struct paths *p, uid_t other)
+static bool become(uid_t uid)
+{
+	return setgid(uid) == 0 && setuid(uid) == 0;
+}
+
+/* refpointd, with its umask, makes what a worker of another user opens. */
+static int open_as_worker(const struct paths *p, uid_t other)
 {
 	struct err err = {0};
 	int fd = -1;
 
-	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", "/run", "tmpfs", 0, "mode=755") < 0)
-		return 77;
 	(void)umask(077);
 	if (paths_live_open(p, "v", other, other, true, &fd, &err) < 0 ||
-	    close(fd) < 0 || setgid(other) < 0 || setuid(other) < 0)
+	    close(fd) < 0 || !become(other))
 		return 1;
 	return paths_live_open(p, "v", other, other, false, &fd, &err) < 0;
 }
 
-static void a_worker_reaches_its_live_bitmaps_below_run(void **state)
+/* A refpointd of any user's, where /run/refpoint is the system's. */
+static int open_elsewhere(const struct paths *p, uid_t other)
+{
+	struct err err = {0};
+	int fd = -1;
+
+	if (mkdir("/run/refpoint", 0755) < 0 ||
+	    mount("tmpfs", "/dev/shm", "tmpfs", 0, NULL) < 0 || !become(other))
+		return 1;
+	return paths_live_open(p, "v", other, other, true, &fd, &err) < 0 ||
+	       err.code;
+}
+
+/* In a child where, as on most machines, /run is a tmpfs. */
+static int on_a_tmpfs_run(int (*fn)(const struct paths *p, uid_t other),
+			  const struct paths *p)
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("tmpfs", "/run", "tmpfs", 0, "mode=755") < 0)
+			_exit(77);
+		_exit(fn(p, 1));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void live_bitmaps_are_reached_where_run_is_a_tmpfs(void **state)
 {
 	char root[] = "/tmp/test-paths-XXXXXX";
 	struct paths p;
-	pid_t child;
-	int status;
+	int worker, elsewhere;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		print_message("mounts take root\n");
 		skip();
+	}
 	assert_non_null(mkdtemp(root));
 	assert_int_equal(chmod(root, 0755), 0);
 	assert_int_equal(paths_init(&p, root, NULL), 0);
 	assert_int_equal(mkdir(p.lib, 0755), 0);
-	child = fork();
-	if (child == 0)
-		_exit(with_a_tmpfs_run(&p, 1));
-	assert_int_equal(waitpid(child, &status, 0), child);
+	worker = on_a_tmpfs_run(open_as_worker, &p);
+	elsewhere = on_a_tmpfs_run(open_elsewhere, &p);
 	(void)rmdir(p.lib);
 	(void)rmdir(root);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip(); /* no mounts here */
-	assert_int_equal(WEXITSTATUS(status), 0);
+	if (worker == 77) {
+		print_message("no mounts here\n");
+		skip();
+	}
+	assert_int_equal(worker, 0);
+	assert_int_equal(elsewhere, 0);
 }
 
 static void live_bitmaps_go_to_a_directory_of_our_own_only(void **state)
@@ -183,7 +215,7 @@ int main(void)
 	    cmocka_unit_test(names_are_short_and_plain),
 	    cmocka_unit_test(paths_follow_the_root),
 	    cmocka_unit_test(live_bitmaps_go_to_a_directory_of_our_own_only),
-	    cmocka_unit_test(a_worker_reaches_its_live_bitmaps_below_run),
+	    cmocka_unit_test(live_bitmaps_are_reached_where_run_is_a_tmpfs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

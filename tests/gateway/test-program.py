@@ -182,6 +182,7 @@ class Program(unittest.TestCase):
             self.refused('others can get at it')
 
     def test_wrong_command_lines(self):
+        open_to_all = self.rig.write('keytab', 'none', 0o644)
         for options, why in ((('--cert', 'x'), 'belong together'),
                              (('--client-ca', 'x'), 'lets nobody in'),
                              (('--export-root', 'x'), "begin with '/'"),
@@ -191,7 +192,8 @@ class Program(unittest.TestCase):
                              (('--nothing',), 'see refpoint-cim --help'),
                              (('--wsman', 'localhost:1'), 'not an address'),
                              (('--ntlm', '/nonexistent'), 'No such file'),
-                             (('--keytab', __file__), 'others can get at')):
+                             (('--keytab', open_to_all),
+                              'others can get at')):
             with self.subTest(options):
                 self.refused(why, *options)
             self.assertIsNot(self.rig.gateway.returncode, 0, options)
