@@ -9,10 +9,10 @@
  *   confined                              confine.c
  *     serve
  *
- * P1  Started as root it becomes GATEWAY_USER before it reads anything that
+ * R1  Started as root it becomes GATEWAY_USER before it reads anything that
  *     others may have written, and never gets back.
- * P2  All of its signals are taken by the main thread, one after the other.
- * P3  Everything that it knows lasting is refpointd's: it may be killed at any
+ * R2  All of its signals are taken by the main thread, one after the other.
+ * R3  Everything that it knows lasting is refpointd's: it may be killed at any
  *     time.
  */
 #ifndef GATEWAY_GATEWAY_H

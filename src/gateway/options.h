@@ -2,7 +2,7 @@
 /*
  * The command line of refpoint-cim.
  *
- * O1  Strings point into argv, and what is not said is NULL, after the
+ * U1  Strings point into argv, and what is not said is NULL, after the
  *     defaults of doors and groups were filled in.
  */
 #ifndef GATEWAY_OPTIONS_H
