@@ -43,12 +43,15 @@ static const struct context_kind kind = {free_items};
 
 static void put_epr(struct listing *l, const struct cim_instance *instance)
 {
+	struct put_style style = l->style;
+
 	if (!instance->path) {
 		l->out.error = -CIM_EFAILED;
 		return;
 	}
+	style.declare = true;
 	xml_open(&l->out, "a:EndpointReference");
-	put_reference(&l->out, &l->style, instance->path);
+	put_reference(&l->out, &style, instance->path);
 	xml_close(&l->out);
 }
 

@@ -101,6 +101,9 @@ struct put_style {
 	struct arena *arena;
 	enum uri_family family;
 	const char *ns;
+	/* Each part of a reference declares its prefix: wsl pastes them into
+	 * requests that have others. */
+	bool declare;
 };
 
 void put_value(struct xml_out *out, const struct put_style *style,

@@ -57,6 +57,24 @@ static void put_key(struct xml_out *out, const struct put_style *style,
 	xml_close(out);
 }
 
+static void open_part(struct xml_out *out, const struct put_style *style,
+		      const char *name)
+{
+	xml_open(out, name);
+	if (style->declare && *name == 'a')
+		xml_put_attribute(out, "xmlns:a", NS_ADDRESSING);
+	else if (style->declare)
+		xml_put_attribute(out, "xmlns:w", NS_WSMAN);
+}
+
+static void put_part(struct xml_out *out, const struct put_style *style,
+		     const char *name, const char *text)
+{
+	open_part(out, style, name);
+	xml_put_text(out, text);
+	xml_close(out);
+}
+
 void put_reference(struct xml_out *out, const struct put_style *style,
 		   const struct cim_path *path)
 {
@@ -68,10 +86,10 @@ void put_reference(struct xml_out *out, const struct put_style *style,
 		fail(out, -CIM_ELIMITS);
 		return;
 	}
-	xml_element(out, "a:Address", URI_ANONYMOUS);
-	xml_open(out, "a:ReferenceParameters");
-	xml_element(out, "w:ResourceURI", uri);
-	xml_open(out, "w:SelectorSet");
+	put_part(out, style, "a:Address", URI_ANONYMOUS);
+	open_part(out, style, "a:ReferenceParameters");
+	put_part(out, style, "w:ResourceURI", uri);
+	open_part(out, style, "w:SelectorSet");
 	if (style->family == URI_DMTF) {
 		xml_open(out, "w:Selector");
 		xml_put_attribute(out, "Name", "__cimnamespace");

@@ -251,9 +251,11 @@ class Rig:
         with open(os.path.join(home, '.wsl-config'), 'w',
                   encoding='utf-8') as f:
             f.write('WSNOSSL=true\n' if self.scheme == 'http' else '')
-        argv = [command] + (['--insecure'] if self.scheme == 'https' else [])
+        # wslinvoke takes its first words for the class and the method
+        argv = [command, *args]
+        argv += ['--insecure'] if self.scheme == 'https' else []
         done = subprocess.run(
-            [*argv, *args], text=True, timeout=300, check=False, cwd=home,
+            argv, text=True, timeout=300, check=False, cwd=home,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**self.environment, 'HOME': home, 'WSUSER': name,
