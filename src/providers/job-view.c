@@ -7,6 +7,8 @@
 #include "providers/identity.h"
 #include "providers/systems.h"
 
+#define JOBS_MAX 65536u /* more make no sense */
+
 static int nonsense(const char *what, struct err *err)
 {
 	return err_set(err, -RP_EWIRE, "refpointd tells a job with no %s",
@@ -95,40 +97,56 @@ int job_view_read(const json_t *job, struct job_view *ret_view, struct err *err)
 	return r;
 }
 
-static int tell(const json_t *jobs, job_view_fn *fn, void *arg, struct err *err)
-{
-	if (!json_is_array(jobs)) {
-		int r = err_set(err, -RP_EWIRE, "refpointd tells no jobs");
+struct walk {
+	job_view_fn *fn;
+	void *arg;
+	struct err *err;
+	unsigned count;
+	int r; /* what ended it */
+};
 
-		return systems_failed(r, err);
-	}
+static int tell(struct walk *w, const json_t *jobs)
+{
+	if (!json_is_array(jobs) ||
+	    (w->count += (unsigned)json_array_size(jobs)) > JOBS_MAX)
+		return systems_failed(err_set(w->err, -RP_EWIRE,
+					      "refpointd tells no jobs"),
+				      w->err);
 	for (size_t i = 0; i < json_array_size(jobs); i++) {
 		struct job_view view;
-		int r = job_view_read(json_array_get(jobs, i), &view, err);
+		int r = job_view_read(json_array_get(jobs, i), &view, w->err);
 
 		if (r < 0)
-			return systems_failed(r, err);
-		r = fn(arg, &view, err);
+			return systems_failed(r, w->err);
+		r = w->fn(w->arg, &view, w->err);
 		if (r != 0)
 			return r;
 	}
 	return 0;
 }
 
+/* 1 ends the call. */
+static int take_reply(void *arg, json_t *parameters, bool continues)
+{
+	struct walk *w = arg;
+
+	w->r = tell(w, json_object_get(parameters, "jobs"));
+	return w->r != 0;
+}
+
 int job_views_each(const struct providers *providers,
 		   const struct cim_request *request, const char *id,
 		   job_view_fn *fn, void *arg, struct err *err)
 {
-	json_t *parameters = json_object(), *reply = NULL;
+	struct walk w = {.fn = fn, .arg = arg, .err = err};
+	json_t *parameters = json_object();
 	int r;
 
 	if (id)
 		(void)json_object_set_new(parameters, "id", json_string(id));
-	r = backend_call(&providers->backend, request, "Jobs", parameters,
-			 BACKEND_QUICK_MS, &reply, err);
-	if (r < 0)
-		return systems_failed(r, err);
-	r = tell(json_object_get(reply, "jobs"), fn, arg, err);
-	json_decref(reply);
-	return r;
+	r = backend_stream(&providers->backend, request, "Jobs", parameters,
+			   BACKEND_QUICK_MS, take_reply, &w, err);
+	if (w.r != 0)
+		return w.r;
+	return r < 0 ? systems_failed(r, err) : 0;
 }

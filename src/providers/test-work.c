@@ -146,16 +146,18 @@ static bool has_id(const json_t *job, const char *id)
 	       0;
 }
 
+/* One in each reply. */
 void do_jobs(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	const char *id = json_string_value(json_object_get(parameters, "id"));
-	json_t *some = json_array(), *job;
+	json_t *job;
 	size_t i;
 
 	note(call, parameters);
-	json_array_foreach(WORK->jobs, i, job) if (!id || has_id(job, id))(void)
-	    json_array_append(some, job);
-	rpc_reply(call, json_pack("{s:o}", "jobs", some));
+	assert_true(rpc_call_more(call));
+	json_array_foreach(WORK->jobs, i, job) if (!id || has_id(job, id))
+	    rpc_reply_continues(call, json_pack("{s:[O]}", "jobs", job));
+	rpc_reply(call, json_pack("{s:[]}", "jobs"));
 }
 
 void do_cancel_job(struct rpc_call *call, json_t *parameters, void *arg)
