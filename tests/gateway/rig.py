@@ -251,9 +251,12 @@ class Rig:
         with open(os.path.join(home, '.wsl-config'), 'w',
                   encoding='utf-8') as f:
             f.write('WSNOSSL=true\n' if self.scheme == 'http' else '')
-        # wslinvoke takes its first words for the class and the method
-        argv = [command, *args]
-        argv += ['--insecure'] if self.scheme == 'https' else []
+        flags = ['--insecure'] if self.scheme == 'https' else []
+        # wslinvoke takes its first words for the class and the method, the
+        # others their last one
+        argv = [command, *args, *flags]
+        if command != 'wslinvoke':
+            argv = [command, *flags, *args]
         done = subprocess.run(
             argv, text=True, timeout=300, check=False, cwd=home,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
