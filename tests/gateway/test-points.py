@@ -70,6 +70,195 @@ class Served(unittest.TestCase):
         return point['id'], point['disks'][0]['tracking_id']
 
 
+# ------------------------------------------- from the making of a point to its end
+
+def service(class_name, name):
+    return (f'{class_name}.CreationClassName="{class_name}",Name="{name}",'
+            'SystemCreationClassName="Msvm_ComputerSystem",'
+            f'SystemName="{os.uname().nodename}"')
+
+
+class Wbemcli(Served):
+    """With nothing but wbemcli."""
+
+    def cli(self, operation, path, *rest):
+        return self.rig.wbemcli(operation, f'{NS}:{path}', *rest,
+                                flags=('-nl',))
+
+    def paths(self, text):
+        """What it names, each without its namespace."""
+        return [line.split(f'/{NS}:', 1)[1].rstrip()
+                for line in text.splitlines() if f'/{NS}:' in line]
+
+    def properties(self, path):
+        return dict(re.findall(r'^-(\w+)=?(.*)$', self.cli('gi', path), re.M))
+
+    def call(self, path, call):
+        """The return value, and the paths of the objects that came out."""
+        text = self.rig.wbemcli('cm', f'{NS}:{path}', call)
+        method = call.split('.')[0]
+        number = re.search(rf' {method}: (\d+)', text)[1]
+        # it writes no colon behind the namespace
+        return int(number), dict(re.findall(
+            rf'(\w+) \(reference\): \S+?/{NS}:?(\S+?)(?=, |\s)', text))
+
+    def finished(self, job):
+        """Its properties, once it is over."""
+        def over():
+            found = self.properties(job)
+            state = int(found['JobState'])
+            self.assertIn(state, (4, 7, 8, 9, 10))
+            return found if state > 4 else None
+        return wait_until('the job to end', over)
+
+    def create(self):
+        system, = [p for p in self.paths(self.cli('ein',
+                                                  'Msvm_ComputerSystem'))
+                   if self.uuid in p]
+        result, out = self.call(
+            service(POINTS, 'rpsvc'), 'CreateReferencePoint.'
+            f'ReferencePointType=1,AffectedSystem=localhost/{NS}:{system}')
+        self.assertEqual(result, 4096)
+        return out
+
+    def test_a_point_from_its_making_to_its_end(self):
+        job = self.create()['Job']
+        found = self.finished(job)
+        self.assertEqual((found['JobState'], found['ErrorCode']), ('7', '0'))
+        point, = self.paths(self.rig.wbemcli(
+            'ain', f'{NS}:{job}', flags=('-ac', 'CIM_AffectedJobElement')))
+        link, = self.cli_lines('ri', job, '-arc', 'CIM_AffectedJobElement')
+        self.assertIn('ElementEffects=5', link)
+        found = self.properties(point)
+        self.assertEqual((found['ReferencePointType'],
+                          found['ConsistencyLevel']), ('2', '2'))
+        limit = found['ResilientChangeTrackingIdentifiers'].strip('"')
+        self.write(7)
+        text = self.rig.wbemcli(
+            'cm', f'{NS}:{service(IMAGES, "imgsvc")}',
+            f'{CHANGES}.ByteOffset=0,ByteLength={SIZE},LimitId={limit},'
+            f'Path={self.image}')
+        self.assertRegex(text, rf'\b{7 * BLOCK}\b')
+        result, out = self.call(
+            service(POINTS, 'rpsvc'),
+            f'DestroyReferencePoint.AffectedReferencePoint=localhost/{NS}:'
+            + point)
+        self.assertEqual(result, 4096)
+        self.assertEqual(self.finished(out['Job'])['JobState'], '7')
+        with self.assertRaisesRegex(Failure, 'Cim: \\(6'):
+            self.cli('gi', point)
+
+    def cli_lines(self, operation, path, *flags):
+        """Objects, each as one text."""
+        text = self.rig.wbemcli(operation, f'{NS}:{path}', flags=flags)
+        return [line for line in text.splitlines() if f'/{NS}:' in line]
+
+    def test_two_creates_give_two_points(self):
+        """It numbers every request 4711."""
+        self.assertNotEqual(self.create()['Job'], self.create()['Job'])
+
+    def test_what_is_refused_changes_nothing(self):
+        """Settings come as elements: it does not escape what it sends."""
+        before = self.daemon.json('points', 'alpha')['points']
+        for level, wanted in ('3', 4), ('1', 1):
+            result, out = self.call(
+                service(POINTS, 'rpsvc'), 'CreateReferencePoint.'
+                "ReferencePointSettings=<INSTANCE CLASSNAME='Msvm_Virtual"
+                "SystemReferencePointSettingData'><PROPERTY NAME='Consistency"
+                f"Level' TYPE='uint8'><VALUE>{level}</VALUE></PROPERTY>"
+                '</INSTANCE>,ReferencePointType=1,'
+                f'AffectedSystem=localhost/{NS}:Msvm_ComputerSystem.'
+                'CreationClassName="Msvm_ComputerSystem",'
+                f'Name="{self.uuid}"')
+            self.assertEqual((result, out), (wanted, {}))
+        self.assertEqual(self.daemon.json('points', 'alpha')['points'],
+                         before)
+
+    def test_a_reader_makes_none(self):
+        before = len(self.daemon.json('points', 'alpha')['points'])
+        with self.assertRaisesRegex(Failure, 'Cim: \\(2'):
+            self.rig.wbemcli(
+                'cm', f'{NS}:{service(POINTS, "rpsvc")}',
+                'CreateReferencePoint.ReferencePointType=1',
+                user='bob:secret')
+        self.assertEqual(
+            len(self.daemon.json('points', 'alpha')['points']), before)
+
+
+class Wsl(Served):
+    """With nothing but wsl; what it keeps are files."""
+
+    def value(self, text, name):
+        return re.search(rf'<p:{name}>([^<]*)<', text)[1]
+
+    def epr(self, class_name, words):
+        """A file with the reference of the only instance that has WORDS."""
+        text = self.rig.wsl('wslenum', f'{MS_URI}{NS}/{class_name}', '-mode',
+                            'epr', '-opti', '100')
+        found = [e for e in re.findall(r'<a:EndpointReference>.*?'
+                                       r'</a:EndpointReference>', text, re.S)
+                 if words in e]
+        self.assertEqual(len(found), 1, text)
+        return self.rig.write(f'{class_name}.xml', found[0] + '\n')
+
+    def invoke(self, class_name, method, *arguments):
+        text = self.rig.wsl('wslinvoke', f'{MS_URI}{NS}/{class_name}', method,
+                            *arguments)
+        self.assertIn(f'<p:{method}_OUTPUT', text)
+        return text
+
+    def finished(self, text):
+        """The answer's job, once it is over."""
+        job = re.search(r'<w:Selector Name="InstanceID">([^<]*)<',
+                        text[text.index('<p:Job'):])[1]
+
+        def over():
+            text = self.rig.wsl(
+                'wslenum', f'{MS_URI}{NS}/Msvm_ConcreteJob', '-opti', '100',
+                '-filter', "SELECT * FROM Msvm_ConcreteJob WHERE "
+                f"InstanceID='{job}'")
+            self.assertEqual(text.count('<p:InstanceID>'), 1, text)
+            return int(self.value(text, 'JobState')) > 4 and text
+        return job, wait_until('the job to end', over)
+
+    def test_a_point_from_its_making_to_its_end(self):
+        settings = self.rig.write(
+            'settings.xml', '<![CDATA[<INSTANCE CLASSNAME="Msvm_VirtualSystem'
+            'ReferencePointSettingData"><PROPERTY NAME="ElementName" '
+            'TYPE="string"><VALUE>by wsl</VALUE></PROPERTY></INSTANCE>]]>')
+        text = self.invoke(
+            POINTS, 'CreateReferencePoint', 'AffectedSystem=FILE:'
+            + self.epr('Msvm_ComputerSystem', self.uuid),
+            'ReferencePointSettings=RFILE:' + settings,
+            'ReferencePointType=1')
+        self.assertEqual(self.value(text, 'ReturnValue'), '4096')
+        job, text = self.finished(text)
+        self.assertEqual(self.value(text, 'JobState'), '7')
+        text = self.rig.wsl(
+            'wslenum', f'{MS_URI}{NS}/*', '-opti', '100', '-dialect',
+            'http://schemas.microsoft.com/wbem/wsman/1/WQL', '-filter',
+            'ASSOCIATORS OF {Msvm_ConcreteJob.InstanceID="' + job + '"} WHERE '
+            'AssocClass = CIM_AffectedJobElement')
+        self.assertEqual(text.count('<p:VirtualSystemIdentifier>'), 1)
+        self.assertEqual(self.value(text, 'ElementName'), 'by wsl')
+        limit = self.value(text, 'ResilientChangeTrackingIdentifiers')
+        point = self.value(text, 'InstanceID')
+        self.write(5)
+        text = self.invoke(IMAGES, CHANGES, f'Path={self.image}',
+                           f'LimitId={limit}', 'ByteOffset=0',
+                           f'ByteLength={SIZE}')
+        self.assertEqual(self.value(text, 'ChangedByteOffsets'),
+                         str(5 * BLOCK))
+        text = self.invoke(
+            POINTS, 'DestroyReferencePoint', 'AffectedReferencePoint=FILE:'
+            + self.epr('Msvm_VirtualSystemReferencePoint', point))
+        self.assertEqual(self.value(text, 'ReturnValue'), '4096')
+        _, text = self.finished(text)
+        self.assertEqual(self.value(text, 'JobState'), '7')
+        self.assertNotIn(point.lower(), [p['id'] for p in self.daemon.json(
+            'points', 'alpha')['points']])
+
+
 # ------------------------------------------------------------------- changes
 
 class Changes(Served):
