@@ -31,6 +31,7 @@
 #include "rpc/rpc.h"
 
 #define INTERFACE_VERSION 1
+#define VM_BUCKETS        1024
 #define REFRESHES_AT_ONCE 4 /* workers started to rebuild the inventory */
 #define WORKER_USER       "refpoint-worker"
 #define SOCKET_GROUP      "kvm"
@@ -47,7 +48,9 @@ struct daemon {
 	struct jobs *jobs;
 	struct records *records;
 	struct rpc_server *server;
-	struct vm *vms; /* by name */
+	struct vm *vms;  /* by name */
+	struct vm *last; /* of them */
+	struct vm *by_name[VM_BUCKETS];
 	unsigned n_vms;
 	unsigned refreshing;      /* workers at work for the inventory now */
 	struct systems *asking;   /* calls that are being answered */

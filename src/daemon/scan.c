@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -64,20 +65,28 @@ static int forget_one(void *arg, const char *name, bool pending)
 	return 0;
 }
 
+/* As the list of VMs is, which then grows at its end. */
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
 int scan(struct daemon *daemon, struct err *err)
 {
 	char path[PATH_BYTES];
-	struct dirent *entry;
-	DIR *dir;
-	int r = 0;
+	struct dirent **entries;
+	int n, r = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/vms", daemon->paths.lib);
-	dir = opendir(path);
-	if (!dir)
+	n = scandir(path, &entries, NULL, by_name);
+	if (n < 0)
 		return err_set(err, -errno, "read '%s'", path);
-	while (r == 0 && (entry = readdir(dir)))
-		r = scan_store(daemon, entry->d_name, err);
-	(void)closedir(dir);
+	for (int i = 0; i < n; i++) {
+		if (r == 0)
+			r = scan_store(daemon, entries[i]->d_name, err);
+		free(entries[i]);
+	}
+	free(entries);
 	if (r == 0)
 		r = inventory_each(daemon->inventory, forget_one, daemon, err);
 	return r;

@@ -23,9 +23,54 @@ struct waiter {
 	sd_event_source *timer;
 };
 
+static struct vm **bucket(struct daemon *daemon, const char *name)
+{
+	uint32_t hash = 2166136261;
+
+	while (*name)
+		hash = (hash ^ (unsigned char)*name++) * 16777619;
+	return &daemon->by_name[hash % VM_BUCKETS];
+}
+
+/* Into the list, at its end most likely, and the table. */
+static void enter(struct daemon *daemon, struct vm *vm)
+{
+	struct vm **at = &daemon->vms, **same = bucket(daemon, vm->name);
+
+	if (daemon->last && strcmp(daemon->last->name, vm->name) < 0)
+		at = &daemon->last->next;
+	while (*at && strcmp((*at)->name, vm->name) < 0)
+		at = &(*at)->next;
+	vm->next = *at;
+	*at = vm;
+	if (!vm->next)
+		daemon->last = vm;
+	vm->next_of_name = *same;
+	*same = vm;
+	daemon->n_vms++;
+}
+
+static void leave(struct daemon *daemon, struct vm *vm)
+{
+	struct vm **at = &daemon->vms, **same = bucket(daemon, vm->name);
+	struct vm *before = NULL;
+
+	while (*at != vm) {
+		before = *at;
+		at = &(*at)->next;
+	}
+	*at = vm->next;
+	if (daemon->last == vm)
+		daemon->last = before;
+	while (*same != vm)
+		same = &(*same)->next_of_name;
+	*same = vm->next_of_name;
+	daemon->n_vms--;
+}
+
 int vm_new(struct daemon *daemon, const char *name, struct vm **ret_vm)
 {
-	struct vm *vm = calloc(1, sizeof(*vm)), **at = &daemon->vms;
+	struct vm *vm = calloc(1, sizeof(*vm));
 
 	if (!vm)
 		return -ENOMEM;
@@ -34,11 +79,7 @@ int vm_new(struct daemon *daemon, const char *name, struct vm **ret_vm)
 	vm->process.pidfd = vm->listener = -1;
 	(void)snprintf(vm->name, sizeof(vm->name), "%s", name);
 	(void)snprintf(vm->entry.vm, sizeof(vm->entry.vm), "%s", name);
-	while (*at && strcmp((*at)->name, name) < 0)
-		at = &(*at)->next;
-	vm->next = *at;
-	*at = vm;
-	daemon->n_vms++;
+	enter(daemon, vm);
 	*ret_vm = vm;
 	return 0;
 }
@@ -61,13 +102,9 @@ struct vm *vm_unref(struct vm *vm)
 
 void vm_drop(struct vm *vm)
 {
-	struct vm **at = &vm->daemon->vms;
 	struct err err = {0};
 
-	while (*at != vm)
-		at = &(*at)->next;
-	*at = vm->next;
-	vm->daemon->n_vms--;
+	leave(vm->daemon, vm);
 	vm->gone = true;
 	vm->timer = sd_event_source_disable_unref(vm->timer);
 	vm->retry = sd_event_source_disable_unref(vm->retry);
@@ -85,10 +122,10 @@ void vm_drop(struct vm *vm)
 
 struct vm *vm_find_any(struct daemon *daemon, const char *name)
 {
-	struct vm *vm = daemon->vms;
+	struct vm *vm = *bucket(daemon, name);
 
 	while (vm && strcmp(vm->name, name) != 0)
-		vm = vm->next;
+		vm = vm->next_of_name;
 	return vm;
 }
 

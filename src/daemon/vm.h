@@ -43,6 +43,7 @@ struct waiter;
 
 struct vm {
 	struct vm *next;
+	struct vm *next_of_name; /* whose names fall together */
 	struct daemon *daemon;
 	unsigned refs;
 	char name[VM_NAME_BYTES];

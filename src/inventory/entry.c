@@ -99,12 +99,14 @@ static json_t *entry_to_json(const struct inventory_entry *entry)
 			 catalogue_to_json(&entry->catalogue));
 }
 
+/* No string has a line's end in it, so this is found nowhere else. */
+static const char member[] = ",\n  \"point_list\": [";
+
 /* HEAD, an object, with the points as its last member, which are text already.
  */
 static char *with_points(const char *head,
 			 const struct inventory_points *points)
 {
-	static const char member[] = ",\n  \"point_list\": [";
 	size_t n = strlen(head) - 2, room = n + sizeof(member) + 8;
 	char *text, *at;
 
@@ -233,15 +235,64 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 		     : catalogue_from_json(&entry->catalogue, catalogue, err);
 }
 
-int entry_from_json(json_t *json, struct inventory_entry *ret_entry,
-		    struct err *err)
+/* The list as with_points() writes it; false: it must be parsed. */
+static bool scan_points(const char *text, struct inventory_points *points)
+{
+	bool first = true;
+
+	while (strcmp(text, "]\n}") != 0) {
+		const char *separator = first ? "\n" : ",\n";
+
+		if (strncmp(text, separator, strlen(separator)) != 0)
+			return false;
+		text += strlen(separator);
+		if (!inventory_points_scan(points, &text))
+			return false;
+		first = false;
+	}
+	points->known = true;
+	return true;
+}
+
+/* Takes the points out of TEXT, where most of it are those. */
+static size_t split(char *text, size_t bytes, struct inventory_points *points)
+{
+	char *at = strlen(text) == bytes ? strstr(text, member) : NULL;
+
+	if (!at)
+		return bytes;
+	if (!scan_points(at + sizeof(member) - 1, points)) {
+		inventory_points_done(points);
+		return bytes;
+	}
+	(void)strcpy(at, "\n}");
+	return (size_t)(at - text) + 2;
+}
+
+int entry_parse(char *text, size_t bytes, struct inventory_entry *ret_entry,
+		struct err *err)
 {
 	struct inventory_entry entry = {.vm = ""};
-	int r = read_entry(&entry, json, err);
+	struct inventory_points points = {0};
+	json_error_t why;
+	json_t *json;
+	int r;
 
-	if (r < 0)
+	bytes = split(text, bytes, &points);
+	json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
+	if (!json) {
+		inventory_points_done(&points);
+		return err_set(err, -RP_ECORRUPT, "%s", why.text);
+	}
+	r = read_entry(&entry, json, err);
+	json_decref(json);
+	if (r < 0) {
+		inventory_points_done(&points);
 		inventory_entry_done(&entry);
-	else
-		*ret_entry = entry;
-	return r;
+		return r;
+	}
+	if (points.known)
+		entry.point = points;
+	*ret_entry = entry;
+	return 0;
 }

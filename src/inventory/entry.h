@@ -10,8 +10,8 @@
 
 /* Text for free(3); NULL: no memory. */
 char *entry_format(const struct inventory_entry *entry);
-/* Everything is checked; JSON stays the caller's. */
-int entry_from_json(json_t *json, struct inventory_entry *ret_entry,
-		    struct err *err);
+/* Everything is checked.  TEXT, with a NUL behind its BYTES, is spoilt. */
+int entry_parse(char *text, size_t bytes, struct inventory_entry *ret_entry,
+		struct err *err);
 
 #endif

@@ -83,8 +83,6 @@ int inventory_load(struct inventory *inventory, const char *vm,
 	char name[NAME_BYTES];
 	struct stat st;
 	_cleanup_free_ char *text = NULL;
-	json_error_t why;
-	json_t *json;
 	ssize_t n;
 	int r;
 
@@ -96,19 +94,14 @@ int inventory_load(struct inventory *inventory, const char *vm,
 	    st.st_size > ENTRY_BYTES_MAX)
 		return err_set(err, -RP_ECORRUPT, "inventory of '%s': size",
 			       vm);
-	/* json_loadfd() would read it byte by byte */
 	text = malloc((size_t)st.st_size + 1);
 	if (!text)
 		return err_set(err, -ENOMEM, "inventory of '%s'", vm);
 	n = read(fd, text, (size_t)st.st_size);
 	if (n < 0)
 		return err_set(err, -errno, "inventory of '%s'", vm);
-	json = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &why);
-	if (!json)
-		return err_set(err, -RP_ECORRUPT, "inventory of '%s': %s", vm,
-			       why.text);
-	r = entry_from_json(json, &entry, err);
-	json_decref(json);
+	text[n] = '\0';
+	r = entry_parse(text, (size_t)n, &entry, err);
 	if (r < 0) {
 		err_wrap(err, "inventory of '%s'", vm);
 		if (err)

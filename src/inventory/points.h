@@ -31,6 +31,10 @@ struct inventory_points {
  * POINTS_PER_VM_MAX. */
 int inventory_points_add(struct inventory_points *points, json_t *point,
 			 struct err *err);
+/* The same for TEXT, without the work of a JSON parser, if it is a point as
+ * workers write them and plain ASCII: then it is moved behind.  False, with
+ * *TEXT untouched: it may be one or not. */
+bool inventory_points_scan(struct inventory_points *points, const char **text);
 /* One that is not there is no error. */
 void inventory_points_remove(struct inventory_points *points,
 			     const struct guid *id);

@@ -79,6 +79,20 @@ static void put(const char *name, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
+static char *get(const char *name)
+{
+	static char text[8192];
+	char path[128];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/inventory/%s", lib, name);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	(void)fclose(f);
+	return text;
+}
+
 static void drop(const char *name)
 {
 	char path[128];
@@ -206,6 +220,66 @@ static void what_is_no_point_is_refused(void **state)
 	assert_int_equal(points.n, 0);
 }
 
+/* Both ways of reading take the same and refuse the same. */
+static void a_list_that_was_edited_is_read_all_the_same(void **state)
+{
+	static const struct {
+		const char *from, *to;
+		int points; /* -1: refused */
+	} edits[] = {
+	    {"\"rct\"", "\"rct\"", 3},
+	    {"\"rct\"", "\"log\"", 3},
+	    {"{\"id\":", "{ \"id\":", 3},
+	    {"\"label\":\"one\"", "\"label\":\"\xc3\xbc\\\\\\\"\"", 3},
+	    {"\"label\":\"one\"", "\"label\":\"\xc3\"", -1},
+	    {"\"label\":\"one\"", "\"label\":\"\\n\"", -1},
+	    {"\"label\":\"one\"", "\"label\":\"\x7f\"", -1},
+	    {"\"label\":\"one\",", "", -1},
+	    {"00000001-", "00000000-", 2},
+	    {"00000001-", "0000000-", -1},
+	    {"\"root\"", "\"-root\"", -1},
+	    {"\"rctX:1\"", "1", -1},
+	    {"}]}", "}]},", -1},
+	    {"}]}", "}}]", -1},
+	    {"[{", "[", -1},
+	    {"\"rct\"", "\"rcx\"", -1},
+	    {"\"crash\"", "\"none\"", -1},
+	    {"]\n}", "]\n}\n", 3},
+	    {"]\n}", "]", -1},
+	    {"]\n}", ",1]\n}", -1},
+	};
+	struct inventory_entry a = example(), b;
+	char whole[8192], edited[8192];
+
+	a.point.known = true;
+	add_point(&a.point, 0, "", 0);
+	add_point(&a.point, 1, "one", 0);
+	add_point(&a.point, 2, "", 0);
+	assert_int_equal(inventory_save(inventory, &a, false, NULL), 0);
+	(void)strcpy(whole, get("web-1.json"));
+	for (size_t i = 0; i < sizeof(edits) / sizeof(edits[0]); i++) {
+		char *at = strstr(strstr(whole, "point_list"), edits[i].from);
+		int r;
+
+		assert_non_null(at);
+		(void)snprintf(edited, sizeof(edited), "%.*s%s%s",
+			       (int)(at - whole), whole, edits[i].to,
+			       at + strlen(edits[i].from));
+		put("web-1.json", edited);
+		r = inventory_load(inventory, "web-1", &b, NULL);
+		if (edits[i].points < 0) {
+			assert_int_equal(r, -RP_ECORRUPT);
+			continue;
+		}
+		assert_int_equal(r, 0);
+		assert_true(b.point.known);
+		assert_int_equal(b.point.n, edits[i].points);
+		inventory_entry_done(&b);
+	}
+	inventory_entry_done(&a);
+	assert_int_equal(inventory_remove(inventory, "web-1", false, NULL), 0);
+}
+
 static void commits_in_the_log_change_the_catalogues_stat(void **state)
 {
 	struct inventory_catalogue a, b;
@@ -226,20 +300,6 @@ static void commits_in_the_log_change_the_catalogues_stat(void **state)
 	assert_true(b.mtime_ns >= a.mtime_ns);
 	drop("catalogue.sqlite");
 	drop("catalogue.sqlite-wal");
-}
-
-static char *get(const char *name)
-{
-	static char text[8192];
-	char path[128];
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "%s/inventory/%s", lib, name);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-	(void)fclose(f);
-	return text;
 }
 
 static void a_damaged_entry_is_refused_not_trusted(void **state)
@@ -368,6 +428,7 @@ int main(void)
 	    cmocka_unit_test(an_entry_without_points_is_whole_but_for_them),
 	    cmocka_unit_test(points_are_added_once_and_removed),
 	    cmocka_unit_test(what_is_no_point_is_refused),
+	    cmocka_unit_test(a_list_that_was_edited_is_read_all_the_same),
 	    cmocka_unit_test(commits_in_the_log_change_the_catalogues_stat),
 	    cmocka_unit_test(a_damaged_entry_is_refused_not_trusted),
 	    cmocka_unit_test(a_definition_is_pending_until_it_is_committed),
