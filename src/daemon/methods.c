@@ -3,6 +3,7 @@
 
 #include "daemon/caller.h"
 #include "daemon/jobs.h"
+#include "daemon/scan.h"
 #include "daemon/systems.h"
 #include "daemon/vm.h"
 
@@ -50,10 +51,14 @@ static void list(struct rpc_call *call, json_t *parameters, void *arg)
 	if (!has_no_parameters(call, parameters))
 		return;
 	vms = json_array();
-	for (const struct vm *vm = daemon->vms; vm; vm = vm->next)
-		if (!vm->defining)
-			(void)json_array_append_new(vms, list_entry(vm));
+	for (struct vm *vm = daemon->vms; vm; vm = vm->next) {
+		if (vm->defining)
+			continue;
+		(void)json_array_append_new(vms, list_entry(vm));
+		vm_points_judge(vm);
+	}
 	rpc_reply(call, json_pack("{s:o}", "vms", vms));
+	scan_next(daemon); /* for the next one who asks */
 }
 
 /* Who is not named here may not; test-methods.c walks all of it. */

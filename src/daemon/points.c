@@ -19,8 +19,6 @@
 #include "daemon/vm.h"
 
 #define ASK_AGAIN_MS 10000       /* after failures */
-#define LIVES_MAX    3           /* workers that end and do not tell */
-#define TRIES_MAX    20          /* of one that cannot be reached */
 #define FRESH_NS     1000000000L /* younger stamps tell no two commits apart */
 
 static void stat_now(const struct vm *vm, struct inventory_catalogue *ret_stat)
@@ -41,8 +39,8 @@ static void forget(struct vm *vm)
 static void failed(struct vm *vm, const struct err *err)
 {
 	inventory_points_done(&vm->heard);
-	if (err->code == -RP_EUNREACHABLE && vm->points_lives < LIVES_MAX &&
-	    vm->points_tries++ < TRIES_MAX) {
+	if (err->code == -RP_EUNREACHABLE && vm->points_lives < ASK_LIVES_MAX &&
+	    vm->points_tries++ < ASK_TRIES_MAX) {
 		if (vm->worker == WORKER_READY)
 			vm_look_in(vm, LOOK_MAX_MS);
 		return;
@@ -228,6 +226,9 @@ void vm_points_judge(struct vm *vm)
 		return;
 	if (!vm->known && vm->failure.code && vm->worker == WORKER_NONE)
 		vm->failure = (struct err){0};
+	if (!vm->known && !vm->defining && !vm->look &&
+	    vm->worker == WORKER_READY)
+		vm_look_in(vm, 0);
 	if (vm->points_failure.code) {
 		vm->points_failure = (struct err){0};
 		vm->points_tries = vm->points_lives = 0;

@@ -96,9 +96,27 @@ void vm_refresh_over(struct vm *vm)
 	scan_next(vm->daemon);
 }
 
+bool vm_refresh_goes_on(struct vm *vm)
+{
+	vm->refresh_tries = 0;
+	return vm->known || vm->defining || ++vm->refresh_lives < ASK_LIVES_MAX;
+}
+
+/* One that cannot be reached has ended, most likely: the next one is asked. */
+static bool is_asked_again(struct vm *vm, const struct err *err)
+{
+	if (err->code != -RP_EUNREACHABLE ||
+	    vm->refresh_tries++ >= ASK_TRIES_MAX)
+		return false;
+	vm_look_in(vm, LOOK_MAX_MS);
+	return true;
+}
+
 static void over(struct vm *vm, const struct err *err)
 {
 	vm->look = NULL;
+	if (err && is_asked_again(vm, err))
+		return;
 	if (!err && !vm->entry.point.known)
 		vm_ask_points(vm);
 	else
@@ -123,6 +141,10 @@ static void on_sizes(void *arg, const struct err *err, json_t *parameters,
 {
 	struct vm *vm = arg;
 
+	if (err->code == -RP_EUNREACHABLE) {
+		over(vm, err);
+		return;
+	}
 	if (!err->code)
 		vm_note_status(vm, json_object_get(parameters, "status"));
 	vm->known = true;
@@ -167,6 +189,7 @@ static void take_definition(struct vm *vm, struct inventory_entry *entry)
 
 		if (!old || strcmp(old->path, d->path) != 0)
 			continue;
+		d->bytes = old->bytes;
 		d->device = old->device;
 		d->inode = old->inode;
 	}

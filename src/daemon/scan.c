@@ -95,7 +95,8 @@ int scan(struct daemon *daemon, struct err *err)
 /* A worker is to be started for what the inventory lacks. */
 static bool is_wanted(const struct vm *vm)
 {
-	if (vm->defining || vm->refreshing || vm->worker != WORKER_NONE)
+	if (vm->defining || vm->refreshing || vm->ended ||
+	    vm->worker != WORKER_NONE)
 		return false;
 	return vm->known ? vm_points_wanted(vm) : !vm->failure.code;
 }

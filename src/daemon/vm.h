@@ -31,6 +31,8 @@
 #define RETRY_MIN_MS     5000 /* of a failed start of serving */
 #define RETRY_MAX_MS     30000
 #define READY_TIMEOUT_MS 15000 /* for callers that wait for a worker */
+#define ASK_LIVES_MAX    3     /* workers in a row that end and do not tell */
+#define ASK_TRIES_MAX    20    /* of one that cannot be reached */
 
 enum worker_state {
 	WORKER_NONE,
@@ -65,6 +67,8 @@ struct vm {
 	bool settled;
 	bool connected;                   /* guests were, at the last look */
 	bool refreshing;                  /* asking for the definition */
+	unsigned refresh_tries;           /* that failed, in this life */
+	unsigned refresh_lives;           /* that ended and did not tell it */
 	uint64_t deaths[DEATHS_FREE + 1]; /* unsettled ones, newest first */
 	unsigned backoff;                 /* 0, or the how-manieth pause */
 
@@ -145,6 +149,8 @@ void vm_refresh(struct vm *vm);
 /* One of REFRESHES_AT_ONCE is taken, or free again. */
 void vm_refresh_begin(struct vm *vm);
 void vm_refresh_over(struct vm *vm);
+/* A life ended; false: no further one is to be asked for the definition. */
+bool vm_refresh_goes_on(struct vm *vm);
 /* What a Status says of disks' sizes and points. */
 void vm_note_status(struct vm *vm, json_t *status);
 

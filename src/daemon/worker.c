@@ -153,14 +153,17 @@ static void restart(struct vm *vm)
 
 static void end_without_restart(struct vm *vm, bool answered)
 {
+	bool goes_on = vm_refresh_goes_on(vm);
 	struct err err = {0};
 
 	log_info("the worker of '%s' ended", vm->name);
 	(void)vm_save(vm, NULL);
+	answered = answered && goes_on;
 	if (answered && vm->waiters && vm_start_worker(vm, &err) == 0)
 		return;
 	if (answered && !err.code)
 		return;
+	goes_on = goes_on && !vm->known && !vm->defining && !err.code;
 	if (!err.code)
 		err_set(&err, -RP_EUNREACHABLE,
 			"the worker of '%s' ended before it answered; see "
@@ -168,6 +171,8 @@ static void end_without_restart(struct vm *vm, bool answered)
 			vm->name);
 	vm->failure = err;
 	vm_wake(vm, &err);
+	if (goes_on) /* scan_next() starts another */
+		vm->failure = (struct err){0};
 }
 
 static void life_over(struct vm *vm)
@@ -183,7 +188,6 @@ static void life_over(struct vm *vm)
 	vm->worker = WORKER_NONE;
 	vm->serving = vm->in_use = false;
 	vm_points_life_over(vm);
-	vm_refresh_over(vm);
 	vm->ended = NULL;
 	if (ended)
 		ended(vm->ended_arg);
@@ -192,6 +196,7 @@ static void life_over(struct vm *vm)
 	else if (!vm->gone)
 		end_without_restart(vm, answered);
 	systems_settled(vm->daemon);
+	vm_refresh_over(vm);
 	scan_next(vm->daemon); /* for what it did not tell */
 }
 

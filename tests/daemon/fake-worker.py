@@ -6,6 +6,7 @@ What it keeps: STORE/catalogue.sqlite (which is JSON here).  What it was asked
 and given: a line each in STORE/events.  How it misbehaves: ROOT/fake/VM, a JSON
 object with
   die       exit at once
+  die_at    the method that it dies of
   die_after the method, once what it did stands in the catalogue
   hang      names of methods that are never answered
   fail      names of methods that are answered with an error
@@ -229,6 +230,8 @@ class Worker:
         name = message['method'].rsplit('.', 1)[1]
         behaviour = self.behaviour()
         self.event(name, fds)
+        if name == behaviour.get('die_at'):
+            os._exit(1)
         if name in behaviour.get('hang', []):
             return
         if name in behaviour.get('fail', []):

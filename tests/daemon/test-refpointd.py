@@ -571,6 +571,77 @@ class Inventory(Case):
         wait_until('one point', lambda:
                    rig.call('List')['vms'][0]['points'] == 1)
 
+    def leave_unknown(self, **behaviour):
+        """refpointd is started and has to ask for v, which has a point."""
+        rig = self.rig
+        rig.define('v')
+        rig.call('Create', vm='v')
+        rig.stop()
+        kill_now(rig.worker_pid('v'))
+        os.unlink(f'{rig.root}/lib/inventory/v.json')
+        rig.behave('v', **behaviour)
+        self.starts_before = len(rig.events('v', 'Start'))
+        rig.start()
+
+    def starts(self):
+        return len(self.rig.events('v', 'Start')) - self.starts_before
+
+    def wait_known(self):
+        def is_listed():
+            v = self.rig.call('List')['vms'][0]
+            return v['disks'] == v['points'] == 1
+        wait_until('v to be known', is_listed, timeout=40)
+        system = self.rig.system('v')
+        self.assertEqual(len(system['points']), 1)
+        self.assertEqual(system['disks'][0]['size'], 1 << 20)
+
+    def test_a_worker_that_dies_while_it_is_asked_is_replaced(self):
+        rig = self.rig
+        for asked in ('Hello', 'Definition', 'Status', 'Points'):
+            with self.subTest(asked):
+                self.leave_unknown(gate={asked: 'never'})
+                wait_until('the question', lambda: rig.events('v', 'Start')[
+                    self.starts_before:] and rig.events('v')[-1][
+                        'what'] == asked)
+                rig.behave('v')
+                rig.kill_worker('v')
+                self.wait_known()
+                self.assertEqual(self.starts(), 2)
+                rig.call('Undefine', vm='v')
+
+    def test_workers_that_keep_dying_when_asked_are_not_started_on_and_on(self):
+        rig = self.rig
+        for asked in ('Hello', 'Definition'):
+            with self.subTest(asked):
+                self.leave_unknown(die_at=asked)
+                rig.wait_state('v', 'failed')
+                self.assertEqual(self.starts(), 3)
+                rig.behave('v')
+                wait_until('v to be asked again', lambda: (
+                    rig.call('List')['vms'][0]['points'] == 1),
+                           timeout=40, interval=0.2)
+                self.assertEqual(self.starts(), 4)
+                rig.call('Undefine', vm='v')
+
+    def test_a_served_one_that_dies_when_asked_has_one_worker(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Serve', vm='v')
+        rig.call('Create', vm='v')
+        rig.stop()
+        kill_now(rig.worker_pid('v'))
+        os.utime(f'{rig.root}/lib/vms/v/catalogue.sqlite', (1, 1))
+        self.starts_before = len(rig.events('v', 'Start'))
+        rig.behave('v', gate={'Definition': 'never'})
+        rig.start()
+        wait_until('the question', lambda: rig.events('v', 'Definition'))
+        rig.behave('v')
+        rig.kill_worker('v')
+        rig.wait_state('v', 'serving')
+        self.wait_known()
+        self.assertEqual(self.starts(), 2)
+        self.assertEqual(rig.log_text().count('started the worker of'), 3)
+
     def test_a_store_names_no_other_files_than_were_defined(self):
         """The store is the worker's, and files are opened for it."""
         rig = self.rig
