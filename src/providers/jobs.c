@@ -87,7 +87,11 @@ static void put_state(struct build *b, const struct job_view *v)
 	const struct words *w = &words[v->progress];
 
 	build_number(b, "JobState", w->state);
-	build_text(b, "JobStatus", w->job_status);
+	/* one that could not be ended completes, and says so */
+	if (v->progress == JOB_IS_COMPLETED && *v->message)
+		build_text(b, "JobStatus", v->message);
+	else
+		build_text(b, "JobStatus", w->job_status);
 	build_list(b, "OperationalStatus", w->status);
 	build_texts(b, "StatusDescriptions", &w->status_text, 1);
 	build_number(b, "HealthState", 5);

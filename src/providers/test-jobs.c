@@ -82,6 +82,17 @@ static void a_job_that_is_over_is_complete(void **state)
 	assert_false(cim_true(cim_instance_get(job, "Cancellable")));
 }
 
+static void a_job_that_could_not_be_ended_says_so(void **state)
+{
+	create();
+	(void)json_object_set_new(json_array_get(scene->work.jobs, 0),
+				  "message", json_string("too late"));
+	assert_int_equal(number_of(got(JOB_PATH(1)), "JobState"), 7);
+	assert_string_equal(text_of(got(JOB_PATH(1)), "JobStatus"), "too late");
+	assert_string_equal(text_of(got(JOB_PATH(1)), "ErrorDescription"),
+			    "(none)");
+}
+
 /* What refpointd says is no text of ours. */
 static void C12_a_failure_is_told_even_without_a_message(void **state)
 {
@@ -420,6 +431,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    SCENE(a_job_that_runs_says_how_far_it_is),
 	    SCENE(a_job_that_is_over_is_complete),
+	    SCENE(a_job_that_could_not_be_ended_says_so),
 	    SCENE(C12_a_failure_is_told_even_without_a_message),
 	    SCENE(all_jobs_are_told_and_each_can_be_got),
 	    SCENE(C2_a_job_is_first_seen_running_or_over),

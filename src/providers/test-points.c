@@ -253,15 +253,16 @@ static void the_element_name_becomes_the_label(void **state)
 
 static void settings_that_make_no_sense_are_an_invalid_parameter(void **state)
 {
-	static const char *const instances[] = {
-	    LEVEL(3), LEVEL(255),
+	static const char snapshot[] =
 	    "<INSTANCE CLASSNAME='Msvm_VirtualSystemSnapshotSettingData'>"
-	    "</INSTANCE>",
-	    "<INSTANCE CLASSNAME='Msvm_ComputerSystem'></INSTANCE>"};
-	static const char *const texts[] = {
+	    "</INSTANCE>";
+	static const char mof[] =
 	    "instance of Msvm_VirtualSystemReferencePointSettingData\n"
-	    "{\n\tConsistencyLevel = 1;\n};\n",
-	    "crash", "<INSTANCE", "1"};
+	    "{\n\tConsistencyLevel = 1;\n};\n";
+	static const char *const instances[] = {
+	    LEVEL(3), LEVEL(255), snapshot,
+	    "<INSTANCE CLASSNAME='Msvm_ComputerSystem'></INSTANCE>"};
+	static const char *const texts[] = {mof, "crash", "<INSTANCE", "1"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(instances); i++)
 		assert_int_equal(create(SYSTEM_PATH(ALPHA), instances[i], 1),

@@ -127,6 +127,9 @@ class Wbemcli(Served):
         job = self.create()['Job']
         found = self.finished(job)
         self.assertEqual((found['JobState'], found['ErrorCode']), ('7', '0'))
+        self.assertEqual(self.call(job, 'GetError'), (0, {}))
+        self.assertEqual(
+            self.call(job, 'RequestStateChange.RequestedState=4')[0], 4097)
         point, = self.paths(self.rig.wbemcli(
             'ain', f'{NS}:{job}', flags=('-ac', 'CIM_AffectedJobElement')))
         link, = self.cli_lines('ri', job, '-arc', 'CIM_AffectedJobElement')
