@@ -29,7 +29,7 @@
 
 #define WORLD_DISKS      2
 #define WORLD_POINTS_MAX 128
-#define WORLD_DOUBTS_MAX 64
+#define WORLD_DOUBTS_MAX 1024
 #define WORLD_REQUESTS   24
 
 struct history {
