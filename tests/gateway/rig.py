@@ -82,10 +82,11 @@ def envelope(action, uri, body='', selectors=None, header=''):
 class Rig:
     """A root of its own; close() ends what was started on it."""
 
-    def __init__(self, daemon=False, environment=None):
+    def __init__(self, daemon=False, environment=None, root=None):
+        """With ROOT, for a refpointd that somebody else has started."""
         need_user()
         self.dir = process.scratch_dir('refpoint-gateway-')
-        self.root = self.path('root')
+        self.root = root or self.path('root')
         self.users = self.path('users')
         self.log = self.path('refpoint-cim.log')
         self.cert = self.path('ca.pem')
@@ -98,8 +99,9 @@ class Rig:
         self.daemon = None
         self.passwd('alice', 'secret', 'operator')
         self.passwd('bob', 'secret', 'read-only')
-        os.mkdir(self.root)
-        os.chmod(self.root, 0o755)
+        if not root:
+            os.mkdir(self.root)
+            os.chmod(self.root, 0o755)
         if daemon:
             self.daemon = Refpointd(self.root)
             try:
