@@ -43,6 +43,7 @@ enum uri_family {
 struct resource {
 	enum uri_family family;
 	bool schema;            /* the class itself is asked for */
+	bool intrinsic;         /* openwsman's way to do that */
 	const char *ns;         /* as the schema spells it, if it has it */
 	const char *class_name; /* "*": whichever */
 };
@@ -145,6 +146,9 @@ void reply_fault(const struct message *message, int code, const char *text,
 
 typedef int operation_fn(struct message *message,
 			 struct wsman_response *ret_response, struct err *err);
+/* openwsman's actions on a namespace's classes (intrinsic.c), or NULL. */
+operation_fn *intrinsic_operation(const struct message *message);
+
 operation_fn operate_identify, operate_get, operate_get_class, operate_delete,
     operate_invoke, operate_enumerate, operate_pull, operate_release;
 

@@ -10,6 +10,7 @@
 #define DMTF_ALL    "http://schemas.dmtf.org/wbem/wscim/1/*"
 #define DMTF_CLASS  "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
 #define DMTF_SCHEMA "http://schemas.dmtf.org/wbem/cim-xml/2/cim-schema/2/"
+#define INTRINSIC   "http://schemas.openwsman.org/wbem/wscim/1/intrinsic"
 #define MICROSOFT   "http://schemas.microsoft.com/wbem/wsman/1/wmi/"
 #define NS_SELECTOR "__cimnamespace"
 
@@ -58,6 +59,12 @@ static int read_uri(struct arena *arena, const char *uri,
 		return read_microsoft(arena, rest, resource, err);
 	if (strcasecmp(uri, DMTF_ALL) == 0) {
 		resource->class_name = "*";
+		return 0;
+	}
+	rest = after(uri, INTRINSIC);
+	resource->intrinsic = rest && (!*rest || *rest == '/');
+	if (resource->intrinsic) {
+		resource->class_name = rest[0] && rest[1] ? rest + 1 : "*";
 		return 0;
 	}
 	rest = after(uri, DMTF_SCHEMA);

@@ -78,7 +78,11 @@ static const struct {
 
 static operation_fn *find_operation(const struct message *m, bool *ret_once)
 {
-	*ret_once = true;
+	operation_fn *intrinsic = intrinsic_operation(m);
+
+	*ret_once = !intrinsic;
+	if (intrinsic)
+		return intrinsic;
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		if (strcmp(actions[i].action, m->action) != 0)
 			continue;

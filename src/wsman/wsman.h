@@ -15,6 +15,7 @@
  *     WSMAN_DUPLICATE_MS under the same MessageID, a UUID, with the same body
  *     is answered as the first time and not done again.
  * W6  A method that ran is no fault.
+ * W7  Classes are told by [MS-WSMV]'s way and by openwsman's own actions.
  *
  * Decisions: the namespace of a DMTF URI without __cimnamespace is
  * root/virtualization/v2.  Selectors may be left out where the class has one

@@ -253,19 +253,16 @@ class Rig:
         with open(os.path.join(home, '.wsl-config'), 'w',
                   encoding='utf-8') as f:
             f.write('WSNOSSL=true\n' if self.scheme == 'http' else '')
-        flags = ['--insecure'] if self.scheme == 'https' else []
-        # wslinvoke takes its first words for the class and the method, the
-        # others their last one
-        argv = [command, *args, *flags]
-        if command != 'wslinvoke':
-            argv = [command, *flags, *args]
+        endpoint = f'127.0.0.1:{self.ports["wsman"]}'
+        if self.scheme == 'https':
+            shutil.copy(self.cert, os.path.join(home, endpoint + '.crt'))
         done = subprocess.run(
-            argv, text=True, timeout=300, check=False, cwd=home,
+            [command, *args], text=True, timeout=300, check=False, cwd=home,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**self.environment, 'HOME': home, 'WSUSER': name,
                  'WSPASS': password,
-                 'WSENDPOINT': f'127.0.0.1:{self.ports["wsman"]}'})
+                 'WSENDPOINT': endpoint})
         text = re.sub('\x1b\\[[0-9;]*m', '', done.stdout)
         if check and done.returncode:
             raise Failure(f'{command} {args}: exit status {done.returncode}: '

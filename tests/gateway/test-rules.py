@@ -400,6 +400,27 @@ class Rules(unittest.TestCase):
         self.assertEqual(out['ReturnValue'], '32773')
         self.destroy(new)
 
+    def test_as_nxmbackup_asks_once(self):
+        """Nothing else goes on; disks and tracking ids paired by their place;
+        the whole disk in one call without TargetSnapshotId."""
+        system = self.session.get(*self.vm)
+        self.assertEqual(len(system.list('OperationalStatus')), 1)
+        _, point = self.create()
+        self.write(0, 3 * MIB, 3 * 4096)
+        self.write(1, 0, 4096)
+        service = self.service('Msvm_ImageManagementService')
+        for i, expected in enumerate(([(3 * MIB, 3 * 4096)], [(0, 4096)])):
+            disk = self.session.get(DISK, {
+                'InstanceID': point.list('VirtualDiskIdentifiers')[i]})
+            out = self.session.invoke(
+                service, 'GetVirtualDiskChanges',
+                Path=disk.list('HostResource')[0],
+                LimitId=point.list('ResilientChangeTrackingIdentifiers')[i],
+                ByteOffset=0, ByteLength=SIZE)
+            self.assertEqual(out['ReturnValue'], '0')
+            self.assertEqual(self.extents(out), expected)
+        self.destroy(point)
+
     def test_a_reader_may_look_and_not_touch(self):
         reader = Session(self.rig, 'bob:secret')
         self.addCleanup(reader.close)
