@@ -147,10 +147,11 @@ class Rig:
     # ------------------------------------------------------------ the gateway
 
     def start(self, *options, users=True, plain=False, doors=None,
-              timeout=30):
-        """Starts refpoint-cim and waits until it is ready."""
+              timeout=30, prefix=()):
+        """Starts refpoint-cim (by PREFIX, a program that starts it) and waits
+        until it is ready."""
         self.options = (options, users, plain, doors)
-        argv = [RUN, 'refpoint-cim', '--root', self.root]
+        argv = [*prefix, RUN, 'refpoint-cim', '--root', self.root]
         argv += doors or ['--wsman', '127.0.0.1:0', '--cimxml', '127.0.0.1:0']
         argv += ['--users', self.users] if users else []
         argv += ['--insecure-http'] if plain else []
