@@ -137,7 +137,7 @@ static const char *class_of(const struct identity *identity)
 static uint32_t make_keys(struct arena *arena, const struct identity *identity,
 			  const char *host_name, struct cim_key keys[KEYS_MAX])
 {
-	const struct identity_service *s = &identity_services[identity->index];
+	const struct identity_service *s = NULL;
 
 	switch (identity->kind) {
 	case IDENTITY_HOST:
@@ -150,6 +150,7 @@ static uint32_t make_keys(struct arena *arena, const struct identity *identity,
 					   .text = SYSTEM_CLASS};
 		return 2;
 	case IDENTITY_SERVICE:
+		s = &identity_services[identity->index];
 		keys[0] = (struct cim_key){.name = "Name", .text = s->name};
 		keys[1] = (struct cim_key){.name = "SystemCreationClassName",
 					   .text = SYSTEM_CLASS};
