@@ -7,6 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/paths.h"
 #include "gateway/gateway.h"
 #include "http/users.h"
@@ -79,21 +80,14 @@ static bool get_password(char ret[AUTH_PASSWORD_BYTES])
 	return same;
 }
 
+/* That of the line that is there, which the lock keeps as it is. */
 static int find_role(const struct request *q, enum role *ret_role,
 		     struct err *err)
 {
 	struct users *users;
 	int r;
 
-	*ret_role = ROLE_OPERATOR;
-	if (q->role) {
-		if (role_from_name(q->role, ret_role) == 0)
-			return 0;
-		return err_set(err, -RP_EPARAM,
-			       "'%s' is no role: operator or read-only",
-			       q->role);
-	}
-	if (access(q->file, F_OK) < 0)
+	if (q->role || access(q->file, F_OK) < 0)
 		return 0;
 	r = users_open(q->file, false, &users, err);
 	if (r == 0) {
@@ -112,18 +106,33 @@ static gid_t group_of_gateway(void)
 	return pw ? pw->pw_gid : (gid_t)-1;
 }
 
+static int write_line(const struct request *q, const char *password,
+		      enum role role, struct err *err)
+{
+	_cleanup_close_ int lock = -1;
+	int r = users_lock(q->file, &lock, err);
+
+	if (r == 0)
+		r = find_role(q, &role, err);
+	if (r == 0)
+		r = users_write(q->file, q->user, password, role,
+				group_of_gateway(), err);
+	return r;
+}
+
 static int set_password(const struct request *q, struct err *err)
 {
 	char password[AUTH_PASSWORD_BYTES];
-	enum role role;
-	int r = find_role(q, &role, err);
+	enum role role = ROLE_OPERATOR;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (q->role && role_from_name(q->role, &role) < 0)
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is no role: operator or read-only",
+			       q->role);
 	if (!q->no_password && !get_password(password))
 		return err_set(err, -RP_EPARAM, "no password was given");
-	r = users_write(q->file, q->user, q->no_password ? NULL : password,
-			role, group_of_gateway(), err);
+	r = write_line(q, q->no_password ? NULL : password, role, err);
 	explicit_bzero(password, sizeof(password));
 	return r;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "common/bytes.h"
@@ -352,6 +353,32 @@ static int rewrite(char *old, const char *name, const char *hash,
 	if (!written)
 		(void)fprintf(f, "%s:%s:%s\n", name, hash, role_name(role));
 	return fclose(f) == 0 ? 0 : -ENOMEM;
+}
+
+int users_lock(const char *path, int *ret_fd, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *directory =
+	    slash == path ? strdup("/")
+	    : slash       ? strndup(path, (size_t)(slash - path))
+			  : strdup(".");
+	int fd;
+
+	if (!directory)
+		return err_set(err, -ENOMEM, "'%s'", path);
+	/* of the directory: the file is replaced by each writer */
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, -errno, "'%s'", directory);
+	while (flock(fd, LOCK_EX) < 0)
+		if (errno != EINTR) {
+			int r = err_set(err, -errno, "lock '%s'", directory);
+
+			(void)close(fd);
+			return r;
+		}
+	*ret_fd = fd;
+	return 0;
 }
 
 int users_write(const char *path, const char *name, const char *password,

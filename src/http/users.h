@@ -33,6 +33,9 @@ bool users_role(struct users *users, const char *name, enum role *ret_role);
  */
 int users_write(const char *path, const char *name, const char *password,
 		enum role role, gid_t group, struct err *err);
+/* Keeps other writers out until *RET_FD is closed: whoever reads the file to
+ * write it again holds this meanwhile. */
+int users_lock(const char *path, int *ret_fd, struct err *err);
 
 /* Whether the name may stand in the file. */
 bool user_name_is_valid(const char *name);

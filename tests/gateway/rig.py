@@ -197,7 +197,23 @@ class Rig:
         process.stop(self.gateway)
         if self.daemon:
             self.daemon.close()
+        found = self._sanitizers()
         process.remove_dir(self.dir)
+        if found:
+            raise Failure(found)
+
+    def _sanitizers(self):
+        """What a sanitizer found, in a build with one."""
+        for path in [self.log, *(self.daemon.logs() if self.daemon else ())]:
+            if not os.path.exists(path):
+                continue
+            with open(path, encoding='utf-8', errors='replace') as f:
+                text = f.read()
+            found = re.search(r'(WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|'
+                              r'runtime error: )(.*\n){1,60}', text)
+            if found:
+                return f'{path}: {found[0]}'
+        return None
 
     # -------------------------------------------------------------- its clients
 

@@ -222,6 +222,18 @@ class Program(unittest.TestCase):
         print(f'idle at first: {rss} KiB')
         self.assertLess(rss, IDLE_KIB)
 
+    def test_passwd_loses_no_line_to_another_one(self):
+        names = [f'user{i}' for i in range(8)]
+        running = [subprocess.Popen(
+            [RUN, 'refpoint-cim', 'passwd', self.rig.users, name],
+            stdin=subprocess.PIPE, text=True) for name in names]
+        for p in running:
+            p.communicate('x\n', timeout=60)
+        self.assertEqual([p.returncode for p in running], [0] * len(names))
+        with open(self.rig.users, encoding='utf-8') as f:
+            found = {line.split(':')[0] for line in f}
+        self.assertLessEqual({*names, 'alice', 'bob'}, found)
+
     def test_passwd_keeps_the_role_and_takes_no_nonsense(self):
         def passwd(*args, stdin='x\n'):
             return subprocess.run(
