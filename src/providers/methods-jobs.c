@@ -165,6 +165,14 @@ static int cancel(const struct method_call *call, uint32_t *ret_result,
 	return 0;
 }
 
+/* An interval of nothing asks for as little as none at all. */
+static bool is_given(const struct cim_value *period)
+{
+	const char *text = period->is_null ? NULL : period->one.text;
+
+	return text && text[strspn(text, "0.:")];
+}
+
 static int change_state(const struct method_call *call, uint32_t *ret_result,
 			struct err *err)
 {
@@ -174,7 +182,7 @@ static int change_state(const struct method_call *call, uint32_t *ret_result,
 		*ret_result = CHANGE_PARAMETER;
 	else if (state != REQUESTED_TERMINATE)
 		*ret_result = CHANGE_UNSUPPORTED;
-	else if (!method_argument(call, "TimeoutPeriod")->is_null)
+	else if (is_given(method_argument(call, "TimeoutPeriod")))
 		*ret_result = CHANGE_TIMEOUT_GIVEN;
 	else
 		return cancel(call, ret_result, err);

@@ -82,7 +82,8 @@ const char *method_text(const struct method_call *call, const char *name)
 	return text && *text ? text : NULL;
 }
 
-/* Whether PATH names something of ours that is of CLASS. */
+/* Whether PATH names something of ours that is of CLASS, where we are asked: in
+ * another namespace it would be another object. */
 static bool read_object(const struct method_call *call,
 			const struct cim_path *path,
 			const struct schema_class *class,
@@ -95,7 +96,8 @@ static bool read_object(const struct method_call *call,
 	const struct cim_path *own;
 	struct identity identity;
 
-	if (!path || !identity_of_path(path, host, &identity))
+	if (!path || !identity_of_path(path, host, &identity) ||
+	    (path->ns && !cim_namespace_equal(path->ns, call->request->ns)))
 		return false;
 	if (identity_path(arena, &identity, host, NULL, NULL, &own, NULL) == 0)
 		its = schema_find_class(NULL, own->class_name);

@@ -311,6 +311,13 @@ static void a_job_takes_no_time_limit(void **state)
 				       NULL),
 			 0);
 	assert_int_equal(cim_number(&result, 0), 4098);
+	/* none, said in figures */
+	in.values[1] = cim_datetime("00000000000000.000000:000");
+	assert_int_equal(broker_invoke(scene->broker, &scene->request,
+				       parsed(JOB_PATH(1)), &in, &out, &result,
+				       NULL),
+			 0);
+	assert_int_not_equal(cim_number(&result, 0), 4098);
 }
 
 static void a_job_cannot_be_killed(void **state)

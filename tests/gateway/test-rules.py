@@ -10,6 +10,7 @@ found by their ids; C10, C11 GetVirtualDiskChanges; C12 errors that say
 something; C13 names without case; C15 filters; C16 types; C17 no events.
 """
 import os
+import signal
 import sys
 import unittest
 import xml.etree.ElementTree as ET
@@ -17,9 +18,10 @@ import xml.etree.ElementTree as ET
 import nbd
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hyperv import (NS, Fault, Session, new_image,  # noqa: E402
-                    settings)
+from hyperv import (ANONYMOUS, MS, NS, Fault, Session,  # noqa: E402
+                    new_image, settings)
 from rig import Rig  # noqa: E402
+from harness.refpoint import kill_now  # noqa: E402
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -297,6 +299,49 @@ class Rules(unittest.TestCase):
             self.assertEqual(out['ReturnValue'], '0')
             self.assertIsNone(out.get(error))
         self.destroy(point)
+
+    def test_C12_a_job_that_failed_says_why(self):
+        worker = self.rig.daemon.worker_pid('guest')
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            out = self.session.invoke(
+                self.service(), 'CreateReferencePoint', AffectedSystem=self.vm,
+                ReferencePointType=1)
+        finally:
+            kill_now(worker)
+        self.assertEqual(out['ReturnValue'], '4096')
+        states, job = self.session.wait(out['Job'])
+        self.assertEqual((states[-1], job['ErrorCode']), (10, '2'))
+        self.assertTrue(job['ErrorDescription'])
+        self.assertTrue(job['ErrorSummaryDescription'])
+        self.assertEqual(self.session.associators(out['Job'].path(), POINT),
+                         [])
+        for method, error in (('GetError', 'Error'), ('GetErrorEx', 'Errors')):
+            said = self.session.invoke(out['Job'], method)
+            self.assertEqual(said['ReturnValue'], '0')
+            found = ET.fromstring(said.list(error)[0])
+            self.assertEqual(found.get('CLASSNAME'), 'Msvm_Error')
+            texts = {p.get('NAME'): p.findtext('VALUE')
+                     for p in found.iterfind('PROPERTY')}
+            self.assertEqual(texts['Message'], job['ErrorDescription'])
+        self.rig.daemon.wait_serving('guest', not_pid=worker)
+
+    def test_a_reference_of_another_namespace_is_another_object(self):
+        for ns in ('root/cimv2', 'root/foo'):
+            uri = f'{MS}{NS}/{SERVICE}'
+            keys = ''.join(f'<w:Selector Name="{k}">{v}</w:Selector>'
+                           for k, v in self.vm[1].items())
+            root = self.session.send(
+                f'{uri}/CreateReferencePoint', uri,
+                f'<p:CreateReferencePoint_INPUT xmlns:p="{uri}">'
+                f'<p:AffectedSystem><a:Address>{ANONYMOUS}</a:Address>'
+                f'<a:ReferenceParameters><w:ResourceURI>{MS}{ns}/'
+                'Msvm_ComputerSystem</w:ResourceURI><w:SelectorSet>'
+                f'{keys}</w:SelectorSet></a:ReferenceParameters>'
+                '</p:AffectedSystem><p:ReferencePointType>1'
+                '</p:ReferencePointType></p:CreateReferencePoint_INPUT>')
+            self.assertEqual(root.findtext(f'.//{{{uri}}}ReturnValue'), '4',
+                             ns)
 
     def test_C13_names_have_no_case(self):
         class_name, keys = self.service()
