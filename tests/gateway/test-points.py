@@ -18,7 +18,8 @@ from harness.process import wait_until  # noqa: E402
 need('wbemcli', 'wslid', 'uuidgen', 'curl')
 BLOCK = 4096
 MIB = 1 << 20
-SIZE = 128 * MIB
+# a soak tells a million ranges
+SIZE = (8192 if os.environ.get('REFPOINT_SOAK') else 128) * MIB
 POINTS = 'Msvm_VirtualSystemReferencePointService'
 IMAGES = 'Msvm_ImageManagementService'
 CHANGES = 'GetVirtualDiskChanges'
