@@ -371,6 +371,28 @@ static bool may_call(const struct cim_provider *provider,
 	return name && *name;
 }
 
+static int refuse(const struct schema_class *class, const char *method,
+		  struct err *err)
+{
+	return err_set(err, -CIM_EACCESS, "%s of %s is for operators only",
+		       method, class->name);
+}
+
+int broker_may_call(struct broker *broker, const struct cim_request *request,
+		    const struct schema_class *class, const char *method,
+		    struct err *err)
+{
+	if (request->role == CIM_ROLE_OPERATOR)
+		return 0;
+	for (uint32_t i = class->index; i < class->end; i++) {
+		const struct cim_provider *provider = broker->by_class[i];
+
+		if (provider && may_call(provider, request, method))
+			return 0;
+	}
+	return refuse(class, method, err);
+}
+
 static int call(struct broker *broker, const struct cim_request *request,
 		const struct schema_namespace *ns,
 		const struct cim_instance *object,
@@ -421,9 +443,7 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 		return r;
 	provider = broker->by_class[object->class->index];
 	if (!may_call(provider, request, in->method->name))
-		return err_set(err, -CIM_EACCESS,
-			       "%s of %s is for operators only",
-			       in->method->name, object->class->name);
+		return refuse(object->class, in->method->name, err);
 	r = make_call(request, ns, object->class, in, &own, err);
 	if (r < 0)
 		return r;

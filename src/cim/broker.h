@@ -165,6 +165,13 @@ int broker_arguments(const struct cim_request *request,
 		     const struct schema_class *class, const char *method,
 		     struct cim_arguments *ret_arguments, struct err *err);
 
+/* Whether the caller may call METHOD of any object of CLASS or below it:
+ * -CIM_EACCESS.  To be asked before the arguments are read; of the object
+ * itself broker_invoke() asks again. */
+int broker_may_call(struct broker *broker, const struct cim_request *request,
+		    const struct schema_class *class, const char *method,
+		    struct err *err);
+
 /* Calls IN's method of the object of PATH, as the class of the object declares
  * it; OUT is of IN's method.  What IN has for a parameter that is not [In] is
  * ignored.  -CIM_EMETHOD, -CIM_EPARAMETER, -CIM_ETYPEMISMATCH. */

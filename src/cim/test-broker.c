@@ -729,6 +729,32 @@ static void a_reader_changes_nothing(void **state)
 			 -CIM_EACCESS);
 }
 
+/* Of a class as far as it can be known without the object. */
+static int may_call(const char *class, const char *method)
+{
+	return broker_may_call(broker, &request, schema_find_class(NULL, class),
+			       method, NULL);
+}
+
+static void a_call_is_refused_before_its_arguments_are_read(void **state)
+{
+	assert_int_equal(may_call("Msvm_ConcreteJob", "RequestStateChange"), 0);
+	request.role = CIM_ROLE_READER;
+	assert_int_equal(may_call("Msvm_ConcreteJob", "geterror"), 0);
+	assert_int_equal(may_call("CIM_ConcreteJob", "GetError"), 0);
+	assert_int_equal(may_call("Msvm_ConcreteJob", "RequestStateChange"),
+			 -CIM_EACCESS);
+	assert_int_equal(may_call("CIM_ConcreteJob", "RequestStateChange"),
+			 -CIM_EACCESS);
+	assert_int_equal(may_call("Msvm_VirtualSystemReferencePointService",
+				  "CreateReferencePoint"),
+			 -CIM_EACCESS);
+	/* Nobody provides it. */
+	assert_int_equal(may_call("Msvm_VirtualSystemManagementService",
+				  "DefineSystem"),
+			 -CIM_EACCESS);
+}
+
 static void nobody_does_nothing(void **state)
 {
 	struct cim_arguments error = arguments("Msvm_ConcreteJob", "GetError");
@@ -1026,6 +1052,7 @@ int main(void)
 	    SCENE(the_objects_class_declares_the_method),
 	    SCENE(deletion_is_the_providers),
 	    SCENE(a_reader_changes_nothing),
+	    SCENE(a_call_is_refused_before_its_arguments_are_read),
 	    SCENE(nobody_does_nothing),
 	    SCENE(an_answers_length_costs_no_memory),
 	    SCENE(memory_that_runs_out_is_an_error),

@@ -258,6 +258,15 @@ int broker_arguments(const struct cim_request *request,
 	return 0;
 }
 
+int broker_may_call(struct broker *broker, const struct cim_request *request,
+		    const struct schema_class *class, const char *method,
+		    struct err *err)
+{
+	return request->role == CIM_ROLE_OPERATOR
+		   ? 0
+		   : err_set(err, -CIM_EACCESS, "operators only");
+}
+
 /* VALUE's first item as text. */
 static const char *shown(const struct cim_request *request,
 			 const struct cim_value *value)
@@ -290,10 +299,11 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 	int r = broker_get(broker, request, path, &object, err);
 	size_t used = 0;
 
+	if (r == 0)
+		r = broker_may_call(broker, request, object->class,
+				    in->method->name, err);
 	if (r < 0)
 		return r;
-	if (request->role != CIM_ROLE_OPERATOR)
-		return err_set(err, -CIM_EACCESS, "operators only");
 	fake_called[0] = '\0';
 	for (uint32_t i = 0; i < in->method->parameter_count; i++)
 		used +=

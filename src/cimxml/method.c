@@ -110,6 +110,9 @@ static int find_method(struct call *c, const char *name,
 		r = broker_arguments(&c->cim, class, name, in, c->err);
 	if (r == 0)
 		r = broker_arguments(&c->cim, class, name, out, c->err);
+	if (r == 0)
+		r = broker_may_call(c->service->broker, &c->cim, class, name,
+				    c->err);
 	if (r == 0 && path->is_class &&
 	    !schema_qualifier_true(&in->method->qualifiers, "Static"))
 		return err_set(c->err, -CIM_EPARAMETER,

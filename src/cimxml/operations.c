@@ -155,6 +155,11 @@ static int read_strings(struct call *c, enum parameter p,
 
 	if (!list)
 		return arena_full(c->cim.arena, c->err);
+	/* Each property of each instance is held against all of them. */
+	if (node->child_count > CIM_PROPERTY_LIST_MAX)
+		return err_set(c->err, -CIM_EPARAMETER,
+			       "%s has more than %d names", parameters[p].name,
+			       CIM_PROPERTY_LIST_MAX);
 	if (!xml_is(node, NULL, "VALUE.ARRAY"))
 		return not_read(c, p);
 	for (const struct xml_node *n = node->first; n; n = n->next) {

@@ -69,6 +69,19 @@ static void qualifiers(void **state)
 			 schema_qualifier_type_count);
 }
 
+static const char *instance_with_names(unsigned count)
+{
+	char *names = arena_alloc(arena, count * strlen(VALUE("x")) + 1);
+	char *to = names;
+
+	while (count-- > 0)
+		to = stpcpy(to, VALUE("x"));
+	return arena_printf(arena,
+			    INSTANCE PARAM("PropertyList",
+					   "<VALUE.ARRAY>%s</VALUE.ARRAY>"),
+			    names);
+}
+
 static void instances(void **state)
 {
 	(void)ask("EnumerateInstances",
@@ -88,6 +101,11 @@ static void instances(void **state)
 	    INSTANCE PARAM("PropertyList",
 			   "<VALUE.ARRAY><VALUE>NAME</VALUE></VALUE.ARRAY>"));
 	assert_int_equal(times("<PROPERTY"), 1);
+	(void)ask("GetInstance", instance_with_names(CIM_PROPERTY_LIST_MAX));
+	assert_int_equal(code(), 0);
+	(void)ask("GetInstance",
+		  instance_with_names(CIM_PROPERTY_LIST_MAX + 1));
+	assert_int_equal(code(), 4);
 	(void)ask("GetInstance",
 		  INSTANCE PARAM("PropertyList", "<VALUE.ARRAY/>"));
 	assert_int_equal(code(), 0);
@@ -423,8 +441,11 @@ static void wrong_calls_are_refused(void **state)
 			  SERVICE) "</LOCALCLASSPATH>",
 		      CREATE, "");
 	assert_int_equal(code(), 4);
+	/* What a reader may not call is not looked at. */
 	request.role = CIM_ROLE_READER;
 	(void)call(CREATE, "");
+	assert_int_equal(code(), 2);
+	(void)call(CREATE, ARGUMENT("Unknown", VALUE("1")));
 	assert_int_equal(code(), 2);
 }
 

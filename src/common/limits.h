@@ -65,6 +65,7 @@
 #define CIM_WQL_DEPTH_MAX      32       /* parentheses and NOTs */
 #define CIM_WQL_TERMS_MAX      256      /* comparisons and connectives */
 #define CIM_WQL_PROPERTIES_MAX 256      /* after SELECT */
+#define CIM_PROPERTY_LIST_MAX  1024     /* names in a PropertyList */
 #define CIM_REPLY_BYTES_MAX    MIB(64)  /* default limit of a CIM-XML reply */
 
 /* Enumerations that wait for a client to pull more. */

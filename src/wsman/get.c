@@ -170,15 +170,8 @@ static int read_value(struct reader *r, const struct xml_node *first,
 		      const struct schema_type *type,
 		      struct cim_value *ret_value);
 
-static bool is_again(const struct xml_node *node)
-{
-	const struct xml_node *n = node->parent->first;
-
-	while (n != node && strcasecmp(n->name, node->name) != 0)
-		n = n->next;
-	return n != node;
-}
-
+/* Each property where it stands first: the items of an array stand there as
+ * often. */
 static int read_properties(struct reader *r, const struct xml_node *node,
 			   struct cim_instance *instance)
 {
@@ -186,16 +179,18 @@ static int read_properties(struct reader *r, const struct xml_node *node,
 		const struct schema_property *p =
 		    schema_find_property(instance->class, n->name);
 		struct cim_value value;
+		uint32_t i;
 		int e;
 
-		if (!p || is_again(n))
+		if (!p)
+			continue;
+		i = schema_property_index(instance->class, p);
+		if (cim_instance_has(instance, i))
 			continue;
 		e = read_value(r, n, &p->type, &value);
 		if (e < 0)
 			return e;
-		cim_instance_set_at(instance,
-				    schema_property_index(instance->class, p),
-				    value);
+		cim_instance_set_at(instance, i, value);
 	}
 	return 0;
 }
@@ -376,7 +371,10 @@ int get_arguments(struct arena *arena, const struct schema_namespace *ns,
 {
 	const struct schema_method *method = arguments->method;
 	struct reader r = {.arena = arena, .ns = ns, .err = err};
+	bool *seen = arena_array(arena, method->parameter_count, sizeof(*seen));
 
+	if (!seen)
+		return arena_full(arena, err);
 	for (const struct xml_node *n = input ? input->first : NULL; n;
 	     n = n->next) {
 		uint32_t i = index_of(method, n->name);
@@ -388,8 +386,9 @@ int get_arguments(struct arena *arena, const struct schema_namespace *ns,
 				       "%s has no parameter %.60s",
 				       method->name, n->name);
 		p = &method->parameters[i];
-		if (is_again(n) || !p->in)
+		if (seen[i] || !p->in)
 			continue;
+		seen[i] = true;
 		e = read_value(&r, n, &p->type, &arguments->values[i]);
 		/* What comes out is passed in in any form. */
 		if (e < 0 && e != -CIM_ELIMITS && p->out) {

@@ -306,6 +306,9 @@ int operate_invoke(struct message *m, struct wsman_response *ret_response,
 	if (r == 0)
 		r = broker_arguments(&m->cim, class, method, &in, err);
 	if (r == 0)
+		r = broker_may_call(m->wsman->broker, &m->cim, class, method,
+				    err);
+	if (r == 0)
 		r = message_path(m, &path, err);
 	if (r < 0)
 		return r;

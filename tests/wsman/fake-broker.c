@@ -54,6 +54,15 @@ int broker_arguments(const struct cim_request *request,
 	return 0;
 }
 
+int broker_may_call(struct broker *broker, const struct cim_request *request,
+		    const struct schema_class *class, const char *method,
+		    struct err *err)
+{
+	return request->role == CIM_ROLE_OPERATOR
+		   ? 0
+		   : err_set(err, -CIM_EACCESS, "operators only");
+}
+
 static struct cim_instance *make(struct arena *arena, const char *class,
 				 const char *const (*keys)[2])
 {
@@ -322,8 +331,9 @@ int broker_invoke(struct broker *broker, const struct cim_request *request,
 	const struct cim_instance *object;
 	int r = broker_get(broker, request, path, &object, err);
 
-	if (r == 0 && request->role < CIM_ROLE_OPERATOR)
-		r = err_set(err, -CIM_EACCESS, "access is denied");
+	if (r == 0)
+		r = broker_may_call(broker, request, object->class, m->name,
+				    err);
 	if (r == 0)
 		r = broker_arguments(request, object->class, m->name, ret_out,
 				     err);
