@@ -29,12 +29,18 @@ static void *thread(void *arg)
 	return NULL;
 }
 
+/* What the thread wrote is ours once the eventfd was read. */
 static int on_done(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct task *task = arg;
-	void (*done)(void *) = task->done;
-	void *done_arg = task->arg;
+	uint64_t count;
+	void (*done)(void *);
+	void *done_arg;
 
+	if (read(task->fd, &count, sizeof(count)) != sizeof(count))
+		return 0;
+	done = task->done;
+	done_arg = task->arg;
 	sd_event_source_disable_unref(task->source);
 	(void)close(task->fd);
 	free(task);
