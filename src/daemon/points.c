@@ -7,7 +7,11 @@
  *     was begun, and a success says what it changed.
  *  2. After any other end than a clean refusal nothing is known, and the worker
  *     is asked; what it said before the end of a change is not taken.
- *  3. A worker that another refpointd has left may be at work for that one: as
+ *  3. A worker whose store failed while it was written knows no more than we
+ *     do, and says so (-RP_ELATCHED): they are not known then before it, or
+ *     the next one, has read the store anew; a Serve does.  So what is
+ *     remembered, and saved, was read, or changed since by what is known.
+ *  4. A worker that another refpointd has left may be at work for that one: as
  *     long as it lives, what it told counts only while nothing was committed.
  */
 #include <string.h>
@@ -193,6 +197,12 @@ void vm_point_destroyed(struct vm *vm, const char *id)
 	(void)vm_save(vm, NULL);
 }
 
+void vm_points_store_read(struct vm *vm)
+{
+	if (vm->known && !vm->entry.point.known)
+		vm_points_in_doubt(vm);
+}
+
 /* ---- A worker's life ------------------------------------------------------
  */
 
@@ -236,6 +246,14 @@ void vm_points_judge(struct vm *vm)
 	}
 }
 
+/* The next one reads the store anew. */
+static void ask_next_life(struct vm *vm)
+{
+	if (vm->points_failure.code == -RP_ELATCHED &&
+	    ++vm->points_lives < ASK_LIVES_MAX)
+		vm->points_failure = (struct err){0};
+}
+
 void vm_points_life_over(struct vm *vm)
 {
 	struct err err = {0};
@@ -248,6 +266,7 @@ void vm_points_life_over(struct vm *vm)
 		err_set(&err, -RP_EUNREACHABLE,
 			"the worker ended before it told them");
 	vm->left = false;
+	ask_next_life(vm);
 	if (!vm->known)
 		vm->points_again_ms = daemon_now_ms() + ASK_AGAIN_MS;
 	vm->points_tries = 0;

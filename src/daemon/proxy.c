@@ -45,6 +45,20 @@ static bool create_done(struct request *request, json_t *parameters,
 static bool destroy_done(struct request *request, json_t *parameters,
 			 const char *text, size_t bytes);
 
+/* Answers with it; a worker whose store failed knows of no points. */
+static bool answer_status(struct request *request, json_t *parameters)
+{
+	json_t *status = json_object_get(parameters, "status");
+
+	if (!json_is_object(status))
+		return false;
+	if (json_is_null(json_object_get(status, "points")))
+		(void)json_object_set_new(
+		    status, "points", json_integer(request->vm->entry.points));
+	request_reply(request, json_incref(parameters));
+	return true;
+}
+
 static bool status_done(struct request *request, json_t *parameters,
 			const char *text, size_t bytes)
 {
@@ -60,8 +74,7 @@ static bool status_done(struct request *request, json_t *parameters,
 	if (vm->entry.serve && vm->failure.code && !(reason && *reason))
 		(void)json_object_set_new(status, "reason",
 					  json_string(vm->failure.text));
-	request_reply(request, json_incref(parameters));
-	return true;
+	return answer_status(request, parameters);
 }
 
 static bool serve_done(struct request *request, json_t *parameters,
@@ -74,6 +87,7 @@ static bool serve_done(struct request *request, json_t *parameters,
 	vm->failure = (struct err){0};
 	vm_note_status(vm, json_object_get(parameters, "status"));
 	(void)vm_save(vm, NULL);
+	vm_points_store_read(vm);
 	vm_look_in(vm, LOOK_MAX_MS);
 	return false;
 }
@@ -99,7 +113,7 @@ static bool unserve_done(struct request *request, json_t *parameters,
 {
 	vm_note_status(request->vm, json_object_get(parameters, "status"));
 	forget_serving(request->vm);
-	return false;
+	return answer_status(request, parameters);
 }
 
 static bool resize_done(struct request *request, json_t *parameters,
@@ -107,7 +121,7 @@ static bool resize_done(struct request *request, json_t *parameters,
 {
 	vm_note_status(request->vm, json_object_get(parameters, "status"));
 	(void)vm_save(request->vm, NULL);
-	return false;
+	return answer_status(request, parameters);
 }
 
 static const struct route routes[] = {
@@ -240,7 +254,7 @@ static void on_status(void *arg, const struct err *err, json_t *parameters,
 	request->link = NULL;
 	if (err->code)
 		fail(request, err);
-	else
+	else if (!answer_status(request, parameters))
 		request_reply_text(request, text, bytes);
 }
 

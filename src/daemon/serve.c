@@ -77,6 +77,8 @@ void vm_serve_failed(struct vm *vm, const struct err *err)
 static void attempt_over(struct vm *vm, const struct err *err)
 {
 	vm->serve_attempt = false;
+	if (!err->code)
+		vm_points_store_read(vm);
 	if (err->code && !vm->gone && vm->worker == WORKER_READY)
 		vm_serve_failed(vm, err);
 	if (!vm->gone && vm->worker == WORKER_READY)

@@ -164,6 +164,8 @@ void vm_points_failed(struct vm *vm, const struct err *err);
 bool vm_points_wanted(const struct vm *vm);
 /* A change began or ended, and what it did is not known: asks. */
 void vm_points_in_doubt(struct vm *vm);
+/* The worker has read its store anew: if they are not known, asks. */
+void vm_points_store_read(struct vm *vm);
 /* POINT, of type Point, stays the caller's. */
 void vm_point_made(struct vm *vm, json_t *point);
 void vm_point_destroyed(struct vm *vm, const char *id);

@@ -168,7 +168,8 @@ struct vm {
 	/* attached */
 	_Atomic bool attached;
 	bool untracked; /* VM_ATTACH_UNTRACKED */
-	bool broken;    /* the catalogue may say something else: reopen */
+	/* The catalogue may say something else: reopen. */
+	_Atomic bool broken;
 	struct volume *volumes;             /* disk_count */
 	struct track_queue *_Atomic queues; /* only grows while attached */
 	struct epoch epoch;
@@ -257,7 +258,6 @@ void model_drop_generation(struct vm *vm, uint64_t generation);
 int vm_commit(struct vm *vm,
 	      int (*put)(struct vm *vm, void *arg, struct err *err), void *arg,
 	      bool *ret_unknown, struct err *err);
-int vm_usable(const struct vm *vm, struct err *err);
 int vm_reload(struct vm *vm, struct err *err); /* detached only */
 
 /* generations.c */

@@ -447,22 +447,26 @@ uint64_t vm_changes_serial(struct vm *vm)
 }
 
 int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
-	      void *arg)
+	      void *arg, struct err *err)
 {
 	struct point_row *copy;
 	uint32_t n;
-	int r = 0;
+	int r;
 
 	(void)pthread_mutex_lock(&vm->model);
+	r = vm_usable(vm, err);
 	n = vm->point_count;
-	copy = malloc((n + 1) * sizeof(*copy));
+	copy = r == 0 ? malloc((n + 1) * sizeof(*copy)) : NULL;
 	if (copy && n)
 		memcpy(copy, vm->points, n * sizeof(*copy));
 	(void)pthread_mutex_unlock(&vm->model);
-	if (!copy)
-		return -ENOMEM;
-	for (uint32_t i = 0; r == 0 && i < n; i++)
+	if (r == 0 && !copy)
+		r = err_set(err, -ENOMEM, "points");
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		r = fn(arg, &copy[i]);
+		if (r < 0)
+			err_set(err, r, "points");
+	}
 	free(copy);
 	return r;
 }

@@ -152,10 +152,15 @@ int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
 int vm_point_find(struct vm *vm, const struct guid *id,
 		  struct point_row *ret_point, struct err *err);
-/* Any thread.  Calls FN for each point, oldest first, on a copy. */
+/* Any thread.  Calls FN for each point, oldest first, on a copy.
+ * -RP_ELATCHED: see vm_usable(). */
 int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
-	      void *arg);
+	      void *arg, struct err *err);
+/* As far as known: see vm_usable(). */
 unsigned vm_point_count(struct vm *vm);
+/* Any thread.  -RP_ELATCHED from a commit whose outcome is not known until the
+ * catalogue has been read anew. */
+int vm_usable(const struct vm *vm, struct err *err);
 
 /* ---- queries ---------------------------------------------------------- */
 

@@ -88,7 +88,7 @@ static void host_points(struct nbd_host *host, struct volume *volume,
 {
 	struct naming naming = {fn, arg};
 
-	(void)vm_points(engine_of(host)->vm, name_point, &naming);
+	(void)vm_points(engine_of(host)->vm, name_point, &naming, NULL);
 }
 
 static int host_view_open(struct nbd_host *host, struct volume *volume,

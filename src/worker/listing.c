@@ -80,13 +80,15 @@ static int add_point(void *arg, const struct point_row *row)
 int listing_make(struct vm *vm, struct listing **ret_listing, struct err *err)
 {
 	struct listing *listing = calloc(1, sizeof(*listing));
+	int r;
 
 	if (!listing)
 		return err_set(err, -ENOMEM, "points");
 	listing->vm = vm;
-	if (vm_points(vm, add_point, listing) < 0) {
+	r = vm_points(vm, add_point, listing, err);
+	if (r < 0) {
 		listing_free(listing);
-		return err_set(err, -ENOMEM, "points");
+		return r;
 	}
 	*ret_listing = listing;
 	return 0;

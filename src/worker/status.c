@@ -99,6 +99,14 @@ static json_t *disk_json(struct worker *worker, uint32_t disk, bool serving)
 	    cache_mode(worker, disk, serving));
 }
 
+/* null: nobody knows before the store was read anew. */
+static json_t *points_json(struct vm *vm)
+{
+	unsigned n = vm_point_count(vm);
+
+	return vm_usable(vm, NULL) < 0 ? json_null() : json_integer(n);
+}
+
 json_t *status_json(struct worker *worker)
 {
 	struct vm *vm = worker->vm;
@@ -123,11 +131,11 @@ json_t *status_json(struct worker *worker)
 	vm_cut_times(vm, &cut);
 	vm_counts(vm, &counts);
 	return json_pack(
-	    "{s:s, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:I, "
+	    "{s:s, s:s, s:s, s:b, s:s, s:i, s:o, s:i, s:I, s:I, "
 	    "s:I, s:I, s:I, s:I, s:I, s:o}",
 	    "vm", worker->name, "uuid", uuid, "state", worker_state_name(state),
 	    "latched", latched, "reason", reason, "worker_pid", (int)getpid(),
-	    "points", (int)vm_point_count(vm), "points_max",
+	    "points", points_json(vm), "points_max",
 	    (int)vm_system(vm)->points_max, "inflight_bytes",
 	    (json_int_t)engine_inflight_bytes(worker->engine), "cut_last_ns",
 	    (json_int_t)cut.last_ns, "cut_max_ns", (json_int_t)cut.max_ns,

@@ -248,6 +248,9 @@ class Worker:
             except OSError:
                 pass  # refused before its end
             return
+        if name in behaviour.get('reply', {}):
+            channel.send({'parameters': behaviour['reply'][name]}, extra)
+            return
         if name == 'Changes':
             self.changes(channel, message, fds)
             return

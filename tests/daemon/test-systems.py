@@ -212,6 +212,74 @@ class Doubt(Case):
         self.assertEqual(rig.points('v'), [point_id(0)])
         self.assertEqual(len(rig.events('v', 'Points')), 1)
 
+    def broken(self, vm, points):
+        """A change whose commit had no known outcome: the worker's store says
+        so until it is read anew, and then has POINTS."""
+        rig = self.rig
+        latched = ('{"error":"org.refpoint.TrackingStopped",'
+                   '"parameters":{"message":"the store failed"}}\0')
+        status = rig.call('Status', vm=vm)
+        status['status']['points'] = None
+        rig.behave(vm, fail=['Create', 'Destroy'], raw={'Points': latched},
+                   reply={'Status': status})
+        before = len(rig.events(vm, 'Points'))
+        rig.error('Create', vm=vm)
+        self.assertEqual(rig.error('Points', vm=vm).name, 'TrackingStopped')
+        self.assertEqual(rig.points(vm), [])
+        self.assertEqual(rig.call('Status', vm=vm)['status']['points'], 1)
+        rig.error('Systems', uuid=rig.systems()[vm]['uuid'], points=True)
+        self.assertNotIn('point_list', self.entry(vm))
+        self.assertEqual(len(rig.events(vm, 'Points')), before + 2)
+        path = f'{rig.root}/lib/vms/{vm}/catalogue.sqlite'
+        with open(path) as f:
+            catalogue = json.load(f)
+        catalogue['points'] = points
+        with open(path, 'w') as f:
+            json.dump(catalogue, f)
+
+    def test_a_worker_that_does_not_know_is_asked_when_it_serves_again(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Serve', vm='v')
+        rig.call('Create', vm='v')
+        self.broken('v', [])
+        rig.behave('v')
+        rig.call('Unserve', vm='v')
+        self.assertEqual(rig.points('v'), [])
+        rig.call('Serve', vm='v')  # here the worker would read it anew
+        self.assertEqual(rig.points('v'), [point_id(0)])
+        self.assertEqual(len(self.entry('v')['point_list']), 1)
+
+    def test_a_worker_that_does_not_know_and_the_next_one_does(self):
+        for vm, serve in (('v', True), ('u', False)):
+            with self.subTest(vm):
+                rig = self.rig
+                rig.define(vm)
+                if serve:
+                    rig.call('Serve', vm=vm)
+                point = rig.call('Create', vm=vm)['point']
+                self.broken(vm, [point, dict(point, id=point_id(7))])
+                rig.behave(vm)
+                rig.kill_worker(vm)
+                self.assertEqual(rig.points(vm), [point_id(0), point_id(7)])
+                self.restart_alone(vm)
+                self.assertEqual(rig.points(vm), [point_id(0), point_id(7)])
+
+    def test_workers_that_never_know_are_not_started_for_ever(self):
+        rig = self.rig
+        rig.define('v')
+        rig.call('Create', vm='v')
+        self.broken('v', [])
+        for _ in range(2):
+            asked = len(rig.events('v', 'Points'))
+            rig.kill_worker('v')
+            wait_until('the next one to be asked',
+                       lambda: len(rig.events('v', 'Points')) > asked)
+        rig.kill_worker('v')
+        self.assertEqual(rig.points('v'), [])
+        self.assertIsNone(rig.worker_pid('v'))
+        self.assertEqual(len(rig.events('v', 'Start')), 3)
+
     def test_refpointd_and_the_worker_die_in_the_middle(self):
         rig = self.rig
         rig.define('v')

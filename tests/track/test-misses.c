@@ -798,7 +798,7 @@ static void look(void *arg, const struct sim_event *event)
 {
 	unsigned n = 0;
 
-	(void)vm_points(w->vm, count_point, &n);
+	(void)vm_points(w->vm, count_point, &n, NULL);
 	assert_int_equal(n, 1);
 }
 
@@ -815,7 +815,7 @@ static void a_point_that_failed_cannot_be_seen(void **state)
 	sim_on_op(w->sim, NULL, NULL);
 	killed();
 	start();
-	(void)vm_points(w->vm, count_point, &n);
+	(void)vm_points(w->vm, count_point, &n, NULL);
 	assert_int_equal(n, 1);
 	world_check(w);
 }

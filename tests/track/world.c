@@ -1005,7 +1005,7 @@ static void check_points(struct world *w)
 			continue;
 		}
 		/* A create was cut short: the one unknown point is it. */
-		if (vm_points(w->vm, find_new, w) == 1) {
+		if (vm_points(w->vm, find_new, w, NULL) == 1) {
 			p->id = w->points[--w->point_count].id;
 			p->acked = true;
 		} else {
@@ -1013,7 +1013,7 @@ static void check_points(struct world *w)
 			p->id = guid_random();
 		}
 	}
-	if (vm_points(w->vm, find_new, w) != 0)
+	if (vm_points(w->vm, find_new, w, NULL) != 0)
 		FAIL("P3: there is a point that nobody made");
 }
 

@@ -7,7 +7,8 @@ import unittest
 
 import nbd
 
-from workertest import BLOCK, FAULTY, MIB, Case, World, blocks, wait_until
+from workertest import (BLOCK, FAULTY, MIB, CallError, Case, World, blocks,
+                        wait_until)
 
 
 def cached(path, first, end):
@@ -60,6 +61,60 @@ class Faults(Case):
         w.serve()
         self.refuses('IoError', w.create)
         self.assertEqual(w.call('Points')['points'], [])
+
+    def unknown_outcome(self, change):
+        """Serves a store whose log cannot be synced when CHANGE commits."""
+        for nth in range(1, 20):
+            w = self.world()
+            w.start()
+            w.initialize()
+            w.serve()
+            kept = w.create()
+            w.kill()
+            w.start(FAULTY, REFPOINT_FAULTS_STORE=(
+                f'sync:name=catalogue.sqlite-wal:nth={nth}:errno=EIO'))
+            try:
+                w.serve()
+            except CallError:
+                continue
+            try:
+                change(w, kept)
+            except CallError as e:
+                self.assertEqual(e.name, 'IoError')
+                return w, kept
+        raise AssertionError('no sync was of this commit')
+
+    def nobody_knows(self, w):
+        self.refuses('TrackingStopped', w.call, 'Points')
+        self.assertIsNone(w.status()['points'])
+
+    def points_of(self, w):
+        ids = [p['id'] for p in w.call('Points')['points']]
+        self.assertEqual(w.status()['points'], len(ids))
+        return ids
+
+    def known_again(self, w):
+        """Serve reads the store anew, and so does the next worker."""
+        self.nobody_knows(w)
+        w.call('Unserve')
+        self.nobody_knows(w)
+        w.serve()
+        points = self.points_of(w)
+        w.kill()
+        w.start()
+        self.assertEqual(self.points_of(w), points)
+        return points
+
+    def test_a_point_whose_commit_had_no_known_outcome(self):
+        w, kept = self.unknown_outcome(lambda w, kept: w.create())
+        points = self.known_again(w)
+        self.assertEqual(points[0], kept)
+        self.assertEqual(len(points), 2)  # its row was written
+
+    def test_a_destruction_whose_commit_had_no_known_outcome(self):
+        w, _ = self.unknown_outcome(
+            lambda w, kept: w.call('Destroy', point=kept))
+        self.assertEqual(self.known_again(w), [])
 
     def test_what_the_cache_shows_is_dropped_before_tracking_begins(self):
         """A predecessor's sync may have failed: its data is then in the cache
