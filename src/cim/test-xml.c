@@ -182,6 +182,24 @@ static void doctypes_are_refused_or_skipped(void **state)
 	assert_int_equal(root->attribute_count, 0);
 }
 
+static void instructions_are_refused_or_passed_over(void **state)
+{
+	static const char *const samples[] = {
+	    "<?x?><a>t</a>", "<a>t<?xml-stylesheet href='b'?></a>",
+	    "<?xml version='1.0'?><a>t</a><?x?>"};
+	const struct xml_options none = {.no_instructions = true};
+	const struct xml_node *root;
+
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		assert_int_equal(parse(samples[i], &none, &root),
+				 -CIM_EXMLDOCTYPE);
+		assert_int_equal(parse(samples[i], &plain, &root), 0);
+		assert_string_equal(root->text, "t");
+	}
+	assert_int_equal(parse("<?xml version='1.0'?><a>t</a>", &none, &root),
+			 0);
+}
+
 static void entities_are_never_resolved(void **state)
 {
 	static const char *const samples[] = {
@@ -462,6 +480,7 @@ int main(void)
 	    TEST(the_declaration_yields_to_the_caller),
 	    TEST(what_is_not_well_formed_is_refused),
 	    TEST(doctypes_are_refused_or_skipped),
+	    TEST(instructions_are_refused_or_passed_over),
 	    TEST(entities_are_never_resolved),
 	    TEST(each_bound_has_its_own_error),
 	    TEST(a_tree_that_does_not_fit_is_refused),

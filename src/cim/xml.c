@@ -331,6 +331,11 @@ static void on_doctype(void *arg, const char *name, const char *system,
 		stop(r, -CIM_EXMLDOCTYPE, "a DOCTYPE is not allowed");
 }
 
+static void on_instruction(void *arg, const char *target, const char *data)
+{
+	stop(arg, -CIM_EXMLDOCTYPE, "processing instructions are not allowed");
+}
+
 static void on_entity(void *arg, const char *name, int parameter,
 		      const char *value, int length, const char *base,
 		      const char *system, const char *public,
@@ -384,6 +389,8 @@ static XML_Parser make_parser(struct reader *r)
 	XML_SetElementHandler(p, on_start, on_end);
 	XML_SetCharacterDataHandler(p, on_text);
 	XML_SetStartDoctypeDeclHandler(p, on_doctype);
+	if (r->options->no_instructions)
+		XML_SetProcessingInstructionHandler(p, on_instruction);
 	XML_SetEntityDeclHandler(p, on_entity);
 	XML_SetSkippedEntityHandler(p, on_skipped);
 	if (r->options->namespaces)

@@ -48,6 +48,9 @@ struct xml_node {
 struct xml_options {
 	bool namespaces;   /* names are resolved; xml_resolve() works */
 	bool skip_doctype; /* else it is -CIM_EXMLDOCTYPE */
+	/* So are processing instructions, which SOAP forbids; else they are
+	 * passed over.  An XML declaration is none. */
+	bool no_instructions;
 	/* Overrides the document's own word: "UTF-8", "UTF-16"; or NULL. */
 	const char *encoding;
 	size_t max_bytes; /* 0: CIM_XML_BYTES_MAX */

@@ -217,7 +217,8 @@ static bool looks_utf16(const uint8_t *bytes, size_t length)
 static int parse(struct message *m, struct err *err)
 {
 	const struct wsman_request *q = m->request;
-	struct xml_options options = {.namespaces = true};
+	struct xml_options options = {.namespaces = true,
+				      .no_instructions = true};
 	const uint8_t *bytes = q->body;
 
 	m->utf16 = looks_utf16(bytes, q->body_bytes);
