@@ -11,7 +11,9 @@
  *     do, and says so (-RP_ELATCHED): they are not known then before it, or
  *     the next one, has read the store anew; a Serve does.  So what is
  *     remembered, and saved, was read, or changed since by what is known.
- *  4. A worker that another refpointd has left may be at work for that one: as
+ *  4. A worker has LOOK_TIMEOUT_MS for all that it tells, not for each reply,
+ *     and no more replies than there can be points.
+ *  5. A worker that another refpointd has left may be at work for that one: as
  *     long as it lives, what it told counts only while nothing was committed.
  */
 #include <string.h>
@@ -22,7 +24,8 @@
 #include "daemon/systems.h"
 #include "daemon/vm.h"
 
-#define ASK_AGAIN_MS 10000       /* after failures */
+#define ASK_AGAIN_MS 10000 /* after failures */
+#define REPLIES_MAX  (POINTS_PER_VM_MAX + 1)
 #define FRESH_NS     1000000000L /* younger stamps tell no two commits apart */
 
 static void stat_now(const struct vm *vm, struct inventory_catalogue *ret_stat)
@@ -37,6 +40,14 @@ static void forget(struct vm *vm)
 {
 	inventory_points_done(&vm->entry.point);
 	vm->points_serial++;
+}
+
+/* Asks no more. */
+static void give_up(struct vm *vm)
+{
+	link_cancel(vm->asking);
+	vm->asking = NULL;
+	vm->asking_limit = sd_event_source_disable_unref(vm->asking_limit);
 }
 
 /* One that cannot be reached has ended, most likely: the next one is asked. */
@@ -76,13 +87,19 @@ static void learn(struct vm *vm)
 	systems_settled(vm->daemon);
 }
 
-static int hear(struct vm *vm, json_t *parameters, struct err *err)
+/* One reply: new points, at least one if others follow. */
+static int hear(struct vm *vm, json_t *parameters, bool continues,
+		struct err *err)
 {
 	json_t *list = json_object_get(parameters, "points"), *point;
+	unsigned before = vm->heard.n;
 	size_t i;
 
 	if (!json_is_array(list))
 		return err_set(err, -RP_EWIRE, "the worker tells no points");
+	if (continues &&
+	    (json_array_size(list) == 0 || ++vm->heard_replies >= REPLIES_MAX))
+		return err_set(err, -RP_EWIRE, "the worker's list has no end");
 	json_array_foreach(list, i, point)
 	{
 		int r = inventory_points_add(&vm->heard, point, err);
@@ -90,6 +107,8 @@ static int hear(struct vm *vm, json_t *parameters, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	if (vm->heard.n - before < json_array_size(list))
+		return err_set(err, -RP_EWIRE, "the worker tells one twice");
 	return 0;
 }
 
@@ -100,10 +119,12 @@ static void on_points(void *arg, const struct err *err, json_t *parameters,
 	struct vm *vm = vm_ref(arg);
 	struct err why = *err;
 
-	if (!why.code && hear(vm, parameters, &why) < 0 && continues)
-		link_cancel(vm->asking);
-	if (why.code || !continues) {
+	if (!continues)
 		vm->asking = NULL;
+	if (!why.code)
+		(void)hear(vm, parameters, continues, &why);
+	if (why.code || !continues) {
+		give_up(vm);
 		if (why.code)
 			failed(vm, &why);
 		else if (vm->asked_serial == vm->points_serial)
@@ -112,6 +133,20 @@ static void on_points(void *arg, const struct err *err, json_t *parameters,
 			vm_ask_points(vm); /* 2. */
 	}
 	vm_unref(vm);
+}
+
+/* The link's own limit is for each of the replies. */
+static int on_too_long(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct vm *vm = vm_ref(arg);
+	struct err err = {0};
+
+	err_set(&err, -RP_ETIMEOUT, "the worker did not tell them within %u s",
+		LOOK_TIMEOUT_MS / 1000);
+	give_up(vm);
+	failed(vm, &err);
+	vm_unref(vm);
+	return 0;
 }
 
 /* Two commits may bear one time if both are young: none is noted then. */
@@ -135,11 +170,15 @@ void vm_ask_points(struct vm *vm)
 	    vm->worker != WORKER_READY)
 		return;
 	inventory_points_done(&vm->heard);
+	vm->heard_replies = 0;
 	vm->asked_serial = vm->points_serial;
 	stat_before(vm);
 	if (link_call(vm->daemon, vm->name, "Points", json_object(), true, NULL,
 		      0, LOOK_TIMEOUT_MS, on_points, vm, &vm->asking, &err) < 0)
 		failed(vm, &err);
+	else
+		daemon_timer(vm->daemon, &vm->asking_limit, LOOK_TIMEOUT_MS,
+			     on_too_long, vm);
 }
 
 bool vm_points_wanted(const struct vm *vm)
@@ -258,8 +297,7 @@ void vm_points_life_over(struct vm *vm)
 {
 	struct err err = {0};
 
-	link_cancel(vm->asking);
-	vm->asking = NULL;
+	give_up(vm);
 	if (vm->left && vm->entry.point.known && !stands(vm))
 		forget(vm);
 	else if (vm_points_wanted(vm))

@@ -111,6 +111,7 @@ void vm_drop(struct vm *vm)
 	vm->end = sd_event_source_disable_unref(vm->end);
 	link_cancel(vm->look);
 	link_cancel(vm->asking);
+	vm->asking_limit = sd_event_source_disable_unref(vm->asking_limit);
 	vm->look = vm->asking = NULL;
 	vm_close_listener(vm);
 	vm_refresh_over(vm);

@@ -78,11 +78,13 @@ struct vm {
 	sd_event_source *retry;
 	uint64_t retry_ms;
 
-	bool in_use;         /* a guest was connected, as last heard */
-	bool changing;       /* a point is being made or destroyed */
+	bool in_use;            /* a guest was connected, as last heard */
+	bool changing;          /* a point is being made or destroyed */
 	bool left;           /* the worker is one that another refpointd left */
 	struct link *asking; /* for its points */
+	sd_event_source *asking_limit;
 	struct inventory_points heard;        /* so far */
+	unsigned heard_replies;               /* of which more follow */
 	struct inventory_catalogue points_at; /* before it was asked */
 	uint64_t points_serial;               /* of what is known of them */
 	uint64_t asked_serial;                /* when it was asked */

@@ -12,6 +12,7 @@ object with
   fail      names of methods that are answered with an error
   reply     {method: parameters}
   raw       {method: text that is sent instead of an answer}
+  trickle   {method: [texts, of which one is sent each 0.2 s]}
   attach    {method: how many descriptors go beside the answer}
   gate      {method: name of a file in ROOT/fake; no answer before it is there}
 Guests that connect are told the worker's pid.
@@ -248,6 +249,12 @@ class Worker:
             except OSError:
                 pass  # refused before its end
             return
+        for text in behaviour.get('trickle', {}).get(name, []):
+            try:
+                self.send_raw(channel, text, extra)
+            except OSError:
+                return  # nobody listens any more
+            time.sleep(0.2)
         if name in behaviour.get('reply', {}):
             channel.send({'parameters': behaviour['reply'][name]}, extra)
             return

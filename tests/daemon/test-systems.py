@@ -130,6 +130,57 @@ class Told(Case):
                 e = rig.error('Systems', uuid=uuid, points=True)
                 self.assertIn(e.name, ('ProtocolError', 'LimitReached'))
 
+    def endless(self, point, i):
+        """A Points reply of one that is new, and of more to come."""
+        return '{"parameters":{"points":[%s]},"continues":true}\0' % (
+            json.dumps(point).replace('00000000-', f'{i:08x}-'))
+
+    def test_lists_without_end(self):
+        rig = self.rig
+        rig.define('v')
+        point = rig.call('Create', vm='v')['point']
+        empty = '{"parameters":{"points":[]},"continues":true}\0'
+        one = json.dumps({'parameters': {'points': [point, point]}}) + '\0'
+        for text in (empty, self.endless(point, 1) * 2, one):
+            with self.subTest(text[:60]):
+                rig.behave('v', fail=['Create'], raw={'Points': text})
+                rig.error('Create', vm='v')
+                begin = time.monotonic()
+                self.assertEqual(rig.points('v'), [])
+                self.assertLess(time.monotonic() - begin, 2)
+                uuid = rig.systems()['v']['uuid']
+                self.assertEqual(rig.error('Systems', uuid=uuid, points=True)
+                                 .name, 'ProtocolError')
+
+    def test_lists_that_trickle_are_not_waited_for(self):
+        """Nor do they keep others from being asked."""
+        rig = self.rig
+        names = [f'a{i}' for i in range(4)] + ['good']
+        for vm in names:
+            rig.define(vm)
+            point = rig.call('Create', vm=vm)['point']
+        rig.kill()
+        for vm in names:
+            kill_now(rig.worker_pid(vm))
+            entry = self.entry(vm)
+            del entry['point_list']
+            with open(f'{rig.root}/lib/inventory/{vm}.json', 'w') as f:
+                json.dump(entry, f)
+        for vm in names[:4]:
+            rig.behave(vm, trickle={'Points': [
+                self.endless(point, i) for i in range(200)]})
+        begin = time.monotonic()
+        rig.start()
+        wait_until('those of the good one',
+                   lambda: rig.points('good') == [point_id(0)], timeout=20)
+        self.assertLess(time.monotonic() - begin, 15)
+        begin = time.monotonic()
+        self.assertEqual(rig.points('a0'), [])
+        self.assertLess(time.monotonic() - begin, 2)
+        uuid = rig.systems()['a0']['uuid']
+        self.assertEqual(rig.error('Systems', uuid=uuid, points=True).name,
+                         'Timeout')
+
     def test_a_long_list_comes_in_parts_and_a_slow_reader_holds_it_back(self):
         rig = self.rig
         rig.define('v', [rig.disk(f'd{i}') for i in range(64)])
