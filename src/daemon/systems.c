@@ -5,7 +5,8 @@
  *   settle    what is not known is asked of workers (scan.c, points.c), for
  *             SETTLE_MS at most
  *   look      whether somebody is connected is asked of those that serve,
- *             PROBES_MAX at a time, for LOOK_MS each and in all
+ *             PROBES_MAX at a time, for LOOK_MS each and in all; who did not
+ *             answer is told as last known, and left alone for DEAF_MS
  *   tell      the text is made by hand, one virtual system after the other
  *
  * Invariants:
@@ -29,6 +30,7 @@
 
 #define SETTLE_MS     5000
 #define LOOK_MS       1000
+#define DEAF_MS       10000
 #define PROBES_MAX    32
 #define REPLY_BYTES   (256u << 10) /* of points, before a reply is sent */
 #define BACKLOG_BYTES (256u << 10)
@@ -39,6 +41,7 @@ struct probe {
 	struct systems *systems;
 	struct link *link; /* NULL: free */
 	struct vm *vm;
+	uint64_t begun_ms;
 };
 
 struct systems {
@@ -274,6 +277,15 @@ static void tell(void *arg)
 
 static void look(struct systems *s);
 
+/* It had its time, or most of what there was for all. */
+static void note_deaf(struct probe *probe)
+{
+	uint64_t now = daemon_now_ms();
+
+	if (now - probe->begun_ms >= LOOK_MS / 2)
+		probe->vm->deaf_until_ms = now + DEAF_MS;
+}
+
 static void on_status(void *arg, const struct err *err, json_t *parameters,
 		      bool continues, const char *text, size_t bytes, int *fds,
 		      unsigned n_fds)
@@ -281,6 +293,8 @@ static void on_status(void *arg, const struct err *err, json_t *parameters,
 	struct probe *probe = arg;
 
 	probe->link = NULL;
+	if (err->code == -RP_ETIMEOUT)
+		note_deaf(probe);
 	if (!err->code && !probe->vm->gone)
 		vm_note_status(probe->vm,
 			       json_object_get(parameters, "status"));
@@ -291,6 +305,8 @@ static void begin_tell(struct systems *s)
 {
 	s->timer = sd_event_source_disable_unref(s->timer);
 	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (s->probes[i].link)
+			note_deaf(&s->probes[i]);
 		link_cancel(s->probes[i].link);
 		s->probes[i].link = NULL;
 	}
@@ -300,7 +316,8 @@ static void begin_tell(struct systems *s)
 
 static bool is_looked_at(const struct vm *vm)
 {
-	return !vm->gone && vm->serving && vm->worker == WORKER_READY;
+	return !vm->gone && vm->serving && vm->worker == WORKER_READY &&
+	       daemon_now_ms() >= vm->deaf_until_ms;
 }
 
 /* Asks on until there is nobody left to ask, or to wait for. */
@@ -314,6 +331,7 @@ static void look(struct systems *s)
 		while (!probe->link && s->looked < s->n) {
 			probe->vm = s->vms[s->looked++];
 			probe->systems = s;
+			probe->begun_ms = daemon_now_ms();
 			if (is_looked_at(probe->vm))
 				(void)link_call(s->daemon, probe->vm->name,
 						"Status", json_object(), false,
@@ -428,16 +446,29 @@ static void on_hangup(void *arg)
 	fail(arg, &err);
 }
 
-/* Also those of which nobody knows what they are. */
+static bool found_alone(const struct systems *s)
+{
+	const struct vm *vm = s->daemon->vms;
+
+	while (s->alone && vm && !is_told(s, vm))
+		vm = vm->next;
+	return s->alone && vm;
+}
+
+/* Also those of which nobody knows what they are, unless the one that is asked
+ * for is known: a uuid stays. */
 static int choose(struct systems *s)
 {
 	struct vm **vms = calloc(s->daemon->n_vms + 1, sizeof(*vms));
+	bool found = found_alone(s);
 
 	if (!vms)
 		return -ENOMEM;
 	s->vms = vms;
 	for (struct vm *vm = s->daemon->vms; vm; vm = vm->next) {
-		if (!vm->defining && (vm->entry.n_disks == 0 || is_told(s, vm)))
+		bool unknown = vm->entry.n_disks == 0 && !found;
+
+		if (!vm->defining && (unknown || is_told(s, vm)))
 			vms[s->n++] = vm_ref(vm);
 	}
 	return 0;

@@ -79,6 +79,7 @@ struct vm {
 	uint64_t retry_ms;
 
 	bool in_use;            /* a guest was connected, as last heard */
+	uint64_t deaf_until_ms; /* it did not answer: not asked for Systems */
 	bool changing;          /* a point is being made or destroyed */
 	bool left;           /* the worker is one that another refpointd left */
 	struct link *asking; /* for its points */

@@ -187,6 +187,7 @@ static void life_over(struct vm *vm)
 	vm->look = NULL;
 	vm->worker = WORKER_NONE;
 	vm->serving = vm->in_use = false;
+	vm->deaf_until_ms = 0;
 	vm_points_life_over(vm);
 	vm->ended = NULL;
 	if (ended)

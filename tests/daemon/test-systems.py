@@ -99,8 +99,18 @@ class Told(Case):
             self.assertTrue(told['v']['connected'])
             self.assertTrue(told['hung']['connected'])  # as last known
             self.assertEqual(told['v']['state'], 'serving')
+            begin = time.monotonic()
+            for _ in range(5):  # it is not waited for once more
+                told = rig.systems(points=True)
+                self.assertTrue(told['v']['connected'])
+                self.assertTrue(told['hung']['connected'])
+            self.assertLess(time.monotonic() - begin, 0.9)
             self.assertEqual(len(rig.events('idle')), before)
             os.kill(rig.worker_pid('hung'), signal.SIGCONT)
+            rig.call('Status', vm='hung')  # and is asked again
+            asked = len(rig.events('hung', 'Status'))
+            rig.systems()
+            self.assertEqual(len(rig.events('hung', 'Status')), asked + 1)
         rig.call('Unserve', vm='v')
         self.assertFalse(rig.systems()['v']['connected'])
 
@@ -430,6 +440,23 @@ class Cold(Case):
         rig.behave('hung')
         self.assertEqual(len(rig.call('Points', vm='hung')['points']), 1)
         self.assertEqual(rig.points('hung'), [point_id(0)])
+
+    def test_one_that_is_known_does_not_wait_for_others(self):
+        rig = self.rig
+        uuid = rig.define('good')['uuid']
+        rig.call('Create', vm='good')
+        rig.define('lost')
+        rig.kill()
+        for vm in ('good', 'lost'):
+            kill_now(rig.worker_pid(vm))
+        os.unlink(f'{rig.root}/lib/inventory/lost.json')
+        rig.behave('lost', hang=['Hello', 'Definition'])
+        rig.start()
+        begin = time.monotonic()
+        told = rig.systems(uuid=uuid, points=True)
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertEqual(list(told), ['good'])
+        self.assertEqual(len(told['good']['points']), 1)
 
     def test_a_store_of_which_nothing_is_known_is_asked(self):
         rig = self.rig
