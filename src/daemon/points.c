@@ -65,6 +65,15 @@ static void failed(struct vm *vm, const struct err *err)
 	vm_refresh_over(vm);
 }
 
+static void tell_waiter(struct vm *vm)
+{
+	void (*fn)(void *) = vm->points_told;
+
+	vm->points_told = NULL;
+	if (fn)
+		fn(vm->points_told_arg);
+}
+
 void vm_points_failed(struct vm *vm, const struct err *err)
 {
 	if (!vm->entry.point.known) {
@@ -72,6 +81,7 @@ void vm_points_failed(struct vm *vm, const struct err *err)
 		vm->points_again_ms = daemon_now_ms() + ASK_AGAIN_MS;
 	}
 	systems_settled(vm->daemon);
+	tell_waiter(vm);
 }
 
 static void learn(struct vm *vm)
@@ -85,6 +95,7 @@ static void learn(struct vm *vm)
 	(void)vm_save(vm, NULL);
 	vm_refresh_over(vm);
 	systems_settled(vm->daemon);
+	tell_waiter(vm);
 }
 
 /* One reply: new points, at least one if others follow. */
@@ -197,6 +208,14 @@ void vm_points_in_doubt(struct vm *vm)
 	(void)vm_save(vm, NULL);
 	vm_ask_points(vm);
 	scan_next(vm->daemon);
+}
+
+void vm_points_when_told(struct vm *vm, void (*fn)(void *arg), void *arg)
+{
+	vm->points_told = fn;
+	vm->points_told_arg = arg;
+	if (fn)
+		vm_points_in_doubt(vm);
 }
 
 void vm_point_made(struct vm *vm, json_t *point)

@@ -38,6 +38,7 @@ struct request {
 	struct record *record; /* NULL: none, or not yet */
 	json_t *point;         /* that was made, for the answer; NULL: none */
 	bool undone;           /* and destroyed again */
+	struct err why;        /* not */
 	struct err note;       /* what is to be said of a success */
 };
 

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Create is undone by a Destroy.  One that failed may have happened all the
+ * same, so the worker is asked which points there are, and what it tells
+ * decides how the job ends.
+ */
 #include "daemon/undo.h"
 
 #include <stdio.h>
@@ -25,24 +30,83 @@ static void try(struct request *request);
 
 static void undone(struct request *request)
 {
-	request->vm->changing = false;
-	vm_point_destroyed(request->vm, point_id(request));
 	request->undone = true;
 	request->record->has_point = false;
 	err_set(&request->note, -RP_ECANCELLED, "cancelled, as asked for");
 	request_reply(request, NULL);
 }
 
-/* As far as anybody knows the point is there. */
+/* ---- A Destroy that failed ------------------------------------------------
+ */
+
+static void still_there(struct request *request)
+{
+	(void)snprintf(request->note.text, sizeof(request->note.text),
+		       "it could not be cancelled, the point is there: %s",
+		       request->why.text);
+	request_reply(request, NULL);
+}
+
+static void not_known(struct request *request, const struct err *why)
+{
+	struct err err = {0};
+
+	err_set(&err, -RP_EFAILED,
+		"it could not be cancelled (%s), and it is not known whether "
+		"the point is there: %s",
+		request->why.text, why->text);
+	request_fail(request, &err);
+}
+
+static bool is_told(const struct request *request)
+{
+	const struct inventory_points *points = &request->vm->entry.point;
+	unsigned i = 0;
+
+	while (i < points->n &&
+	       !guid_equal(&points->list[i].id, &request->record->point))
+		i++;
+	return i < points->n;
+}
+
+/* It may have been destroyed: what the worker tells decides. */
+static void on_told(void *arg)
+{
+	struct request *request = arg;
+	struct vm *vm = request->vm;
+
+	request->pause = sd_event_source_disable_unref(request->pause);
+	if (!vm->entry.point.known || !request->record->has_point)
+		not_known(request, &vm->points_failure);
+	else if (is_told(request))
+		still_there(request);
+	else
+		undone(request);
+}
+
+static int on_not_told(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct request *request = arg;
+	struct err err = {0};
+
+	vm_points_when_told(request->vm, NULL, NULL);
+	err_set(&err, -RP_ETIMEOUT, "no worker told it within %u s",
+		READY_TIMEOUT_MS / 1000);
+	not_known(request, &err);
+	return 0;
+}
+
 static void not_undone(struct request *request, const struct err *why)
 {
 	request->vm->changing = false;
-	vm_points_in_doubt(request->vm);
-	(void)snprintf(request->note.text, sizeof(request->note.text),
-		       "it could not be cancelled, the point is there: %s",
-		       why->text);
-	request_reply(request, NULL);
+	request->why = *why;
+	daemon_timer(request->daemon, &request->pause, READY_TIMEOUT_MS,
+		     on_not_told, request);
+	vm_points_when_told(request->vm, on_told, request);
 }
+
+/* ---- Destroy --------------------------------------------------------------
+ */
 
 static int on_try_again(sd_event_source *source, uint64_t usec, void *arg)
 {
@@ -70,10 +134,13 @@ static void on_undone(void *arg, const struct err *err, json_t *parameters,
 	struct request *request = arg;
 
 	request->link = NULL;
-	if (!err->code || err->code == -RP_ENOPOINT)
-		undone(request);
-	else
+	if (err->code && err->code != -RP_ENOPOINT) {
 		failed(request, err);
+		return;
+	}
+	request->vm->changing = false;
+	vm_point_destroyed(request->vm, point_id(request));
+	undone(request);
 }
 
 static void on_ready(void *arg, const struct err *err)

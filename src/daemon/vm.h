@@ -94,6 +94,9 @@ struct vm {
 	unsigned points_lives;    /* in a row that ended without an answer */
 	uint64_t points_again_ms; /* not before */
 
+	void (*points_told)(void *arg); /* they are known, or cannot be had */
+	void *points_told_arg;
+
 	struct waiter *waiters;
 	void (*ended)(void *arg); /* instead of a restart; once */
 	void *ended_arg;
@@ -167,6 +170,9 @@ void vm_points_failed(struct vm *vm, const struct err *err);
 bool vm_points_wanted(const struct vm *vm);
 /* A change began or ended, and what it did is not known: asks. */
 void vm_points_in_doubt(struct vm *vm);
+/* The same, and calls FN(arg) once: they are known then, or points_failure says
+ * why not; it may be called before this returns.  One at a time; NULL: none. */
+void vm_points_when_told(struct vm *vm, void (*fn)(void *arg), void *arg);
 /* The worker has read its store anew: if they are not known, asks. */
 void vm_points_store_read(struct vm *vm);
 /* POINT, of type Point, stays the caller's. */

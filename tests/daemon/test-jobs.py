@@ -269,6 +269,48 @@ class Cancelled(Case):
         self.assertIn('the point is there: as told', job['message'])
         self.assertEqual(rig.points('v'), [point_id(0)])
 
+    def test_a_point_whose_destruction_failed_and_happened(self):
+        """The point is not there then, whatever was answered."""
+        rig = self.rig
+        rig.define('v')
+        kept = rig.call('Create', vm='v')['point']
+        job = self.held('Create')
+        rig.call('CancelJob', id=job['id'])
+        rig.behave('v', fail=['Destroy'], reply={'Points': {'points': [kept]}})
+        self.release()
+        job = self.ended(job)
+        self.assertEqual(job['state'], 'cancelled')
+        self.assertIsNone(job['point'])
+        self.assertEqual(rig.points('v'), [kept['id']])
+
+    def test_a_point_of_which_nobody_knows_whether_it_was_destroyed(self):
+        rig = self.rig
+        rig.define('v')
+        job = self.held('Create')
+        rig.call('CancelJob', id=job['id'])
+        rig.behave('v', fail=['Destroy', 'Points'])
+        self.release()
+        job = self.ended(job)
+        self.assertEqual((job['state'], job['error']), ('failed', 'Failed'))
+        self.assertIn('could not be cancelled (as told), and it is not known',
+                      job['message'])
+        self.assertEqual(rig.points('v'), [])
+        rig.behave('v')
+        rig.call('Create', vm='v')
+        self.assertEqual(rig.points('v'), [point_id(0), point_id(1)])
+
+    def test_a_worker_that_says_nothing_after_a_failed_destruction(self):
+        rig = self.rig
+        rig.define('v')
+        job = self.held('Create')
+        rig.call('CancelJob', id=job['id'])
+        rig.behave('v', fail=['Destroy'], hang=['Points'])
+        self.release()
+        job = self.ended(job)
+        self.assertEqual(job['state'], 'failed')
+        self.assertIn('it is not known whether the point is there',
+                      job['message'])
+
     def test_a_worker_that_dies_while_it_undoes(self):
         rig = self.rig
         rig.define('v')
