@@ -24,10 +24,12 @@ struct context {
 	size_t bytes;
 	uint64_t life_ms, ends_ms;
 	bool in_hand;
+	bool over; /* kept for those who ask again */
 };
 
 struct contexts {
 	pthread_mutex_t lock;
+	pthread_cond_t put; /* a context is in nobody's hand any more */
 	uint64_t (*now)(void);
 	uint64_t bytes;
 	struct context table[CIM_CONTEXTS_MAX];
@@ -54,10 +56,15 @@ int contexts_new(uint64_t (*now)(void), struct contexts **ret_contexts,
 		 struct err *err)
 {
 	struct contexts *contexts = calloc(1, sizeof(*contexts));
+	pthread_condattr_t attr;
 
 	if (!contexts)
 		return err_set(err, -ENOMEM, "make room for enumerations");
 	(void)pthread_mutex_init(&contexts->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&contexts->put, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	contexts->now = now ? now : steady_ms;
 	*ret_contexts = contexts;
 	return 0;
@@ -91,6 +98,7 @@ struct contexts *contexts_free(struct contexts *contexts)
 		if (contexts->table[i].caller)
 			drop(contexts, &contexts->table[i], &spoils);
 	free_spoils(&spoils);
+	(void)pthread_cond_destroy(&contexts->put);
 	(void)pthread_mutex_destroy(&contexts->lock);
 	free(contexts);
 	return NULL;
@@ -119,24 +127,56 @@ static int make_id(char id[CIM_CONTEXT_TEXT_BYTES], struct err *err)
 	return 0;
 }
 
-/* A free place if the bounds allow one; NULL if not. */
-static struct context *place_for(struct contexts *contexts, const char *caller,
-				 size_t bytes)
+/* Makes room by the one that was over first. */
+static bool drop_over(struct contexts *contexts, struct spoils *spoils)
 {
-	struct context *place = NULL;
-	unsigned own = 0;
+	struct context *first = NULL;
 
 	for (size_t i = 0; i < CIM_CONTEXTS_MAX; i++) {
 		struct context *c = &contexts->table[i];
 
-		if (!c->caller)
-			place = place ? place : c;
-		else if (strcmp(c->caller, caller) == 0)
-			own++;
+		if (c->caller && c->over && !c->in_hand &&
+		    (!first || c->ends_ms < first->ends_ms))
+			first = c;
 	}
-	if (own >= CIM_CONTEXTS_PER_CALLER ||
-	    bytes > CIM_CONTEXTS_BYTES_MAX - contexts->bytes)
+	if (first)
+		drop(contexts, first, spoils);
+	return first;
+}
+
+static unsigned count_open(const struct contexts *contexts, const char *caller)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < CIM_CONTEXTS_MAX; i++) {
+		const struct context *c = &contexts->table[i];
+
+		count +=
+		    c->caller && !c->over && strcmp(c->caller, caller) == 0;
+	}
+	return count;
+}
+
+static struct context *free_place(struct contexts *contexts)
+{
+	for (size_t i = 0; i < CIM_CONTEXTS_MAX; i++)
+		if (!contexts->table[i].caller)
+			return &contexts->table[i];
+	return NULL;
+}
+
+/* A free place if the bounds allow one; NULL if not. */
+static struct context *place_for(struct contexts *contexts, const char *caller,
+				 size_t bytes, struct spoils *spoils)
+{
+	struct context *place;
+
+	if (count_open(contexts, caller) >= CIM_CONTEXTS_PER_CALLER)
 		return NULL;
+	while (!(place = free_place(contexts)) ||
+	       bytes > CIM_CONTEXTS_BYTES_MAX - contexts->bytes)
+		if (!drop_over(contexts, spoils))
+			return NULL;
 	return place;
 }
 
@@ -161,7 +201,7 @@ int contexts_add(struct contexts *contexts, const char *caller,
 	}
 	(void)pthread_mutex_lock(&contexts->lock);
 	drop_expired(contexts, &spoils);
-	place = place_for(contexts, caller, bytes);
+	place = place_for(contexts, caller, bytes, &spoils);
 	if (place) {
 		new.ends_ms = contexts->now() + life_ms;
 		*place = new;
@@ -203,17 +243,33 @@ static int no_such(struct err *err)
 		       "there is no such enumeration, or it has expired");
 }
 
-int contexts_take(struct contexts *contexts, const char *caller,
-		  const struct context_kind *kind, const char *id,
-		  void **ret_data, struct err *err)
+static struct timespec deadline(uint64_t wait_ms)
 {
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+	t.tv_sec += (time_t)(wait_ms / 1000) + t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+int contexts_await(struct contexts *contexts, const char *caller,
+		   const struct context_kind *kind, const char *id,
+		   uint64_t wait_ms, void **ret_data, struct err *err)
+{
+	const struct timespec until = deadline(wait_ms);
 	struct spoils spoils = {0};
 	struct context *c;
 	int r = 0;
 
 	(void)pthread_mutex_lock(&contexts->lock);
 	drop_expired(contexts, &spoils);
-	c = find_own(contexts, caller, kind, id);
+	while ((c = find_own(contexts, caller, kind, id)) && c->in_hand &&
+	       wait_ms && r == 0)
+		r = pthread_cond_timedwait(&contexts->put, &contexts->lock,
+					   &until);
+	r = 0;
 	if (!c) {
 		r = no_such(err);
 	} else if (c->in_hand) {
@@ -228,6 +284,13 @@ int contexts_take(struct contexts *contexts, const char *caller,
 	return r;
 }
 
+int contexts_take(struct contexts *contexts, const char *caller,
+		  const struct context_kind *kind, const char *id,
+		  void **ret_data, struct err *err)
+{
+	return contexts_await(contexts, caller, kind, id, 0, ret_data, err);
+}
+
 void contexts_put(struct contexts *contexts, const char *id, uint64_t life_ms)
 {
 	struct context *c;
@@ -240,6 +303,23 @@ void contexts_put(struct contexts *contexts, const char *id, uint64_t life_ms)
 			c->life_ms = life_ms;
 		c->ends_ms = contexts->now() + c->life_ms;
 	}
+	(void)pthread_cond_broadcast(&contexts->put);
+	(void)pthread_mutex_unlock(&contexts->lock);
+}
+
+void contexts_over(struct contexts *contexts, const char *id, uint64_t life_ms)
+{
+	struct context *c;
+
+	(void)pthread_mutex_lock(&contexts->lock);
+	c = find(contexts, id);
+	if (c) {
+		c->in_hand = false;
+		if (!c->over)
+			c->ends_ms = contexts->now() + life_ms;
+		c->over = true;
+	}
+	(void)pthread_cond_broadcast(&contexts->put);
 	(void)pthread_mutex_unlock(&contexts->lock);
 }
 
@@ -252,6 +332,7 @@ void contexts_end(struct contexts *contexts, const char *id)
 	c = find(contexts, id);
 	if (c)
 		drop(contexts, c, &spoils);
+	(void)pthread_cond_broadcast(&contexts->put);
 	(void)pthread_mutex_unlock(&contexts->lock);
 	free_spoils(&spoils);
 }
@@ -267,7 +348,7 @@ int contexts_close(struct contexts *contexts, const char *caller,
 	(void)pthread_mutex_lock(&contexts->lock);
 	drop_expired(contexts, &spoils);
 	c = find_own(contexts, caller, kind, id);
-	if (!c)
+	if (!c || c->over)
 		r = no_such(err);
 	else if (c->in_hand)
 		r = err_set(err, -CIM_EPULLKEPT,

@@ -7,7 +7,8 @@
  * E2  It ends when it is closed, when nobody asked for it in time, or with the
  *     table.  One request at a time has it in hand; it does not expire then.
  * E3  Their number, in all and for each caller, and their bytes are bounded
- *     (common/limits.h).  At a bound new ones are refused, none is dropped.
+ *     (common/limits.h).  At a bound new ones are refused, none is dropped
+ *     but those that are over, which are not counted for their caller.
  *
  * What a context holds is its protocol's business.  Any thread may call.
  */
@@ -45,11 +46,19 @@ int contexts_add(struct contexts *contexts, const char *caller,
 int contexts_take(struct contexts *contexts, const char *caller,
 		  const struct context_kind *kind, const char *id,
 		  void **ret_data, struct err *err);
+/* Likewise, but waits up to WAIT_MS until it is in nobody's hand. */
+int contexts_await(struct contexts *contexts, const char *caller,
+		   const struct context_kind *kind, const char *id,
+		   uint64_t wait_ms, void **ret_data, struct err *err);
 /* Puts back what was taken, for LIFE_MS from now (0: as long as before). */
 void contexts_put(struct contexts *contexts, const char *id, uint64_t life_ms);
+/* Puts back what was taken and is over: it is there for LIFE_MS from the first
+ * time for those who ask again, unless its room is needed. */
+void contexts_over(struct contexts *contexts, const char *id, uint64_t life_ms);
 /* Ends what was taken. */
 void contexts_end(struct contexts *contexts, const char *id);
-/* Ends one that is not in hand: -CIM_ECONTEXT, or -CIM_EPULLKEPT if it is. */
+/* Ends one that is not in hand: -CIM_ECONTEXT, also if it is over, or
+ * -CIM_EPULLKEPT if it is in hand. */
 int contexts_close(struct contexts *contexts, const char *caller,
 		   const struct context_kind *kind, const char *id,
 		   struct err *err);

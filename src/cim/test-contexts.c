@@ -140,6 +140,37 @@ static void their_bytes_are_bounded(void **state)
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make, drop)
 
+static void what_is_over_makes_room(void **state)
+{
+	char first[CIM_CONTEXT_TEXT_BYTES], second[CIM_CONTEXT_TEXT_BYTES];
+	char id[CIM_CONTEXT_TEXT_BYTES];
+
+	assert_int_equal(add("alice", CIM_CONTEXTS_BYTES_MAX / 2, first), 0);
+	assert_int_equal(add("alice", CIM_CONTEXTS_BYTES_MAX / 2, second), 0);
+	assert_int_equal(take("alice", first), 0);
+	contexts_over(contexts, first, 500);
+	clock_ms += 100;
+	assert_int_equal(take("alice", second), 0);
+	contexts_over(contexts, second, 500);
+	/* It can be asked for, which does not prolong it. */
+	assert_int_equal(take("alice", first), 0);
+	contexts_over(contexts, first, 500);
+	assert_int_equal(contexts_close(contexts, "alice", &kind, first, NULL),
+			 -CIM_ECONTEXT);
+	assert_int_equal(freed, 0);
+	/* The one that was over first goes. */
+	assert_int_equal(add("bob", 1, id), 0);
+	assert_int_equal(freed, 1);
+	assert_int_equal(take("alice", first), -CIM_ECONTEXT);
+	assert_int_equal(take("alice", second), 0);
+	/* Not one that is being told again. */
+	assert_int_equal(add("bob", CIM_CONTEXTS_BYTES_MAX / 2, id),
+			 -CIM_ELIMITS);
+	contexts_over(contexts, second, 500);
+	clock_ms += 500;
+	assert_int_equal(take("alice", second), -CIM_ECONTEXT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -148,6 +179,7 @@ int main(void)
 	    CASE(it_expires_but_not_in_hand),
 	    CASE(at_a_bound_new_ones_are_refused),
 	    CASE(their_bytes_are_bounded),
+	    CASE(what_is_over_makes_room),
 	};
 
 	arena = NULL;

@@ -76,11 +76,13 @@
 #define CIM_CONTEXT_MS_MAX      900000   /* that a client may ask for */
 
 /* WS-Management. */
-#define WSMAN_ENVELOPE_BYTES_MIN   8192     /* smallest MaxEnvelopeSize */
-#define WSMAN_ENVELOPE_BYTES_MAX   MIB(64)  /* of a reply, whoever asks */
-#define WSMAN_ITEMS_BYTES_MAX      MIB(48)  /* of one enumeration */
-#define WSMAN_DUPLICATE_MS         60000    /* a repeat gets the first answer */
-#define WSMAN_DUPLICATES_MAX       1024     /* answers kept */
+#define WSMAN_ENVELOPE_BYTES_MIN   8192    /* smallest MaxEnvelopeSize */
+#define WSMAN_ENVELOPE_BYTES_MAX   MIB(64) /* of a reply, whoever asks */
+#define WSMAN_ITEMS_BYTES_MAX      MIB(48) /* of one enumeration */
+#define WSMAN_DUPLICATE_MS         60000   /* a repeat gets the first answer */
+#define WSMAN_PULLS_KEPT           4       /* of a context, to be told again */
+#define WSMAN_PULL_WAIT_MS         10000   /* for another of the same context */
+#define WSMAN_DUPLICATES_MAX       1024    /* answers kept */
 #define WSMAN_DUPLICATE_BYTES_MAX  KIB(256) /* of an answer that is kept */
 #define WSMAN_DUPLICATES_BYTES_MAX MIB(8)   /* of all, with their requests */
 

@@ -179,6 +179,17 @@ static enum duplicate_verdict wait_for(struct duplicates *d,
 	return verdict;
 }
 
+bool duplicate_id(const char *message_id, struct guid *ret_id)
+{
+	if (!message_id)
+		return false;
+	if (strncasecmp(message_id, "urn:", 4) == 0)
+		message_id += 4;
+	if (strncasecmp(message_id, "uuid:", 5) == 0)
+		message_id += 5;
+	return guid_parse(message_id, ret_id);
+}
+
 enum duplicate_verdict duplicates_ask(struct duplicates *d,
 				      const struct wsman_request *q,
 				      const char *message_id,
@@ -189,11 +200,7 @@ enum duplicate_verdict duplicates_ask(struct duplicates *d,
 	struct duplicate *one;
 	struct guid id;
 
-	if (message_id && strncasecmp(message_id, "urn:", 4) == 0)
-		message_id += 4;
-	if (message_id && strncasecmp(message_id, "uuid:", 5) == 0)
-		message_id += 5;
-	if (!message_id || !q->caller || !guid_parse(message_id, &id))
+	if (!q->caller || !duplicate_id(message_id, &id))
 		return DUPLICATE_NONE;
 	pthread_mutex_lock(&d->lock);
 	forget_old(d, d->now());

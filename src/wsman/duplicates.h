@@ -10,6 +10,9 @@
 #ifndef WSMAN_DUPLICATES_H
 #define WSMAN_DUPLICATES_H
 
+#include <stdbool.h>
+
+#include "common/guid.h"
 #include "wsman/wsman.h"
 
 struct duplicates;
@@ -21,6 +24,9 @@ enum duplicate_verdict {
 	DUPLICATE_ANSWERED, /* here is the answer */
 	DUPLICATE_BUSY,     /* the first one takes too long */
 };
+
+/* The UUID that a MessageID (or NULL) is; false if it is none. */
+bool duplicate_id(const char *message_id, struct guid *ret_id);
 
 /* NULL without memory. */
 struct duplicates *duplicates_new(uint64_t (*now)(void));

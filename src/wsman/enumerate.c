@@ -8,6 +8,7 @@
 #include "wsman/filter.h"
 #include "wsman/internal.h"
 #include "wsman/items.h"
+#include "wsman/pulls.h"
 
 #define CONTEXT_PREFIX "uuid:"
 #define ROOM_FOR_REST  512 /* the context and closing tags, at most */
@@ -29,15 +30,22 @@ struct listing {
 	struct wsman_items *items;
 };
 
-static void free_items(void *data)
-{
-	struct wsman_items *items = data;
+/* What a context holds. */
+struct enumeration {
+	struct wsman_items items;
+	struct pulls pulls;
+	bool over; /* all were told, and the client knows */
+};
 
-	wsman_items_clear(items);
-	free(items);
+static void free_enumeration(void *data)
+{
+	struct enumeration *e = data;
+
+	wsman_items_clear(&e->items);
+	free(e);
 }
 
-static const struct context_kind kind = {free_items};
+static const struct context_kind kind = {free_enumeration};
 
 /* ---- making the items --------------------------------------------------- */
 
@@ -314,20 +322,23 @@ static int too_long(const struct message *m, struct err *err)
 		       "the next item does not fit into %zu bytes", m->limit);
 }
 
-static int keep(struct message *m, struct wsman_items *items,
+static int keep(struct message *m, struct enumeration *e,
 		char ret_id[CIM_CONTEXT_TEXT_BYTES], struct err *err)
 {
-	return contexts_add(m->wsman->contexts, m->cim.caller, &kind, items,
-			    items->size +
+	const struct wsman_items *items = &e->items;
+
+	return contexts_add(m->wsman->contexts, m->cim.caller, &kind, e,
+			    sizeof(*e) + items->size +
 				items->ends_size * sizeof(*items->ends),
 			    CIM_CONTEXT_MS, ret_id, err);
 }
 
-/* Takes ITEMS over, unless it fails. */
-static int answer_enumerate(struct message *m, struct wsman_items *items,
+/* Takes E over, unless it fails. */
+static int answer_enumerate(struct message *m, struct enumeration *e,
 			    size_t max, struct wsman_response *ret_response,
 			    struct err *err)
 {
+	struct wsman_items *items = &e->items;
 	char id[CIM_CONTEXT_TEXT_BYTES];
 	bool optimized = max > 0, all;
 	struct xml_out out;
@@ -345,7 +356,7 @@ static int answer_enumerate(struct message *m, struct wsman_items *items,
 
 		if (!all) {
 			items->next += count;
-			r = keep(m, items, id, err);
+			r = keep(m, e, id, err);
 		}
 		put_context(&out, all || r < 0 ? NULL : id);
 		if (optimized)
@@ -358,7 +369,7 @@ static int answer_enumerate(struct message *m, struct wsman_items *items,
 	if (all) {
 		xml_open(&out, "w:EndOfSequence");
 		xml_close_empty(&out);
-		free_items(items);
+		free_enumeration(e);
 	}
 	xml_close(&out);
 	r = reply_end(&out, m, ret_response, err);
@@ -370,7 +381,7 @@ static int answer_enumerate(struct message *m, struct wsman_items *items,
 int operate_enumerate(struct message *m, struct wsman_response *ret_response,
 		      struct err *err)
 {
-	struct wsman_items *items;
+	struct enumeration *e;
 	size_t max = 0;
 	int r = 0;
 
@@ -384,14 +395,14 @@ int operate_enumerate(struct message *m, struct wsman_response *ret_response,
 		r = read_count(m, &max, err);
 	if (r < 0)
 		return r;
-	items = calloc(1, sizeof(*items));
-	if (!items)
+	e = calloc(1, sizeof(*e));
+	if (!e)
 		return err_set(err, -CIM_ELIMITS, "no memory");
-	r = make_items(m, items, err);
+	r = make_items(m, &e->items, err);
 	if (r == 0)
-		r = answer_enumerate(m, items, max, ret_response, err);
+		r = answer_enumerate(m, e, max, ret_response, err);
 	if (r < 0)
-		free_items(items);
+		free_enumeration(e);
 	return r;
 }
 
@@ -446,28 +457,50 @@ static int answer_pull(struct message *m, const struct wsman_items *items,
 	return r;
 }
 
+/* The items that come next, or those of the pull that M repeats. */
+static int pull(struct message *m, struct enumeration *e, size_t max,
+		const char *id, struct wsman_response *ret_response,
+		struct err *err)
+{
+	struct wsman_items from = e->items;
+	size_t count = 0;
+	int r;
+
+	if (pulls_find(&e->pulls, m, &from.next))
+		return answer_pull(m, &from, max, id, &count, ret_response,
+				   err);
+	if (e->over)
+		return err_set(err, -CIM_ECONTEXT, "the enumeration has ended");
+	r = answer_pull(m, &from, max, id, &count, ret_response, err);
+	if (r < 0)
+		return r;
+	pulls_add(&e->pulls, m, from.next);
+	e->items.next += count;
+	e->over = wsman_items_left(&e->items) == 0;
+	return 0;
+}
+
 int operate_pull(struct message *m, struct wsman_response *ret_response,
 		 struct err *err)
 {
 	struct contexts *contexts = m->wsman->contexts;
-	struct wsman_items *items;
+	struct enumeration *e;
 	const char *id;
 	void *data;
-	size_t max, count = 0;
+	size_t max;
 	int r = read_context(m, "Pull", &id, err);
 
 	if (r == 0)
 		r = read_count(m, &max, err);
 	if (r == 0)
-		r = contexts_take(contexts, m->cim.caller, &kind, id, &data,
-				  err);
+		r = contexts_await(contexts, m->cim.caller, &kind, id,
+				   WSMAN_PULL_WAIT_MS, &data, err);
 	if (r < 0)
 		return r;
-	items = data;
-	r = answer_pull(m, items, max, id, &count, ret_response, err);
-	items->next += count;
-	if (r == 0 && wsman_items_left(items) == 0)
-		contexts_end(contexts, id);
+	e = data;
+	r = pull(m, e, max, id, ret_response, err);
+	if (e->over)
+		contexts_over(contexts, id, WSMAN_DUPLICATE_MS);
 	else
 		contexts_put(contexts, id, 0);
 	return r;

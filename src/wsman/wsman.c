@@ -68,7 +68,7 @@ static const struct {
     {NS_TRANSFER "/Delete", operate_delete, true},
     {NS_ENUMERATION "/Enumerate", operate_enumerate, false},
     {NS_ENUMERATION "/Pull", operate_pull, false},
-    {NS_ENUMERATION "/Release", operate_release, false},
+    {NS_ENUMERATION "/Release", operate_release, true},
     {NS_ENUMERATION "/Renew", operate_unsupported, false},
     {NS_ENUMERATION "/GetStatus", operate_unsupported, false},
     {NS_EVENTING "/Subscribe", operate_unsupported, false},

@@ -13,7 +13,8 @@
  * W4  No reply has more bytes than the client's MaxEnvelopeSize.
  * W5  A call or a Delete that the same principal repeats within
  *     WSMAN_DUPLICATE_MS under the same MessageID, a UUID, with the same body
- *     is answered as the first time and not done again.
+ *     is answered as the first time and not done again.  A Pull that is
+ *     repeated so is told the same items again.
  * W6  A method that ran is no fault.
  * W7  Classes are told by [MS-WSMV]'s way and by openwsman's own actions.
  *

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
 #include "scene.h"
 
 #define WQL "Dialect='http://schemas.microsoft.com/wbem/wsman/1/WQL'"
@@ -142,6 +144,151 @@ static void a_pull_gives_as_many_as_fit(void **state)
 	assert_true(pulls > 2 && pulls < 50);
 }
 
+static void assert_same_items(const struct answer *a, const struct answer *b)
+{
+	const char *items = strstr(a->text, "<n:PullResponse>");
+
+	assert_int_equal(a->status, 200);
+	assert_non_null(items);
+	assert_string_equal(items, strstr(b->text, "<n:PullResponse>"));
+}
+
+/* Pulls to the end, each time twice; returns how many items there were. */
+static size_t pull_twice(const char *context, const char *more)
+{
+	struct ask ask = {.action = ENUMERATION "/Pull",
+			  .uri = MICROSOFT SYSTEM};
+	size_t told = 0;
+
+	for (unsigned i = 0; *context; i++) {
+		struct answer first, again;
+
+		ask.message_id =
+		    arena_printf(arena, "uuid:11111111-0000-4000-8000-%012u",
+				 i);
+		ask.body = arena_printf(arena,
+					"<n:Pull><n:EnumerationContext>%s"
+					"</n:EnumerationContext>%s</n:Pull>",
+					context, more);
+		first = scene_ask(&ask);
+		scene_now += WSMAN_DUPLICATE_MS - 1;
+		again = scene_ask(&ask);
+		assert_same_items(&first, &again);
+		told += item_count(&first);
+		context = context_of(&first);
+	}
+	/* That of the end is over then. */
+	scene_now += 1;
+	scene_assert_fault((struct answer[]){scene_ask(&ask)},
+			   "n:InvalidEnumerationContext", NULL);
+	return told;
+}
+
+static void a_repeated_pull_is_told_the_same_again(void **state)
+{
+	struct answer a = enumerate(MICROSOFT SYSTEM, "");
+
+	assert_int_equal(pull_twice(context_of(&a), ""), 3);
+	/* More than is kept of answers to calls. */
+	scene_broker.extra = 1000;
+	a = enumerate(MICROSOFT SYSTEM, "");
+	assert_int_equal(pull_twice(context_of(&a),
+				    "<n:MaxElements>600</n:MaxElements>"),
+			 1003);
+}
+
+static void another_pull_is_no_repeat(void **state)
+{
+	struct answer a = enumerate(MICROSOFT SYSTEM, "");
+	struct ask ask = {
+	    .action = ENUMERATION "/Pull",
+	    .uri = MICROSOFT SYSTEM,
+	    .message_id = "uuid:11111111-0000-4000-8000-000000000000",
+	    .body = arena_printf(arena,
+				 "<n:Pull><n:EnumerationContext>%s"
+				 "</n:EnumerationContext></n:Pull>",
+				 context_of(&a))};
+	struct answer first = scene_ask(&ask), second;
+
+	ask.headers = "<w:Locale/>"; /* another body */
+	second = scene_ask(&ask);
+	assert_string_not_equal(scene_find(&first, "Name")->text,
+				scene_find(&second, "Name")->text);
+	ask.message_id = "4711"; /* no UUID */
+	a = scene_ask(&ask);
+	assert_int_equal(scene_count(&a, "EndOfSequence"), 1);
+	a = scene_ask(&ask);
+	scene_assert_fault(&a, "n:InvalidEnumerationContext", NULL);
+}
+
+struct puller {
+	pthread_t thread;
+	const char *body;
+	struct wsman_response response;
+};
+
+static void *pull_one(void *arg)
+{
+	struct puller *p = arg;
+	struct wsman_request request = {.body = p->body,
+					.body_bytes = strlen(p->body),
+					.caller = "anna",
+					.role = CIM_ROLE_OPERATOR};
+
+	wsman_answer(scene_wsman, &request, &p->response);
+	return NULL;
+}
+
+static void repeats_at_the_same_time_get_the_same_items(void **state)
+{
+	struct ask ask = {.action = ENUMERATION "/Pull",
+			  .uri = MICROSOFT SYSTEM};
+	struct puller all[8];
+	struct answer a;
+	const char *body;
+
+	scene_broker.extra = 3000;
+	a = enumerate(MICROSOFT SYSTEM, "");
+	ask.body = arena_printf(arena,
+				"<n:Pull><n:EnumerationContext>%s"
+				"</n:EnumerationContext><n:MaxElements>2000"
+				"</n:MaxElements></n:Pull>",
+				context_of(&a));
+	body = scene_envelope(&ask);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		all[i].body = body;
+		assert_int_equal(
+		    pthread_create(&all[i].thread, NULL, pull_one, &all[i]), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		assert_int_equal(pthread_join(all[i].thread, NULL), 0);
+		assert_int_equal(all[i].response.status, 200);
+		assert_string_equal(
+		    strstr(all[i].response.body, "<n:PullResponse>"),
+		    strstr(all[0].response.body, "<n:PullResponse>"));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		free(all[i].response.body);
+}
+
+static void a_repeated_release_is_answered_again(void **state)
+{
+	struct answer a = enumerate(MICROSOFT SYSTEM, "");
+	struct ask ask = {
+	    .action = ENUMERATION "/Release",
+	    .uri = MICROSOFT SYSTEM,
+	    .message_id = "uuid:11111111-0000-4000-8000-000000000000",
+	    .body = arena_printf(arena,
+				 "<n:Release><n:EnumerationContext>%s"
+				 "</n:EnumerationContext></n:Release>",
+				 context_of(&a))};
+
+	a = scene_ask(&ask);
+	assert_int_equal(a.status, 200);
+	a = scene_ask(&ask);
+	assert_int_equal(a.status, 200);
+}
+
 static void an_item_that_never_fits_is_a_fault_and_stays(void **state)
 {
 	static const char uri[] =
@@ -210,6 +357,20 @@ static void contexts_are_bounded(void **state)
 	}
 	a = enumerate(MICROSOFT SYSTEM, "");
 	scene_assert_fault(&a, "w:QuotaLimit", NULL);
+}
+
+/* They are not counted. */
+static void what_is_over_is_in_nobodys_way(void **state)
+{
+	for (unsigned i = 0; i < CIM_CONTEXTS_MAX + 10; i++) {
+		struct answer a = enumerate(MICROSOFT SYSTEM, "");
+
+		assert_int_equal(a.status, 200);
+		a = pull(MICROSOFT SYSTEM, context_of(&a),
+			 "<n:MaxElements>9</n:MaxElements>", 0);
+		assert_int_equal(item_count(&a), 3);
+	}
+	contexts_are_bounded(state);
 }
 
 static void selectors_filter(void **state)
@@ -300,6 +461,11 @@ int main(void)
 	    SCENE(nothing_found_ends_at_once),
 	    SCENE(optimized_tells_as_many_as_asked),
 	    SCENE(a_pull_gives_as_many_as_fit),
+	    SCENE(a_repeated_pull_is_told_the_same_again),
+	    SCENE(another_pull_is_no_repeat),
+	    SCENE(what_is_over_is_in_nobodys_way),
+	    SCENE(repeats_at_the_same_time_get_the_same_items),
+	    SCENE(a_repeated_release_is_answered_again),
 	    SCENE(an_item_that_never_fits_is_a_fault_and_stays),
 	    SCENE(a_context_is_its_openers),
 	    SCENE(release_ends_it),
