@@ -48,6 +48,7 @@
 #define RPC_MESSAGE_BYTES_MAX MIB(1)
 #define RPC_CONNECTIONS_MAX   64      /* per listening socket */
 #define RPC_BACKLOG_BYTES_MAX MIB(64) /* that a peer leaves unread */
+#define LINK_PROGRESS_BYTES   KIB(64) /* of an answer, that buy it more time */
 
 /* Of a request to the CIM gateway. */
 #define CIM_REQUEST_MEMORY     MIB(32)  /* default budget of its arena */
@@ -67,6 +68,10 @@
 #define CIM_WQL_PROPERTIES_MAX 256      /* after SELECT */
 #define CIM_PROPERTY_LIST_MAX  1024     /* names in a PropertyList */
 #define CIM_REPLY_BYTES_MAX    MIB(64)  /* default limit of a CIM-XML reply */
+
+/* Callers that wait for workers; what they are for: src/providers/waiting.h */
+#define CIM_WAITERS_PER_VM 3
+#define CIM_WAITERS_MAX    (HTTP_THREADS / 2)
 
 /* Enumerations that wait for a client to pull more. */
 #define CIM_CONTEXTS_MAX        256
@@ -98,6 +103,8 @@
 #define HTTP_BODIES_BYTES_MAX      MIB(64)  /* of all together: 503 */
 #define HTTP_DISCARD_BYTES_MAX     MIB(128) /* unwanted, before a refusal */
 #define HTTP_REPLY_HEADERS_MAX     16
+#define HTTP_REPLIES_BYTES_MAX     MIB(256) /* not taken yet, of all: 503 */
+#define HTTP_REPLY_SMALL_BYTES     KIB(16)  /* what is not counted for it */
 #define HTTP_HEADERS_MS            10000 /* from the first byte to the last */
 #define HTTP_BODY_MS               30000 /* of the body, likewise */
 #define HTTP_SEND_MS               60000 /* for a client to take a reply */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "daemon/vm.h"
 
@@ -17,6 +18,7 @@ struct link {
 	struct rpc_client *client;
 	sd_event_source *timer;
 	uint64_t timeout_ms;
+	size_t heard; /* bytes, since the time began to run */
 	link_fn *fn;
 	void *arg;
 	char what[VM_NAME_BYTES + 64]; /* "Status of 'vm1'" */
@@ -41,7 +43,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *arg)
 	struct err err = {0};
 
 	err_set(&err, -RP_ETIMEOUT,
-		"the worker does not answer (%s, for %llu ms)", link->what,
+		"the worker does not answer (%s, within %llu ms)", link->what,
 		(unsigned long long)link->timeout_ms);
 	link->fn(link->arg, &err, NULL, false, "", 0, NULL, 0);
 	link_free(link);
@@ -55,6 +57,16 @@ static void arm(struct link *link)
 			     on_timeout, link);
 }
 
+/* Replies as such are no progress: a worker could go on with them for ever. */
+static void heard(struct link *link, size_t bytes)
+{
+	link->heard += bytes;
+	if (link->heard < LINK_PROGRESS_BYTES)
+		return;
+	link->heard = 0;
+	arm(link);
+}
+
 static void on_reply(void *arg, const struct err *err, json_t *parameters,
 		     bool continues, const char *text, size_t bytes, int *fds,
 		     unsigned n_fds)
@@ -64,7 +76,7 @@ static void on_reply(void *arg, const struct err *err, json_t *parameters,
 	log_debug("link", "%s: %s", link->what,
 		  err->code ? err->text : "answered");
 	if (continues) {
-		arm(link);
+		heard(link, bytes);
 		link->fn(link->arg, err, parameters, true, text, bytes, fds,
 			 n_fds);
 		return; /* it may be gone */

@@ -15,7 +15,8 @@ typedef rpc_reply_fn link_fn;
 
 /* Calls METHOD ("Status") of VM's worker; PARAMETERS is taken over, FDS stay
  * the caller's.  FN is called from the loop only, with code -RP_ETIMEOUT if
- * nothing was heard for TIMEOUT_MS (0: for ever).  -RP_EUNREACHABLE where no
+ * the answer is not complete after TIMEOUT_MS (0: never), which begin anew with
+ * every LINK_PROGRESS_BYTES of it.  -RP_EUNREACHABLE where no
  * worker listens, or one of another user: FN is not called then. */
 int link_call(struct daemon *daemon, const char *vm, const char *method,
 	      json_t *parameters, bool more, const int *fds, unsigned n_fds,

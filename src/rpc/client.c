@@ -264,9 +264,27 @@ static int hand_reply(struct rpc_client *client, const struct reader *reader,
 	return reader->fn(reader->arg, reply->parameters, reply->continues);
 }
 
-static int64_t deadline_of(unsigned timeout_ms)
+static int64_t deadline_of(const struct rpc_client *client, unsigned timeout_ms)
 {
-	return timeout_ms ? now_ms() + timeout_ms : -1;
+	int64_t own = timeout_ms ? now_ms() + timeout_ms : -1;
+
+	if (client->until && (own < 0 || own > client->until))
+		return client->until;
+	return own;
+}
+
+void rpc_client_limit(struct rpc_client *client, unsigned total_ms)
+{
+	client->until = total_ms ? now_ms() + total_ms : 0;
+}
+
+/* However much a peer says: its replies may come without a pause. */
+static int check_time(const struct rpc_client *client, struct err *err)
+{
+	if (!client->until || now_ms() < client->until)
+		return 0;
+	return err_set(err, -RP_ETIMEOUT, "'%s' did not end its answer in time",
+		       client_name(client));
 }
 
 /* Calls FN for each reply.  After any failure but the peer's own error the
@@ -275,14 +293,17 @@ static int call_and_read(struct rpc_client *client, bool more,
 			 unsigned timeout_ms, const struct reader *reader,
 			 struct err *err)
 {
-	int64_t deadline = deadline_of(timeout_ms);
+	int64_t deadline = deadline_of(client, timeout_ms);
 	struct message_reply reply = {0};
 	bool continues = true;
 	int r = send_all(client, deadline, err);
 
 	while (r == 0 && continues) {
-		deadline = more ? deadline_of(timeout_ms) : deadline;
-		r = receive_reply(client, reader, deadline, &reply, err);
+		deadline = more ? deadline_of(client, timeout_ms) : deadline;
+		r = check_time(client, err);
+		if (r == 0)
+			r = receive_reply(client, reader, deadline, &reply,
+					  err);
 		if (r < 0)
 			break;
 		continues = reply.continues;

@@ -9,11 +9,12 @@
 
 struct rpc_client {
 	int fd;
-	uid_t uid;    /* of the peer */
-	char *name;   /* of the peer, for messages; NULL: not known */
-	bool spent;   /* an answer may still come that nobody awaits */
-	bool paused;  /* attached: the socket is not read */
-	bool closing; /* attached: being torn down */
+	uid_t uid;     /* of the peer */
+	char *name;    /* of the peer, for messages; NULL: not known */
+	int64_t until; /* now_ms() at which blocking calls end; 0: none */
+	bool spent;    /* an answer may still come that nobody awaits */
+	bool paused;   /* attached: the socket is not read */
+	bool closing;  /* attached: being torn down */
 	struct wire_in in;
 	struct wire_out out;
 	/* The rest is for client-async.c; NULL while not attached. */

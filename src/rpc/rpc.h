@@ -111,6 +111,11 @@ int rpc_client_fd(const struct rpc_client *client);
 /* uid of the process at the other end (SO_PEERCRED). */
 uid_t rpc_client_peer_uid(const struct rpc_client *client);
 
+/* From now on no blocking call lasts longer than TOTAL_MS (0: as long as it
+ * takes), counted from here, however many replies it gets; then -RP_ETIMEOUT.
+ */
+void rpc_client_limit(struct rpc_client *client, unsigned total_ms);
+
 /* Blocking: sends a call and waits up to TIMEOUT_MS (0: for ever) for its one
  * reply.  PARAMETERS is taken over.  *RET_PARAMETERS is the caller's. An error
  * reply becomes the negative code of its name, its message ERR's text.

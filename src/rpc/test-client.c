@@ -472,6 +472,43 @@ static void a_stream_that_its_reader_ends_is_hung_up(void **state)
 	} while (!gone);
 }
 
+/* Promises more for as long as it is listened to. */
+static void *promise(void *arg)
+{
+	static const char more[] = "{\"parameters\":{},\"continues\":true}";
+	const int *fd = arg;
+
+	while (send(*fd, more, sizeof(more), MSG_NOSIGNAL) > 0)
+		;
+	return NULL;
+}
+
+static int take_any(void *arg, json_t *parameters, bool continues)
+{
+	return 0;
+}
+
+static void a_limit_is_of_the_whole_call(void **state)
+{
+	struct rpc_client *client;
+	struct err err = {0};
+	pthread_t peer;
+	int fds[2];
+
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	client = rpc_client_from_fd(fds[0]);
+	assert_non_null(client);
+	assert_int_equal(pthread_create(&peer, NULL, promise, &fds[1]), 0);
+	rpc_client_limit(client, 200);
+	assert_int_equal(rpc_call_more_replies(client, "t.Count", NULL, 60000,
+					       take_any, NULL, &err),
+			 -RP_ETIMEOUT);
+	rpc_client_free(client);
+	assert_int_equal(pthread_join(peer, NULL), 0);
+	close(fds[1]);
+}
+
 static void a_missing_socket_and_a_forbidden_one_differ(void **state)
 {
 	struct rpc_client *client = NULL;
@@ -521,6 +558,7 @@ int main(void)
 	    TEST(a_blocking_stream_hands_out_each_reply),
 	    TEST(a_streams_texts_are_handed_out_as_they_are),
 	    TEST(a_stream_that_its_reader_ends_is_hung_up),
+	    TEST(a_limit_is_of_the_whole_call),
 	    TEST(a_missing_socket_and_a_forbidden_one_differ),
 	    TEST(a_socket_whose_path_is_long_is_reached),
 	};

@@ -13,6 +13,7 @@ object with
   reply     {method: parameters}
   raw       {method: text that is sent instead of an answer}
   trickle   {method: [texts, of which one is sent each 0.2 s]}
+  drip      {method: seconds between replies that say nothing and promise more}
   attach    {method: how many descriptors go beside the answer}
   gate      {method: name of a file in ROOT/fake; no answer before it is there}
 Guests that connect are told the worker's pid.
@@ -24,6 +25,7 @@ import re
 import selectors
 import socket
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -211,6 +213,16 @@ class Worker:
         for message in re.findall(rb'[^\0]*\0|[^\0]+$', text.encode()):
             socket.send_fds(channel.sock, [message], fds)
 
+    @staticmethod
+    def drip(channel, seconds):
+        try:
+            while True:
+                channel.send({'parameters': {'disks': [], 'points': []},
+                              'continues': True})
+                time.sleep(seconds)
+        except OSError:
+            pass  # nobody listens any more
+
     def connection(self, sock):
         conn, _ = sock.accept()
         channel = Channel(conn)
@@ -243,6 +255,10 @@ class Worker:
         while gate and not os.path.exists(f'{self.fake}/{gate}'):
             time.sleep(0.01)
         extra = [0] * behaviour.get('attach', {}).get(name, 0)
+        if name in behaviour.get('drip', {}):
+            threading.Thread(target=self.drip, daemon=True, args=(
+                channel, behaviour['drip'][name])).start()
+            return
         if name in behaviour.get('raw', {}):
             try:
                 self.send_raw(channel, behaviour['raw'][name], extra)

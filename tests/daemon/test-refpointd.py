@@ -800,6 +800,17 @@ class Calls(Case):
         self.assertEqual(stat.S_IMODE(os.stat(f'{run}/nbd.sock').st_mode),
                          0o660)
 
+    def test_a_worker_that_only_promises_is_not_waited_for(self):
+        self.rig.define('v')
+        self.rig.behave('v', drip={'Points': 1})
+        client = self.rig.client()
+        self.addCleanup(client.close)
+        began = time.monotonic()
+        with self.assertRaises(Error) as caught:
+            for _ in client.stream('org.refpoint.Points', {'vm': 'v'}):
+                self.assertLess(time.monotonic() - began, 25)
+        self.assertEqual(caught.exception.name, 'Timeout')
+
     def test_unknown_vms_and_bad_names_are_named(self):
         self.assertIn("'nix'", self.error('NoSuchSystem', 'Points', vm='nix'))
         self.error('InvalidParameter', 'Points', vm='../nix')
