@@ -103,6 +103,12 @@ static int lend_doors(const struct gateway *g,
 	return 0;
 }
 
+/* Handlers wait for nobody but refpointd. */
+static void interrupt(void *arg)
+{
+	backend_stop(true);
+}
+
 int serve_start(struct gateway *gateway, struct err *err)
 {
 	const struct gateway_options *o = &gateway->options;
@@ -114,9 +120,11 @@ int serve_start(struct gateway *gateway, struct err *err)
 	    .client_certificates = o->client_map,
 	    .auth = gateway->auth,
 	    .handler = dispatch_handle,
+	    .interrupt = interrupt,
 	    .arg = &gateway->dispatch};
 	int r = lend_doors(gateway, listeners, &options.n_listeners, err);
 
+	backend_stop(false);
 	if (r == 0)
 		r = http_server_start(&options, &gateway->server, err);
 	return r;

@@ -3,6 +3,7 @@
 
 #include <gnutls/x509.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -131,6 +132,44 @@ void connection_phase(struct connection *connection, enum phase phase)
 
 	(void)pthread_mutex_lock(&server->lock);
 	connection_phase_locked(connection, phase);
+	(void)pthread_mutex_unlock(&server->lock);
+}
+
+bool connection_take_reply(struct connection *connection, const char *name,
+			   uint64_t bytes)
+{
+	struct http_server *server = connection->listener->server;
+	const struct sockaddr *peer =
+	    (const struct sockaddr *)&connection->peer;
+	uint64_t total = bytes, of_peer = bytes, of_name = bytes;
+	bool room;
+
+	(void)pthread_mutex_lock(&server->lock);
+	for (const struct connection *c = server->first; c; c = c->next) {
+		total += c->reply_bytes;
+		if (same_peer((const struct sockaddr *)&c->peer, peer))
+			of_peer += c->reply_bytes;
+		if (strcmp(c->reply_name, name) == 0)
+			of_name += c->reply_bytes;
+	}
+	room = total <= HTTP_REPLIES_BYTES_MAX &&
+	       MAX(of_peer, of_name) <= HTTP_REPLIES_BYTES_MAX / 2;
+	if (room) {
+		connection->reply_bytes = bytes;
+		(void)snprintf(connection->reply_name,
+			       sizeof(connection->reply_name), "%s", name);
+	}
+	(void)pthread_mutex_unlock(&server->lock);
+	return room;
+}
+
+void connection_reply_taken(struct connection *connection)
+{
+	struct http_server *server = connection->listener->server;
+
+	(void)pthread_mutex_lock(&server->lock);
+	connection->reply_bytes = 0;
+	connection->reply_name[0] = '\0';
 	(void)pthread_mutex_unlock(&server->lock);
 }
 

@@ -243,8 +243,11 @@ static void check_task(void *arg)
 {
 	struct exchange *x = arg;
 
-	auth_check(server_of(x)->auth, &x->connection->auth, &x->input,
-		   &x->verdict);
+	if (atomic_load(&server_of(x)->stopping))
+		x->verdict.outcome = AUTH_BUSY;
+	else
+		auth_check(server_of(x)->auth, &x->connection->auth, &x->input,
+			   &x->verdict);
 	hand_back(x);
 }
 
@@ -292,15 +295,37 @@ static void handle_encrypted(struct exchange *x)
 	free(type);
 }
 
+/* A client decides how long its reply stays in our memory. */
+static void count_reply(struct exchange *x)
+{
+	size_t bytes = x->response.body_bytes;
+
+	if (bytes <= HTTP_REPLY_SMALL_BYTES ||
+	    connection_take_reply(x->connection, x->request.principal.name,
+				  bytes))
+		return;
+	log_debug("http",
+		  "the replies that '%s' and others have not taken leave no "
+		  "room for another of %zu bytes",
+		  x->request.principal.name, bytes);
+	http_response_clear(&x->response);
+	http_response_text(&x->response, MHD_HTTP_SERVICE_UNAVAILABLE,
+			   "too many replies are not taken");
+}
+
 static void handle_task(void *arg)
 {
 	struct exchange *x = arg;
 	struct http_server *server = server_of(x);
 
-	if (encrypted_is(x->request.content_type))
+	if (atomic_load(&server->interrupted))
+		http_response_text(&x->response, MHD_HTTP_SERVICE_UNAVAILABLE,
+				   "stopping");
+	else if (encrypted_is(x->request.content_type))
 		handle_encrypted(x);
 	else
 		server->handler(server->arg, &x->request, &x->response);
+	count_reply(x);
 	hand_back(x);
 }
 
@@ -521,6 +546,7 @@ void exchange_completed(void *cls, struct MHD_Connection *mhd, void **context,
 	*context = NULL;
 	drop_body(x);
 	http_response_clear(&x->response);
+	connection_reply_taken(x->connection);
 	auth_verdict_clear(&x->verdict);
 	/* the connection's memory lives on, with the password in it */
 	if (x->input.authorization)

@@ -40,7 +40,9 @@ struct connection {
 	enum phase phase;
 	uint64_t since_ms;    /* when the phase began */
 	uint64_t deadline_ms; /* of the phase */
-	atomic_bool trusted;  /* once proved who it is */
+	uint64_t reply_bytes; /* of a large reply, until it is taken */
+	char reply_name[AUTH_NAME_BYTES]; /* whose it is */
+	atomic_bool trusted;              /* once proved who it is */
 	bool dying;
 	bool certificate_read;
 	bool certificate_there;
@@ -66,11 +68,12 @@ struct http_server {
 	struct connection *first, *last;
 	unsigned n_live; /* connections that are not dying */
 	struct exchange *delayed;
-	atomic_bool stopping;
+	atomic_bool stopping, interrupted;
 	_Atomic uint64_t body_bytes; /* kept, of all requests */
 	struct pool *handlers, *checks;
 	struct auth *auth;
 	http_handler *handler;
+	void (*interrupt)(void *arg);
 	void *arg;
 	bool client_certificates;
 	const struct certificate *certificate;
@@ -91,6 +94,11 @@ struct connection *connection_of(struct MHD_Connection *mhd);
 void connection_phase(struct connection *connection, enum phase phase);
 /* With the server's lock. */
 void connection_phase_locked(struct connection *connection, enum phase phase);
+/* Counts a reply of BYTES to NAME until connection_reply_taken; false, and
+ * nothing done, if there is no room for it. */
+bool connection_take_reply(struct connection *connection, const char *name,
+			   uint64_t bytes);
+void connection_reply_taken(struct connection *connection);
 /* The client's certificate, read at the first request; NULL: none. */
 const struct client_certificate *
 connection_certificate(struct connection *connection,

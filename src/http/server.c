@@ -13,6 +13,7 @@
 #include "http/internal.h"
 
 #define FILES_SPARE   256  /* descriptors for everything but connections */
+#define HANDLERS_MS   3000 /* for handlers at work */
 #define LAST_WORDS_MS 2000 /* for clients to take the last replies */
 
 static void __attribute__((format(printf, 2, 0)))
@@ -182,6 +183,7 @@ int http_server_start(const struct http_server_options *options,
 	(void)pthread_condattr_destroy(&attr);
 	server->auth = options->auth;
 	server->handler = options->handler;
+	server->interrupt = options->interrupt;
 	server->arg = options->arg;
 	server->certificate = options->certificate;
 	server->client_certificates = options->client_certificates;
@@ -206,15 +208,29 @@ static bool speaking(struct http_server *server)
 	return any;
 }
 
+/* What waits for its turn is refused by then, too. */
+static void stop_handlers(struct http_server *server)
+{
+	if (!server->handlers)
+		return;
+	if (!pool_drain(server->handlers, HANDLERS_MS)) {
+		atomic_store(&server->interrupted, true);
+		if (server->interrupt)
+			server->interrupt(server->arg);
+	}
+	pool_stop(server->handlers);
+}
+
 void http_server_stop(struct http_server *server)
 {
 	struct timespec moment = {.tv_nsec = 10000000};
-	uint64_t end = now_ms() + LAST_WORDS_MS;
+	uint64_t end;
 
 	atomic_store(&server->stopping, true);
 	pool_stop(server->checks);
-	pool_stop(server->handlers);
+	stop_handlers(server);
 	warden_stop(server);
+	end = now_ms() + LAST_WORDS_MS;
 	while (speaking(server) && now_ms() < end)
 		(void)nanosleep(&moment, NULL);
 	for (size_t i = 0; i < server->n_listeners; i++)

@@ -17,6 +17,9 @@
  *     if all of them are being served.
  * H4  What a connection is belongs to it and is dropped with it.
  * H5  Without TLS only loopback addresses are listened on and served.
+ * H6  Replies that their clients are yet to take are HTTP_REPLIES_BYTES_MAX in
+ *     all, half of that to one address and to one name; a larger one than
+ *     HTTP_REPLY_SMALL_BYTES that exceeds it becomes 503.
  */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
@@ -84,7 +87,10 @@ struct http_server_options {
 	bool client_certificates; /* ask for them */
 	struct auth *auth;
 	http_handler *handler;
-	void *arg;
+	/* At the server's stop: handlers at work shall return soon, and do from
+	 * now on.  NULL: they do anyway. */
+	void (*interrupt)(void *arg);
+	void *arg; /* of both */
 };
 
 struct http_server;
@@ -94,8 +100,8 @@ struct http_server;
  * allowed; the soft limit is raised if need be. */
 int http_server_start(const struct http_server_options *options,
 		      struct http_server **ret_server, struct err *err);
-/* Takes no more requests, waits for handlers at work, sends what is ready and
- * closes. */
+/* Takes no more requests, waits for handlers at work, a few seconds before they
+ * are interrupted, sends what is ready and closes. */
 void http_server_stop(struct http_server *server);
 
 /* Whether CLIENT_CA (NULL: none) could be used. */

@@ -158,6 +158,7 @@ struct gathering {
 	bool full;     /* there are more than fit */
 	bool invalid;  /* nothing is known of what changed */
 	bool answered; /* a disk was told */
+	bool heard;    /* an extent, in this reply */
 };
 
 static uint64_t item_bytes(uint64_t number)
@@ -222,6 +223,7 @@ static int add_extent(struct gathering *g, int64_t offset, int64_t length)
 			       "refpointd tells changes out of order");
 	end = (uint64_t)offset + (uint64_t)length;
 	g->last = end;
+	g->heard = true;
 	return add_range(g, (uint64_t)offset, end);
 }
 
@@ -292,22 +294,27 @@ static int nonsense(struct gathering *g)
 		       "refpointd tells changes that make no sense");
 }
 
-/* 1 once nothing more is needed. */
+/* 1 once nothing more is needed.  Replies that only promise others are not
+ * waited through. */
 static int on_reply(void *arg, char *text, size_t bytes)
 {
 	struct pull p = pull_begin(text, bytes);
 	struct gathering *g = arg;
+	bool continues = false;
 	const char *key;
 	int r = 0;
 
+	g->heard = false;
 	pull_object(&p);
 	while (r == 0 && (key = pull_key(&p))) {
 		if (strcmp(key, "parameters") == 0)
 			r = read_disks(g, &p);
+		else if (strcmp(key, "continues") == 0)
+			continues = pull_boolean(&p);
 		else
 			pull_skip(&p);
 	}
-	if (r == 0 && !pull_done(&p))
+	if (r == 0 && (!pull_done(&p) || (continues && !g->heard)))
 		r = nonsense(g);
 	return r < 0 ? r : g->full || g->invalid;
 }
@@ -329,7 +336,7 @@ static int gather(const struct method_call *call, struct gathering *g)
 		      "length", (json_int_t)(a->end - a->start), "max_extents",
 		      (json_int_t)asked_ranges(g));
 	int r = backend_stream_text(&call->providers->backend, call->request,
-				    "Changes", question, BACKEND_WORK_MS,
+				    a->vm, "Changes", question, BACKEND_WORK_MS,
 				    on_reply, g, g->err);
 
 	if (r >= 0 && !g->answered)

@@ -148,7 +148,7 @@ static int cancel(const struct method_call *call, uint32_t *ret_result,
 	json_t *reply = NULL;
 	struct job_view view;
 	int r = backend_call(
-	    &call->providers->backend, call->request, "CancelJob",
+	    &call->providers->backend, call->request, NULL, "CancelJob",
 	    json_pack("{s:s}", "id", cim_path_text(call->path, "InstanceID")),
 	    BACKEND_QUICK_MS, &reply, err);
 

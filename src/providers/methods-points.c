@@ -58,8 +58,8 @@ static int begin_job(const struct method_call *call, const char *method,
 		     uint32_t *ret_result, struct err *err)
 {
 	json_t *reply = NULL;
-	int r = backend_call(&call->providers->backend, call->request, method,
-			     parameters, BACKEND_WORK_MS, &reply, err);
+	int r = backend_call(&call->providers->backend, call->request, NULL,
+			     method, parameters, BACKEND_WORK_MS, &reply, err);
 
 	if (r == 0)
 		r = answer_job(call, reply, err);

@@ -205,7 +205,7 @@ int points_delete(void *arg, const struct cim_request *request,
 	if (!*named.vm)
 		return err_set(err, -CIM_ENOTFOUND,
 			       "there is no such reference point");
-	r = backend_call(&p->backend, request, "Destroy",
+	r = backend_call(&p->backend, request, named.vm, "Destroy",
 			 json_pack("{s:s, s:s}", "vm", named.vm, "point",
 				   own.id),
 			 BACKEND_WORK_MS, &reply, err);

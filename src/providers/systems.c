@@ -392,7 +392,7 @@ int systems_each(const struct providers *providers,
 	if (!w.points)
 		return arena_full(w.arena, err);
 	innermost = &w;
-	r = backend_stream_text(&providers->backend, request, "Systems",
+	r = backend_stream_text(&providers->backend, request, NULL, "Systems",
 				ask_for(uuid ? &guid : NULL, points),
 				BACKEND_QUICK_MS, take_reply, &w, err);
 	innermost = w.outer;

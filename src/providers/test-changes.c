@@ -362,6 +362,30 @@ static void what_refpointd_says_is_checked(void **state)
 	}
 }
 
+/* There would be no end to it. */
+static void a_reply_that_only_promises_is_none(void **state)
+{
+	static const char *const replies[] = {
+	    "{}", "{\"disks\": []}",
+	    "{\"disks\": [{\"accuracy\": \"exact\", \"extents\": []}]}"};
+
+	scene->work.promise = true;
+	for (size_t i = 0; i < ARRAY_SIZE(replies); i++) {
+		scene->work.raw = replies[i];
+		assert_int_equal(ask(PATH, "rctX:1a", 0, SIZE), 32768);
+		nothing_came_out();
+	}
+}
+
+static void who_is_stopping_asks_nobody(void **state)
+{
+	backend_stop(true);
+	assert_int_not_equal(ask(PATH, "rctX:1a", 0, SIZE), 0);
+	assert_int_equal(scene->asked, 0);
+	backend_stop(false);
+	assert_int_equal(ask(PATH, "rctX:1a", 0, SIZE), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,6 +405,8 @@ int main(void)
 	    SCENE(what_does_not_fit_the_reply_is_left_for_the_next_call),
 	    SCENE(no_more_memory_is_taken_than_the_request_has),
 	    SCENE(what_refpointd_says_is_checked),
+	    SCENE(a_reply_that_only_promises_is_none),
+	    SCENE(who_is_stopping_asks_nobody),
 	};
 
 	return cmocka_run_group_tests_name("changes", tests, NULL, NULL);

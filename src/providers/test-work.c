@@ -215,7 +215,9 @@ void do_changes(struct rpc_call *call, json_t *parameters, void *arg)
 	if (WORK->refuse_changes || WORK->raw) {
 		json_decref(extents);
 		if (WORK->raw)
-			rpc_reply(call, json_loads(WORK->raw, 0, NULL));
+			(WORK->promise
+			     ? rpc_reply_continues
+			     : rpc_reply)(call, json_loads(WORK->raw, 0, NULL));
 		else
 			refuse(call, WORK->refuse_changes);
 		return;

@@ -27,6 +27,7 @@ struct work {
 	uint64_t told; /* extents, in all */
 	int refuse_changes;
 	const char *raw; /* or the reply's parameters as they are */
+	bool promise;    /* and another reply, which never comes */
 };
 
 /* For rpc_server_new(). */

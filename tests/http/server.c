@@ -9,7 +9,8 @@
  *
  * Prints "ready TAG=PORT ... fingerprint=HEX" and ends when stdin does.  The
  * reply to /echo is the body; to /wait?, after a line on stdout, the same once
- * a file of that name is in DIRECTORY; to any other path what was asked.
+ * a file of that name is in DIRECTORY; to /large a MiB for each byte that came,
+ * to any other path what was asked.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -50,6 +51,16 @@ static void wait_for(const char *path)
 		(void)nanosleep(&moment, NULL);
 }
 
+static void enlarge(const struct http_request *q, struct http_response *a)
+{
+	a->body_bytes = q->body_bytes << 20;
+	a->body = malloc(a->body_bytes + 1);
+	if (!a->body)
+		exit(1);
+	(void)memset(a->body, 'x', a->body_bytes);
+	a->status = 200;
+}
+
 static void echo(const struct http_request *q, struct http_response *a)
 {
 	a->body = malloc(q->body_bytes + 1);
@@ -74,6 +85,10 @@ static void handle(void *arg, const struct http_request *q,
 	if (strcmp(q->path, "/echo") == 0 ||
 	    strncmp(q->path, "/wait", 5) == 0) {
 		echo(q, a);
+		return;
+	}
+	if (strcmp(q->path, "/large") == 0) {
+		enlarge(q, a);
 		return;
 	}
 	if (strcmp(q->path, "/private") == 0 &&

@@ -416,6 +416,53 @@ class Limits(Scene):
             for s in held:
                 s.close()
 
+    def large(self, mib, source, name='alice:secret'):
+        """A connection whose client asks for so much, and does not read."""
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(20)
+        s.bind((source, 0))
+        s.connect(('127.0.0.1', self.echo.plain))
+        key = base64.b64encode(name.encode()).decode()
+        s.sendall(f'POST /large HTTP/1.1\r\nHost: a\r\nAuthorization: Basic '
+                  f'{key}\r\nContent-Length: {mib}\r\n\r\n'.encode() +
+                  bytes(mib))
+        return s
+
+    @staticmethod
+    def status(s):
+        return int(s.recv(12, socket.MSG_WAITALL).split()[1])
+
+    def test_replies_that_nobody_takes_are_limited(self):
+        held = [self.large(16, '127.0.0.1') for _ in range(40)]
+        try:
+            codes = [self.status(s) for s in held]
+            # half of 256 MiB, by address and by name
+            self.assertEqual(codes.count(200), 8)
+            self.assertEqual(codes.count(503), 32)
+            # others have their own, of what is there
+            held += [self.large(16, '127.0.0.2', 'alice:secret'),
+                     self.large(16, '127.0.0.1', 'bob:other')]
+            self.assertEqual([self.status(s) for s in held[-2:]], [503, 503])
+            held += [self.large(16, '127.0.0.2', 'bob:other')
+                     for _ in range(10)]
+            codes = [self.status(s) for s in held[-10:]]
+            self.assertEqual(codes.count(200), 8)
+            # small ones take nothing of it
+            self.served()
+            with open(f'/proc/{self.echo.process.pid}/status',
+                      encoding='ascii') as f:
+                peak = [int(line.split()[1]) for line in f if
+                        line.startswith('VmHWM:')][0]
+            print(f'peak: {peak} KiB')
+            # and what the handlers are at
+            self.assertLess(peak, (256 + 8 * 16 + 64) << 10)
+        finally:
+            for s in held:
+                s.close()
+        wait_until('room for a large reply', lambda: self.ask(
+            '/large', *ALICE, data=b'x' * 16).status == 200, timeout=10)
+
     def dawdle(self, head, took, name):
         """How long the server bears a byte every half second after HEAD."""
         with connect(self.echo.plain) as s:
