@@ -118,7 +118,11 @@ int run_create(struct request *request, struct err *err)
 {
 	int r = worker_check_defined(request->worker, err);
 
-	return r < 0 ? r : run_attached(request, create, err);
+	if (r == 0)
+		r = run_attached(request, create, err);
+	if (r < 0)
+		worker_read_anew(request->worker);
+	return r;
 }
 
 /* ---- Destroy, Points -------------------------------------------------------
@@ -147,6 +151,8 @@ int run_destroy(struct request *request, struct err *err)
 
 	if (r == 0)
 		r = vm_point_destroy(request->worker->vm, &request->point, err);
+	if (r < 0)
+		worker_read_anew(request->worker);
 	return r;
 }
 

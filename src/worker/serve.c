@@ -87,6 +87,13 @@ int worker_open_store(struct worker *worker, struct err *err)
 	return r;
 }
 
+void worker_read_anew(struct worker *worker)
+{
+	if (worker->vm && !vm_attached(worker->vm) &&
+	    vm_usable(worker->vm, NULL) < 0)
+		(void)worker_open_store(worker, NULL);
+}
+
 int worker_check_defined(const struct worker *worker, struct err *err)
 {
 	if (worker->vm)

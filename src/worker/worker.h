@@ -100,6 +100,8 @@ void place_close(struct worker *worker);
 
 /* Opens the store; not being defined is no failure. */
 int worker_open_store(struct worker *worker, struct err *err);
+/* Again, if a commit's outcome is not known and no disk is attached. */
+void worker_read_anew(struct worker *worker);
 /* Takes IMAGES over, also on failure; LISTENER only on success. */
 int worker_serve(struct worker *worker, struct images *images, int listener,
 		 struct err *err);

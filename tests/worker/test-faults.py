@@ -62,7 +62,7 @@ class Faults(Case):
         self.refuses('IoError', w.create)
         self.assertEqual(w.call('Points')['points'], [])
 
-    def unknown_outcome(self, change):
+    def unknown_outcome(self, change, serve=True):
         """Serves a store whose log cannot be synced when CHANGE commits."""
         for nth in range(1, 20):
             w = self.world()
@@ -74,15 +74,26 @@ class Faults(Case):
             w.start(FAULTY, REFPOINT_FAULTS_STORE=(
                 f'sync:name=catalogue.sqlite-wal:nth={nth}:errno=EIO'))
             try:
-                w.serve()
+                if serve:
+                    w.serve()
             except CallError:
                 continue
             try:
                 change(w, kept)
             except CallError as e:
                 self.assertEqual(e.name, 'IoError')
-                return w, kept
+                if 'commit to' in str(e):
+                    return w, kept
         raise AssertionError('no sync was of this commit')
+
+    def test_a_store_that_is_not_served_is_read_anew_at_once(self):
+        for change in (lambda w, kept: w.with_images('Create'),
+                       lambda w, kept: w.call('Destroy', point=kept)):
+            w, kept = self.unknown_outcome(change, serve=False)
+            points = self.points_of(w)
+            w.kill()
+            w.start()
+            self.assertEqual(self.points_of(w), points)
 
     def nobody_knows(self, w):
         self.refuses('TrackingStopped', w.call, 'Points')
