@@ -307,7 +307,8 @@ void contexts_put(struct contexts *contexts, const char *id, uint64_t life_ms)
 	(void)pthread_mutex_unlock(&contexts->lock);
 }
 
-void contexts_over(struct contexts *contexts, const char *id, uint64_t life_ms)
+void contexts_over(struct contexts *contexts, const char *id, size_t bytes,
+		   uint64_t life_ms)
 {
 	struct context *c;
 
@@ -318,6 +319,8 @@ void contexts_over(struct contexts *contexts, const char *id, uint64_t life_ms)
 		if (!c->over)
 			c->ends_ms = contexts->now() + life_ms;
 		c->over = true;
+		contexts->bytes -= c->bytes - bytes;
+		c->bytes = bytes;
 	}
 	(void)pthread_cond_broadcast(&contexts->put);
 	(void)pthread_mutex_unlock(&contexts->lock);

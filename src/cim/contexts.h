@@ -53,8 +53,10 @@ int contexts_await(struct contexts *contexts, const char *caller,
 /* Puts back what was taken, for LIFE_MS from now (0: as long as before). */
 void contexts_put(struct contexts *contexts, const char *id, uint64_t life_ms);
 /* Puts back what was taken and is over: it is there for LIFE_MS from the first
- * time for those who ask again, unless its room is needed. */
-void contexts_over(struct contexts *contexts, const char *id, uint64_t life_ms);
+ * time for those who ask again, unless its room is needed.  Its data has BYTES
+ * now, no more than before. */
+void contexts_over(struct contexts *contexts, const char *id, size_t bytes,
+		   uint64_t life_ms);
 /* Ends what was taken. */
 void contexts_end(struct contexts *contexts, const char *id);
 /* Ends one that is not in hand: -CIM_ECONTEXT, also if it is over, or

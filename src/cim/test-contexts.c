@@ -148,13 +148,13 @@ static void what_is_over_makes_room(void **state)
 	assert_int_equal(add("alice", CIM_CONTEXTS_BYTES_MAX / 2, first), 0);
 	assert_int_equal(add("alice", CIM_CONTEXTS_BYTES_MAX / 2, second), 0);
 	assert_int_equal(take("alice", first), 0);
-	contexts_over(contexts, first, 500);
+	contexts_over(contexts, first, CIM_CONTEXTS_BYTES_MAX / 2, 500);
 	clock_ms += 100;
 	assert_int_equal(take("alice", second), 0);
-	contexts_over(contexts, second, 500);
+	contexts_over(contexts, second, CIM_CONTEXTS_BYTES_MAX / 2, 500);
 	/* It can be asked for, which does not prolong it. */
 	assert_int_equal(take("alice", first), 0);
-	contexts_over(contexts, first, 500);
+	contexts_over(contexts, first, CIM_CONTEXTS_BYTES_MAX / 2, 500);
 	assert_int_equal(contexts_close(contexts, "alice", &kind, first, NULL),
 			 -CIM_ECONTEXT);
 	assert_int_equal(freed, 0);
@@ -166,7 +166,9 @@ static void what_is_over_makes_room(void **state)
 	/* Not one that is being told again. */
 	assert_int_equal(add("bob", CIM_CONTEXTS_BYTES_MAX / 2, id),
 			 -CIM_ELIMITS);
-	contexts_over(contexts, second, 500);
+	/* Its data may have become less. */
+	contexts_over(contexts, second, 7, 500);
+	assert_int_equal(add("bob", CIM_CONTEXTS_BYTES_MAX - 8, id), 0);
 	clock_ms += 500;
 	assert_int_equal(take("alice", second), -CIM_ECONTEXT);
 }

@@ -30,12 +30,19 @@ struct listing {
 	struct wsman_items *items;
 };
 
-/* What a context holds. */
+/* What a context holds.  Once all were told it holds what the last pull told,
+ * if that may come again. */
 struct enumeration {
 	struct wsman_items items;
 	struct pulls pulls;
-	bool over; /* all were told, and the client knows */
+	bool over;
 };
+
+static size_t bytes_of(const struct enumeration *e)
+{
+	return sizeof(*e) + e->items.size +
+	       e->items.ends_size * sizeof(*e->items.ends);
+}
 
 static void free_enumeration(void *data)
 {
@@ -325,12 +332,8 @@ static int too_long(const struct message *m, struct err *err)
 static int keep(struct message *m, struct enumeration *e,
 		char ret_id[CIM_CONTEXT_TEXT_BYTES], struct err *err)
 {
-	const struct wsman_items *items = &e->items;
-
 	return contexts_add(m->wsman->contexts, m->cim.caller, &kind, e,
-			    sizeof(*e) + items->size +
-				items->ends_size * sizeof(*items->ends),
-			    CIM_CONTEXT_MS, ret_id, err);
+			    bytes_of(e), CIM_CONTEXT_MS, ret_id, err);
 }
 
 /* Takes E over, unless it fails. */
@@ -457,10 +460,11 @@ static int answer_pull(struct message *m, const struct wsman_items *items,
 	return r;
 }
 
-/* The items that come next, or those of the pull that M repeats. */
+/* The items that come next, or those of the pull that M repeats; AGAIN says
+ * whether it may be repeated. */
 static int pull(struct message *m, struct enumeration *e, size_t max,
-		const char *id, struct wsman_response *ret_response,
-		struct err *err)
+		const char *id, bool *ret_again,
+		struct wsman_response *ret_response, struct err *err)
 {
 	struct wsman_items from = e->items;
 	size_t count = 0;
@@ -474,9 +478,14 @@ static int pull(struct message *m, struct enumeration *e, size_t max,
 	r = answer_pull(m, &from, max, id, &count, ret_response, err);
 	if (r < 0)
 		return r;
-	pulls_add(&e->pulls, m, from.next);
 	e->items.next += count;
 	e->over = wsman_items_left(&e->items) == 0;
+	if (e->over) {
+		wsman_items_drop(&e->items, from.next);
+		e->pulls = (struct pulls){0};
+		from.next = 0;
+	}
+	*ret_again = pulls_add(&e->pulls, m, from.next);
 	return 0;
 }
 
@@ -486,6 +495,7 @@ int operate_pull(struct message *m, struct wsman_response *ret_response,
 	struct contexts *contexts = m->wsman->contexts;
 	struct enumeration *e;
 	const char *id;
+	bool again = true;
 	void *data;
 	size_t max;
 	int r = read_context(m, "Pull", &id, err);
@@ -498,9 +508,11 @@ int operate_pull(struct message *m, struct wsman_response *ret_response,
 	if (r < 0)
 		return r;
 	e = data;
-	r = pull(m, e, max, id, ret_response, err);
-	if (e->over)
-		contexts_over(contexts, id, WSMAN_DUPLICATE_MS);
+	r = pull(m, e, max, id, &again, ret_response, err);
+	if (e->over && again)
+		contexts_over(contexts, id, bytes_of(e), WSMAN_DUPLICATE_MS);
+	else if (e->over)
+		contexts_end(contexts, id);
 	else
 		contexts_put(contexts, id, 0);
 	return r;

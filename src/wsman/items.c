@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cim/status.h"
+#include "common/bytes.h"
 #include "common/limits.h"
 
 static bool room_for_bytes(struct wsman_items *items, size_t more)
@@ -72,6 +73,33 @@ void wsman_items_told(struct wsman_items *items)
 {
 	if (items->next < items->count)
 		items->next++;
+}
+
+/* What is larger than it has to be is no error. */
+static void *shrink(void *p, size_t bytes)
+{
+	void *smaller = realloc(p, MAX(bytes, (size_t)1));
+
+	return smaller ? smaller : p;
+}
+
+void wsman_items_drop(struct wsman_items *items, size_t count)
+{
+	size_t start = count > 0 ? items->ends[count - 1] : 0;
+
+	if (items->count == 0)
+		return;
+	items->length -= start;
+	items->count -= count;
+	items->next -= items->next < count ? items->next : count;
+	memmove(items->bytes, items->bytes + start, items->length);
+	for (size_t i = 0; i < items->count; i++)
+		items->ends[i] = items->ends[i + count] - start;
+	items->bytes = shrink(items->bytes, items->length);
+	items->size = items->length;
+	items->ends_size = items->count;
+	items->ends =
+	    shrink(items->ends, items->ends_size * sizeof(*items->ends));
 }
 
 void wsman_items_clear(struct wsman_items *items)

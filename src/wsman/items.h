@@ -29,6 +29,8 @@ static inline size_t wsman_items_left(const struct wsman_items *items)
 {
 	return items->count - items->next;
 }
+/* Forgets the first COUNT items, and gives their memory back. */
+void wsman_items_drop(struct wsman_items *items, size_t count);
 void wsman_items_clear(struct wsman_items *items);
 
 #endif

@@ -42,12 +42,13 @@ bool pulls_find(const struct pulls *pulls, const struct message *m,
 	return false;
 }
 
-void pulls_add(struct pulls *pulls, const struct message *m, size_t start)
+bool pulls_add(struct pulls *pulls, const struct message *m, size_t start)
 {
 	struct pull pull;
 
 	if (!make(m, start, &pull))
-		return;
+		return false;
 	pulls->last[pulls->next] = pull;
 	pulls->next = (pulls->next + 1) % ARRAY_SIZE(pulls->last);
+	return true;
 }

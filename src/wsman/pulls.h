@@ -28,7 +28,7 @@ struct pulls {
 /* Whether M repeats one of them, and where that began. */
 bool pulls_find(const struct pulls *pulls, const struct message *m,
 		size_t *ret_start);
-/* Remembers M, if a repeat of it can be told. */
-void pulls_add(struct pulls *pulls, const struct message *m, size_t start);
+/* Remembers M; false if a repeat of it cannot be told. */
+bool pulls_add(struct pulls *pulls, const struct message *m, size_t start);
 
 #endif
