@@ -200,6 +200,21 @@ static json_t *disk_reply(const json_t *parameters, json_t *extents)
 			 4096, "changed_bytes", 0, "extents", extents);
 }
 
+static void give_up(void *arg)
+{
+	struct err err = {0};
+
+	err_set(&err, -RP_ECANCELLED, "the caller went away");
+	rpc_fail(arg, &err);
+}
+
+/* More is to come, and never does: until the caller has had enough. */
+static void promise(struct rpc_call *call, json_t *parameters)
+{
+	rpc_call_on_hangup(call, give_up, call);
+	rpc_reply_continues(call, parameters);
+}
+
 void do_changes(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	uint64_t offset = number(parameters, "offset", 0) & ~4095ull;
@@ -214,10 +229,10 @@ void do_changes(struct rpc_call *call, json_t *parameters, void *arg)
 	note(call, parameters);
 	if (WORK->refuse_changes || WORK->raw) {
 		json_decref(extents);
-		if (WORK->raw)
-			(WORK->promise
-			     ? rpc_reply_continues
-			     : rpc_reply)(call, json_loads(WORK->raw, 0, NULL));
+		if (WORK->raw && WORK->promise)
+			promise(call, json_loads(WORK->raw, 0, NULL));
+		else if (WORK->raw)
+			rpc_reply(call, json_loads(WORK->raw, 0, NULL));
 		else
 			refuse(call, WORK->refuse_changes);
 		return;
