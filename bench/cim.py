@@ -6,13 +6,10 @@ then multiplied: entries under other names and ids, each beside a copy of the
 catalogue that it was read from, so that refpointd takes it without asking a
 worker.
 """
-import base64
-import http.client
 import json
 import os
 import re
 import shutil
-import ssl
 import statistics
 import sys
 import time
@@ -39,11 +36,7 @@ REQUEST = (
 
 
 def define(rig, vm):
-    image = rig.path(vm + '.raw')
-    with open(image, 'wb') as f:
-        f.truncate(1 << 20)
-    os.chmod(image, 0o666)
-    rig.daemon.cli('define', vm, '--disk', 'vda=' + image)
+    rig.daemon.cli('define', vm, '--disk', 'vda=' + rig.image(vm + '.raw', 1))
     for _ in range(POINTS):
         rig.daemon.cli('create', vm)
 
@@ -86,24 +79,18 @@ class Client:
     """One connection, of a client that is known already."""
 
     def __init__(self, rig, door):
-        context = ssl.create_default_context(cafile=rig.cert)
-        context.check_hostname = False
-        self.connection = http.client.HTTPSConnection(
-            '127.0.0.1', rig.ports[door], context=context, timeout=120)
-        self.headers = {'Authorization': 'Basic ' + base64.b64encode(
-            b'alice:secret').decode()}
+        self.kept = rig.kept(door)
+        self.headers = {}
 
     def post(self, path, body, kind):
-        self.connection.request('POST', path, body,
-                                {**self.headers, 'Content-Type': kind})
-        reply = self.connection.getresponse()
-        data = reply.read()
-        if reply.status != 200:
-            raise process.Failure(f'{path}: {reply.status} {data[:300]!r}')
+        status, data = self.kept.post(
+            path, body, {**self.headers, 'Content-Type': kind})
+        if status != 200:
+            raise process.Failure(f'{path}: {status} {data[:300]!r}')
         return data
 
     def close(self):
-        self.connection.close()
+        self.kept.close()
 
 
 def by_cimxml(rig):

@@ -57,7 +57,7 @@ def crowd(rig):
 
     def one():
         client = cim.Client(rig, 'wsman')
-        client.connection.connect()
+        client.kept.connection.connect()
         gate.wait()
         ms, text = milliseconds(lambda: client.post(
             '/wsman', request, 'application/soap+xml;charset=UTF-8'))

@@ -4,10 +4,7 @@
 Objects come as dictionaries, references as References, faults as exceptions.
 Queries go to `.../root/virtualization/v2/*` and are pulled item by item.
 """
-import base64
 import http.client
-import os
-import ssl
 import time
 import uuid
 import xml.etree.ElementTree as ET
@@ -101,34 +98,23 @@ class Session:
             self.connection.close()
         self.connection = None
 
-    def _connect(self):
-        port = self.rig.ports['wsman']
-        if self.rig.scheme == 'http':
-            return http.client.HTTPConnection('127.0.0.1', port, timeout=120)
-        context = ssl.create_default_context(cafile=self.rig.cert)
-        return http.client.HTTPSConnection('127.0.0.1', port, timeout=120,
-                                           context=context)
-
     def post(self, data):
         """The reply's root; raises Fault.  Connects anew where the server
         was started anew."""
-        basic = base64.b64encode(self.user.encode()).decode()
-        headers = {'Content-Type': 'application/soap+xml; charset=UTF-8',
-                   'Authorization': 'Basic ' + basic}
+        headers = {'Content-Type': 'application/soap+xml; charset=UTF-8'}
         for again in (True, False):
             try:
-                self.connection = self.connection or self._connect()
-                self.connection.request('POST', '/wsman', data, headers)
-                answer = self.connection.getresponse()
+                self.connection = self.connection or self.rig.kept(
+                    'wsman', self.user)
+                status, text = self.connection.post('/wsman', data, headers)
                 break
             except (OSError, http.client.HTTPException):
                 self.close()
                 if not again:
                     raise
-        text = answer.read()
         self.last = text.decode()
-        if answer.status not in (200, 400, 500):
-            raise RuntimeError(f'HTTP status {answer.status}: {self.last}')
+        if status not in (200, 400, 500):
+            raise RuntimeError(f'HTTP status {status}: {self.last}')
         root = ET.fromstring(text)
         if root.find(f'./{{{S}}}Body/{{{S}}}Fault') is not None:
             raise Fault(root, self.last)
@@ -246,10 +232,3 @@ def settings(class_name, **properties):
         inner += (f'<PROPERTY NAME="{name}" TYPE="{types[type(value)]}">'
                   f'<VALUE>{escape(text)}</VALUE></PROPERTY>')
     return f'<INSTANCE CLASSNAME="{class_name}">{inner}</INSTANCE>'
-
-
-def new_image(directory, name, mib=64):
-    path = os.path.join(directory, name)
-    with open(path, 'wb') as f:
-        f.truncate(mib << 20)
-    return path

@@ -215,7 +215,19 @@ class Rig:
                 return f'{path}: {found[0]}'
         return None
 
+    def image(self, name, mib=64):
+        """A new sparse image that any worker may open; its path."""
+        path = self.path(name)
+        with open(path, 'wb') as f:
+            f.truncate(mib << 20)
+        os.chmod(path, 0o666)
+        return path
+
     # -------------------------------------------------------------- its clients
+    def kept(self, door, user='alice:secret'):
+        """A connection for many requests."""
+        return web.Kept(self.ports[door], user,
+                        self.cert if self.scheme == 'https' else None)
 
     def url(self, door, path=None, host='127.0.0.1'):
         path = path or {'wsman': '/wsman', 'cimxml': '/cimom'}[door]

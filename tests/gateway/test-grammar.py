@@ -3,18 +3,15 @@
 """Every class of every namespace as real providers tell it, held to the grammar
 of CIM-XML: classes, instances, their names, and what each is associated with.
 """
-import base64
-import http.client
 import importlib.util
 import os
-import ssl
 import sys
 import unittest
 import xml.etree.ElementTree as ET
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from hyperv import Session, new_image  # noqa: E402
+from hyperv import Session  # noqa: E402
 from rig import NS, Rig, need  # noqa: E402
 
 need('xmllint')
@@ -36,9 +33,7 @@ class Client:
     """One connection; keeps each reply in a file."""
 
     def __init__(self, rig):
-        context = ssl.create_default_context(cafile=rig.cert)
-        self.connection = http.client.HTTPSConnection(
-            '127.0.0.1', rig.ports['cimxml'], timeout=60, context=context)
+        self.connection = rig.kept('cimxml')
         self.directory = rig.path('replies')
         self.files = []
         os.mkdir(self.directory)
@@ -47,20 +42,16 @@ class Client:
         names = ''.join(f'<NAMESPACE NAME="{n}"/>' for n in ns.split('/'))
         given = ''.join(f'<IPARAMVALUE NAME="{k}">{v}</IPARAMVALUE>'
                         for k, v in parameters.items())
-        self.connection.request(
-            'POST', '/cimom',
+        _, text = self.connection.post(
+            '/cimom',
             '<CIM CIMVERSION="2.0" DTDVERSION="2.0"><MESSAGE ID="1" '
             'PROTOCOLVERSION="1.0"><SIMPLEREQ><IMETHODCALL '
             f'NAME="{method}"><LOCALNAMESPACEPATH>{names}'
             f'</LOCALNAMESPACEPATH>{given}</IMETHODCALL></SIMPLEREQ>'
             '</MESSAGE></CIM>',
             {'Content-Type': 'application/xml; charset="utf-8"',
-             'Authorization': 'Basic ' + base64.b64encode(
-                 b'alice:secret').decode(),
              'CIMOperation': 'MethodCall', 'CIMMethod': method,
              'CIMObject': ns})
-        answer = self.connection.getresponse()
-        text = answer.read()
         path = os.path.join(self.directory, f'{len(self.files)}.xml')
         with open(path, 'wb') as f:
             f.write(text)
@@ -72,10 +63,11 @@ class Grammar(unittest.TestCase):
     def test_all_that_there_is(self):
         with Rig(daemon=True) as rig:
             rig.daemon.cli('define', 'guest', '--disk',
-                           'd=' + new_image(rig.dir, 'd.img'))
+                           'd=' + rig.image('d.img'))
             rig.start()
             self.make_a_job(rig)
             client = Client(rig)
+            self.addCleanup(client.connection.close)
             instances = sum(self.tell(client, ns) for ns in NAMESPACES)
             complaints = judge(client.files)
             self.assertEqual(complaints[:10], [])

@@ -127,10 +127,8 @@ class Scene(unittest.TestCase):
         cls.rig = Rig(daemon=True)
         cls.addClassCleanup(cls.rig.close)
         for name in 'one', 'two', 'three':
-            image = cls.rig.path(name + '.raw')
-            with open(image, 'wb') as f:
-                f.truncate(16 << 20)
-            cls.rig.daemon.cli('define', name, '--disk', 'root=' + image)
+            cls.rig.daemon.cli('define', name, '--disk',
+                               'root=' + cls.rig.image(name + '.raw', 16))
         cls.rig.daemon.cli('serve', 'one')
         cls.rig.start()
         cls.driver = Driver(cls.rig)

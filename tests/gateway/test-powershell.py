@@ -152,9 +152,7 @@ class Workflow(unittest.TestCase):
     def setUpClass(cls):
         cls.rig = Rig(daemon=True)
         cls.addClassCleanup(cls.rig.close)
-        image = cls.rig.path('web.raw')
-        with open(image, 'wb') as f:
-            f.truncate(64 << 20)
+        image = cls.rig.image('web.raw')
         cls.rig.daemon.cli('define', 'web', '--disk', 'root=' + image)
         cls.rig.daemon.cli('serve', 'web')
         cls.rig.start()

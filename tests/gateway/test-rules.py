@@ -19,7 +19,7 @@ import nbd
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from hyperv import (ANONYMOUS, MS, NS, Fault, Session,  # noqa: E402
-                    new_image, settings)
+                    settings)
 from rig import Rig  # noqa: E402
 from harness.refpoint import kill_now  # noqa: E402
 
@@ -39,12 +39,11 @@ class Rules(unittest.TestCase):
         cls.rig = Rig(daemon=True)
         try:
             daemon = cls.rig.daemon
-            cls.images = [new_image(cls.rig.dir, f'disk{i}.img')
-                          for i in (0, 1)]
+            cls.images = [cls.rig.image(f'disk{i}.img') for i in (0, 1)]
             daemon.cli('define', 'guest', '--disk', f'system={cls.images[0]}',
                        '--disk', f'data={cls.images[1]}')
             daemon.cli('define', 'other', '--disk',
-                       'd=' + new_image(cls.rig.dir, 'other.img'))
+                       'd=' + cls.rig.image('other.img'))
             daemon.cli('serve', 'guest')
             cls.status = daemon.wait_serving('guest')
             cls.name = cls.status['uuid'].upper()

@@ -52,12 +52,7 @@ class Systems(unittest.TestCase):
         cls.rig = Rig(daemon=True)
         cls.addClassCleanup(cls.rig.close)
         cls.daemon = cls.rig.daemon
-        cls.images = {}
-        for name in 'a', 'b', 'c':
-            cls.images[name] = cls.rig.path(name + '.raw')
-            with open(cls.images[name], 'wb') as f:
-                f.truncate(8 * MIB)
-            os.chmod(cls.images[name], 0o666)
+        cls.images = {name: cls.rig.image(name + '.raw', 8) for name in 'abc'}
         cls.define('alpha', 'vda=a', 'vdb=b')
         cls.define('beta', 'sda=c')
         cls.daemon.cli('serve', 'alpha')

@@ -8,7 +8,6 @@ import unittest
 import xml.etree.ElementTree as ET
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hyperv import new_image  # noqa: E402
 from rig import DMTF_URI, MS_URI, NS, Rig, need  # noqa: E402
 
 need('wslid', 'wslecn', 'wslenum', 'wslget', 'wslput', 'wslinvoke', 'uuidgen',
@@ -22,7 +21,7 @@ class Wsl(unittest.TestCase):
         cls.rig = Rig(daemon=True)
         cls.addClassCleanup(cls.rig.close)
         cls.rig.daemon.cli('define', 'guest', '--disk',
-                           'd=' + new_image(cls.rig.dir, 'd.img'))
+                           'd=' + cls.rig.image('d.img'))
         cls.rig.start()
         cls.name = cls.rig.daemon.status('guest')['uuid'].upper()
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients of HTTP: curl, and sockets on which anything may be said."""
+import base64
+import http.client
 import os
 import socket
 import ssl
@@ -54,6 +56,45 @@ def connect(port, source=None, tls=False):
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context.wrap_socket(s)
+
+
+class Kept:
+    """One connection for many requests, by USER:PASSWORD; over TLS with a
+    CAFILE."""
+
+    def __init__(self, port, user, cafile=None):
+        self.connection = (
+            http.client.HTTPSConnection(
+                '127.0.0.1', port, timeout=120,
+                context=ssl.create_default_context(cafile=cafile))
+            if cafile else
+            http.client.HTTPConnection('127.0.0.1', port, timeout=120))
+        self.authorization = 'Basic ' + base64.b64encode(
+            user.encode()).decode()
+
+    def post(self, path, body, headers):
+        """The status and the reply's bytes."""
+        self.connection.request('POST', path, body, {
+            'Authorization': self.authorization, **headers})
+        reply = self.connection.getresponse()
+        return reply.status, reply.read()
+
+    def close(self):
+        self.connection.close()
+
+
+def send_junk(port, junk):
+    """Says JUNK and no more, and waits until the other side hangs up."""
+    with connect(port) as s:
+        try:
+            s.sendall(junk)
+            s.shutdown(socket.SHUT_WR)
+            while s.recv(65536):
+                pass
+        except socket.timeout:
+            raise
+        except OSError:
+            pass  # it was quicker to hang up
 
 
 def read_bytes(s, n):

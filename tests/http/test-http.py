@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scene import (Directory, Echo, Failure, connect, curl,  # noqa: E402
                    passwd, read_reply)
 from harness.process import wait_until  # noqa: E402
+from harness.web import send_junk  # noqa: E402
 
 ALICE = ('-u', 'alice:secret')
 BASIC = 'Authorization: Basic ' + base64.b64encode(b'alice:secret').decode()
@@ -340,16 +341,7 @@ class Limits(Scene):
                      b'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: '
                      b'chunked\r\n\r\nzz\r\n'):
             for port in self.echo.plain, self.echo.tls:
-                with connect(port) as s:
-                    try:
-                        s.sendall(junk)
-                        s.shutdown(socket.SHUT_WR)
-                        while s.recv(65536):
-                            pass
-                    except socket.timeout:
-                        raise
-                    except OSError:
-                        pass  # it was quicker to hang up
+                send_junk(port, junk)
         self.served()
 
     def test_2000_half_open_connections_do_not_keep_the_next_client_out(self):
