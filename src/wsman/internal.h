@@ -18,6 +18,7 @@
 #define NS_MICROSOFT   "http://schemas.microsoft.com/wbem/wsman/1/wsman.xsd"
 #define NS_WSMANFAULT  "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
 #define NS_XSI         "http://www.w3.org/2001/XMLSchema-instance"
+#define NS_XML         "http://www.w3.org/XML/1998/namespace"
 #define NS_CIM         "http://schemas.dmtf.org/wbem/wscim/1/common"
 #define NS_IDENTITY                                                            \
 	"http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"

@@ -20,20 +20,32 @@ static void put_message_id(struct xml_out *out)
 	xml_element(out, "a:MessageID", text);
 }
 
+/* The header that was not understood, by its name.  One without a namespace
+ * gets no prefix, since no prefix can mean that; `xml` is bound for good. */
+static void put_not_understood(struct xml_out *out, const struct xml_node *n)
+{
+	const char *ns = n->ns ? n->ns : "";
+	bool bound = strcmp(ns, NS_XML) == 0;
+	char name[CIM_XML_NAME_MAX + 5] = "";
+
+	xml_open(out, "s:NotUnderstood");
+	if (*ns && !bound)
+		xml_put_attribute(out, "xmlns:q", ns);
+	(void)snprintf(name, sizeof(name), "%s%s",
+		       !*ns    ? ""
+		       : bound ? "xml:"
+			       : "q:",
+		       n->name);
+	xml_put_attribute(out, "qname", name);
+	xml_close_empty(out);
+}
+
 /* SOAP wants to know which header, or which envelopes there are. */
 static void put_fault_headers(struct xml_out *out, const struct message *m,
 			      int code)
 {
-	const struct xml_node *n = m->not_understood;
-	char name[CIM_XML_NAME_MAX + 3] = "q:";
-
-	if (code == -CIM_ENOTUNDERSTOOD && n) {
-		xml_open(out, "s:NotUnderstood");
-		xml_put_attribute(out, "xmlns:q", n->ns);
-		strncat(name, n->name, CIM_XML_NAME_MAX);
-		xml_put_attribute(out, "qname", name);
-		xml_close_empty(out);
-	}
+	if (code == -CIM_ENOTUNDERSTOOD && m->not_understood)
+		put_not_understood(out, m->not_understood);
 	if (code == -CIM_ESOAPVERSION) {
 		xml_open(out, "s:Upgrade");
 		xml_open(out, "s:SupportedEnvelope");
