@@ -10,9 +10,10 @@
  * Prints "ready TAG=PORT ... fingerprint=HEX" and ends when stdin does.  The
  * reply to /echo is the body; to /wait?, after a line on stdout, the same once
  * a file of that name is in DIRECTORY; to /large a MiB for each byte that came,
- * to any other path what was asked.
+ * to any other path what was asked.  /trim gives free memory back first.
  */
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,8 @@ static void handle(void *arg, const struct http_request *q,
 
 	if (strncmp(q->path, "/wait", 5) == 0)
 		wait_for(q->path);
+	if (strcmp(q->path, "/trim") == 0)
+		(void)malloc_trim(0);
 	if (strcmp(q->path, "/echo") == 0 ||
 	    strncmp(q->path, "/wait", 5) == 0) {
 		echo(q, a);
