@@ -27,6 +27,11 @@ static inline uint64_t div_round_up(uint64_t n, uint64_t d)
 	return n / d + (n % d != 0);
 }
 
+static inline uint64_t round_down(uint64_t n, uint64_t d)
+{
+	return n - n % d;
+}
+
 static inline uint64_t round_up(uint64_t n, uint64_t d)
 {
 	return div_round_up(n, d) * d;

@@ -62,7 +62,8 @@ static const char schema[] =
     " type INTEGER NOT NULL, consistency INTEGER NOT NULL,"
     " label TEXT NOT NULL, request_id TEXT NOT NULL,"
     " created_ns INTEGER NOT NULL, generation INTEGER NOT NULL,"
-    " disks INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;"
+    " snapshot INTEGER NOT NULL, disks INTEGER NOT NULL,"
+    " crc INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE point_disk (id BLOB NOT NULL, ordinal INTEGER NOT NULL,"
     " tracking_id TEXT NOT NULL, bytes INTEGER NOT NULL,"
     " crc INTEGER NOT NULL,"
@@ -333,7 +334,7 @@ int catalogue_put_point(struct catalogue *c, const struct point_row *row,
 	r = catalogue_drop_point(c, &row->id, err);
 	if (r < 0)
 		return r;
-	binder_open(&b, c, "INSERT INTO point VALUES (?,?,?,?,?,?,?,?,?,?)");
+	binder_open(&b, c, "INSERT INTO point VALUES (?,?,?,?,?,?,?,?,?,?,?)");
 	bind_guid(&b, &row->id);
 	bind_int(&b, row->order);
 	bind_int(&b, row->type);
@@ -342,6 +343,7 @@ int catalogue_put_point(struct catalogue *c, const struct point_row *row,
 	bind_text(&b, row->request_id);
 	bind_int(&b, (uint64_t)row->created_ns);
 	bind_int(&b, row->generation);
+	bind_int(&b, row->snapshot);
 	bind_int(&b, row->disks);
 	r = binder_run(&b, c, true, "write", err);
 	for (uint32_t i = 0; r == 0 && i < row->disks; i++) {
@@ -658,6 +660,7 @@ static int each_point(struct column *col, void *arg, struct err *err)
 	read_text(col, row->request_id, sizeof(row->request_id));
 	row->created_ns = (int64_t)read_int(col, INT64_MAX);
 	row->generation = read_int(col, INT64_MAX);
+	row->snapshot = read_int(col, 1);
 	row->disks = (uint32_t)read_int(col, DISKS_PER_VM_MAX);
 	r = column_end(col, "point", err);
 	if (r < 0)

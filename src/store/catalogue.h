@@ -19,7 +19,7 @@
 #include "disk/image.h"
 
 #define CATALOGUE_NAME    "catalogue.sqlite"
-#define CATALOGUE_VERSION 1
+#define CATALOGUE_VERSION 2
 
 /* How much an interval's answer is worth; ordered, so that joining two is
  * taking the greater. */
@@ -93,8 +93,10 @@ enum consistency {
 	CONSISTENCY_CRASH = 2
 };
 
+/* A point, or what will be one when its snapshot is converted. */
 struct point_row {
 	struct guid id;
+	bool snapshot; /* still a snapshot: no point yet */
 	uint64_t order;
 	uint32_t type;        /* enum point_type */
 	uint32_t consistency; /* enum consistency */

@@ -291,6 +291,7 @@ void attached_free(struct vm *vm)
 		free(queue);
 	}
 	volumes_free(vm);
+	vm->guard = NULL;
 	vm->intents = intents_close(vm->intents);
 	file_close(vm->tombstone);
 	vm->tombstone = NULL;
@@ -421,4 +422,14 @@ struct volume *vm_volume(struct vm *vm, uint32_t disk,
 {
 	vm->volumes[disk].queue = queue;
 	return &vm->volumes[disk];
+}
+
+struct volume *vm_volume_at(struct vm *vm, uint32_t disk)
+{
+	return &vm->volumes[disk];
+}
+
+void vm_guard(struct vm *vm, struct volume_guard *guard)
+{
+	vm->guard = guard;
 }

@@ -224,7 +224,9 @@ static void model_drop_point(struct vm *vm, const struct guid *id)
 	}
 }
 
-static int destroy_locked(struct vm *vm, const struct guid *id, struct err *err)
+/* A point's row, or a snapshot's. */
+static int drop_locked(struct vm *vm, bool snapshot, const struct guid *id,
+		       struct err *err)
 {
 	struct point_row *row = malloc(sizeof(*row));
 	struct guid copy = *id;
@@ -232,7 +234,8 @@ static int destroy_locked(struct vm *vm, const struct guid *id, struct err *err)
 	int r = row ? vm_usable(vm, err) : err_set(err, -ENOMEM, "destroy");
 
 	if (r == 0)
-		r = vm_point_find(vm, id, row, err);
+		r = snapshot ? vm_snapshot_find(vm, id, row, err)
+			     : vm_point_find(vm, id, row, err);
 	free(row);
 	if (r == 0)
 		r = vm_commit(vm, put_destroy, &copy, NULL, err);
@@ -242,18 +245,102 @@ static int destroy_locked(struct vm *vm, const struct guid *id, struct err *err)
 	model_drop_point(vm, &copy);
 	vm->serial++;
 	(void)pthread_mutex_unlock(&vm->model);
-	/* The point is gone; tidying up may wait for a better day. */
+	/* It is gone; tidying up may wait for a better day. */
 	if (generations_compact(vm, &why) < 0)
 		log_warning("generations were not merged: %s", why.text);
 	return 0;
 }
 
-int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err)
+static int drop(struct vm *vm, bool snapshot, const struct guid *id,
+		struct err *err)
 {
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	r = destroy_locked(vm, id, err);
+	r = drop_locked(vm, snapshot, id, err);
 	(void)pthread_mutex_unlock(&vm->control);
 	return r;
+}
+
+int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err)
+{
+	return drop(vm, false, id, err);
+}
+
+int vm_snapshot_drop(struct vm *vm, const struct guid *id, struct err *err)
+{
+	return drop(vm, true, id, err);
+}
+
+/* ---- what else becomes of a snapshot's row ------------------------------- */
+
+static int put_row(struct vm *vm, void *arg, struct err *err)
+{
+	return catalogue_put_point(vm->catalogue, arg, err);
+}
+
+static int replace_row(struct vm *vm, struct point_row *row, struct err *err)
+{
+	int r = vm_commit(vm, put_row, row, NULL, err);
+
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&vm->model);
+	for (uint32_t i = 0; i < vm->point_count; i++)
+		if (guid_equal(&vm->points[i].id, &row->id))
+			vm->points[i] = *row;
+	(void)pthread_mutex_unlock(&vm->model);
+	return 0;
+}
+
+/* LABEL NULL: it becomes a point. */
+static int change_locked(struct vm *vm, const struct guid *id,
+			 const char *label, struct point_row *row,
+			 struct err *err)
+{
+	int r = vm_usable(vm, err);
+
+	if (r == 0)
+		r = vm_snapshot_find(vm, id, row, err);
+	if (r == 0 && !label && model_count(vm, false) >= vm->system.points_max)
+		r = err_set(err, -RP_ELIMIT,
+			    "there are %u points already, which is the limit; "
+			    "destroy one first",
+			    model_count(vm, false));
+	if (r < 0)
+		return r;
+	if (label)
+		(void)snprintf(row->label, sizeof(row->label), "%s", label);
+	else
+		row->snapshot = false;
+	return replace_row(vm, row, err);
+}
+
+static int change(struct vm *vm, const struct guid *id, const char *label,
+		  struct point_row *ret_row, struct err *err)
+{
+	struct point_row *row = malloc(sizeof(*row));
+	int r;
+
+	if (!row)
+		return err_set(err, -ENOMEM, "snapshot");
+	(void)pthread_mutex_lock(&vm->control);
+	r = change_locked(vm, id, label, row, err);
+	(void)pthread_mutex_unlock(&vm->control);
+	if (r == 0 && ret_row)
+		*ret_row = *row;
+	free(row);
+	return r;
+}
+
+int vm_snapshot_convert(struct vm *vm, const struct guid *id,
+			struct point_row *ret_point, struct err *err)
+{
+	return change(vm, id, NULL, ret_point, err);
+}
+
+int vm_snapshot_rename(struct vm *vm, const struct guid *id, const char *label,
+		       struct err *err)
+{
+	return change(vm, id, label, NULL, err);
 }

@@ -171,6 +171,7 @@ struct vm {
 	/* The catalogue may say something else: reopen. */
 	_Atomic bool broken;
 	struct volume *volumes;             /* disk_count */
+	struct volume_guard *guard;         /* or NULL */
 	struct track_queue *_Atomic queues; /* only grows while attached */
 	struct epoch epoch;
 	struct slot slots[2]; /* by parity; changed under maps */
@@ -252,6 +253,7 @@ uint64_t track_monotonic_ns(void);
 struct generation_row *model_open_generation(struct vm *vm);
 int model_add_generation(struct vm *vm, const struct generation_row *row);
 int model_add_point(struct vm *vm, const struct point_row *row);
+uint32_t model_count(const struct vm *vm, bool snapshots);
 void model_drop_generation(struct vm *vm, uint64_t generation);
 /* Commits what PUT writes; on an unknown result the store is broken: latches
  * if attached, and refuses everything until reopened.  ARG goes to PUT. */

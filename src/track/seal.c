@@ -318,7 +318,8 @@ static void plan_point(struct seal *seal)
 	struct vm *vm = seal->vm;
 	struct point_row *point = &seal->point;
 
-	point->id = guid_random();
+	point->id = guid_is_zero(&request->id) ? guid_random() : request->id;
+	point->snapshot = request->snapshot;
 	point->order = seal->system.next_point++;
 	point->type = request->type;
 	point->consistency = request->consistency;
@@ -438,6 +439,9 @@ static int cut_and_commit(struct seal *seal, struct err *err)
 	bool unknown = false;
 	int r;
 
+	if (seal->request->cut)
+		seal->request->cut(seal->request->cut_arg,
+				   atomic_load(&vm->epoch.current) + 1);
 	seal->epoch = epoch_flip(&vm->epoch);
 	if (!epoch_drain(&vm->epoch, seal->epoch - 1, ms_left(seal)))
 		r = err_set(err, -RP_ETIMEOUT,
@@ -506,13 +510,15 @@ static int seal_run(struct seal *seal, struct err *err)
 
 /* ---- the contract ----------------------------------------------------- */
 
-static bool find_request(struct vm *vm, const char *request_id,
+static bool find_request(struct vm *vm, const struct vm_point_request *request,
 			 struct point_row *ret_point)
 {
-	if (!request_id[0])
+	if (!request->request_id[0])
 		return false;
 	for (uint32_t i = 0; i < vm->point_count; i++)
-		if (strcmp(vm->points[i].request_id, request_id) == 0) {
+		if (vm->points[i].snapshot == request->snapshot &&
+		    strcmp(vm->points[i].request_id, request->request_id) ==
+			0) {
 			*ret_point = vm->points[i];
 			return true;
 		}
@@ -545,11 +551,12 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 		    "holds after a power cut is not known; check the "
 		    "image's storage, then stop and serve the "
 		    "virtual system again");
-	if (vm->point_count >= vm->system.points_max)
+	if (!request->snapshot &&
+	    model_count(vm, false) >= vm->system.points_max)
 		return err_set(err, -RP_ELIMIT,
 			       "there are %u points already, which is the "
 			       "limit; destroy one first",
-			       vm->point_count);
+			       model_count(vm, false));
 	return vm_usable(vm, err);
 }
 
@@ -560,7 +567,7 @@ static int create_locked(struct vm *vm, const struct vm_point_request *request,
 	struct err why = {0};
 	int r;
 
-	if (find_request(vm, request->request_id, ret_point))
+	if (find_request(vm, request, ret_point))
 		return 0;
 	r = admit(vm, request, err);
 	if (r < 0)

@@ -398,6 +398,11 @@ int vm_commit(struct vm *vm,
 
 /* ---- small questions -------------------------------------------------- */
 
+const struct vm_env *vm_environment(const struct vm *vm)
+{
+	return &vm->env;
+}
+
 const struct system_row *vm_system(const struct vm *vm)
 {
 	return &vm->system;
@@ -426,12 +431,22 @@ bool vm_attached(const struct vm *vm)
 	return vm->attached;
 }
 
+/* With the model's lock, or control. */
+uint32_t model_count(const struct vm *vm, bool snapshots)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < vm->point_count; i++)
+		n += vm->points[i].snapshot == snapshots;
+	return n;
+}
+
 unsigned vm_point_count(struct vm *vm)
 {
 	unsigned n;
 
 	(void)pthread_mutex_lock(&vm->model);
-	n = vm->point_count;
+	n = model_count(vm, false);
 	(void)pthread_mutex_unlock(&vm->model);
 	return n;
 }
@@ -446,8 +461,9 @@ uint64_t vm_changes_serial(struct vm *vm)
 	return n;
 }
 
-int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
-	      void *arg, struct err *err)
+static int each_row(struct vm *vm, bool snapshots,
+		    int (*fn)(void *arg, const struct point_row *row),
+		    void *arg, struct err *err)
 {
 	struct point_row *copy;
 	uint32_t n;
@@ -463,6 +479,8 @@ int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
 	if (r == 0 && !copy)
 		r = err_set(err, -ENOMEM, "points");
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		if (copy[i].snapshot != snapshots)
+			continue;
 		r = fn(arg, &copy[i]);
 		if (r < 0)
 			err_set(err, r, "points");
@@ -471,23 +489,50 @@ int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
 	return r;
 }
 
-int vm_point_find(struct vm *vm, const struct guid *id,
-		  struct point_row *ret_point, struct err *err)
+int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
+	      void *arg, struct err *err)
+{
+	return each_row(vm, false, fn, arg, err);
+}
+
+int vm_snapshots(struct vm *vm,
+		 int (*fn)(void *arg, const struct point_row *row), void *arg,
+		 struct err *err)
+{
+	return each_row(vm, true, fn, arg, err);
+}
+
+static int find_row(struct vm *vm, bool snapshot, const struct guid *id,
+		    struct point_row *ret_row, struct err *err)
 {
 	char text[GUID_TEXT_BYTES];
 	int r = -RP_ENOPOINT;
 
 	(void)pthread_mutex_lock(&vm->model);
 	for (uint32_t i = 0; r && i < vm->point_count; i++)
-		if (guid_equal(&vm->points[i].id, id)) {
-			*ret_point = vm->points[i];
+		if (vm->points[i].snapshot == snapshot &&
+		    guid_equal(&vm->points[i].id, id)) {
+			*ret_row = vm->points[i];
 			r = 0;
 		}
 	(void)pthread_mutex_unlock(&vm->model);
 	if (r == 0)
 		return 0;
 	guid_format(id, text);
-	return err_set(err, r, "there is no point %s", text);
+	return err_set(err, r, "there is no %s %s",
+		       snapshot ? "snapshot" : "point", text);
+}
+
+int vm_point_find(struct vm *vm, const struct guid *id,
+		  struct point_row *ret_point, struct err *err)
+{
+	return find_row(vm, false, id, ret_point, err);
+}
+
+int vm_snapshot_find(struct vm *vm, const struct guid *id,
+		     struct point_row *ret_row, struct err *err)
+{
+	return find_row(vm, true, id, ret_row, err);
 }
 
 void vm_cut_times(struct vm *vm, struct vm_cut_times *ret_times)

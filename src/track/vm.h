@@ -76,6 +76,7 @@ int vm_define(const struct vm_env *env, const struct vm_definition *definition,
 int vm_open(const struct vm_env *env, struct vm **ret_vm, struct err *err);
 struct vm *vm_close(struct vm *vm); /* detached; accepts NULL */
 
+const struct vm_env *vm_environment(const struct vm *vm);
 const struct system_row *vm_system(const struct vm *vm);
 uint32_t vm_disk_count(const struct vm *vm);
 const struct disk_row *vm_disk(const struct vm *vm, uint32_t disk);
@@ -123,6 +124,11 @@ vm_queue_new(struct vm *vm, struct ioq *ioq,
 /* The volume of a disk, all of whose requests come through QUEUE. */
 struct volume *vm_volume(struct vm *vm, uint32_t disk,
 			 struct track_queue *queue);
+/* The same, attached, without binding it. */
+struct volume *vm_volume_at(struct vm *vm, uint32_t disk);
+/* Attached, and no request in flight: who is asked before a piece is written;
+ * NULL: nobody.  Forgotten by vm_detach(). */
+void vm_guard(struct vm *vm, struct volume_guard *guard);
 /* Call every VM_TICK_MS on the queue's thread: stall watch, time stamps. */
 #define VM_TICK_MS 250
 void vm_tick(struct track_queue *queue);
@@ -141,6 +147,14 @@ struct vm_point_request {
 	char label[LABEL_BYTES];
 	char request_id[REQUEST_ID_BYTES]; /* "" if none */
 	uint32_t timeout_ms;               /* 0: SEAL_TIMEOUT_MS */
+	/* A snapshot's instant: a row that is no point before it is
+	 * converted, called ID. */
+	bool snapshot;
+	struct guid id; /* zero: a fresh one */
+	/* NULL, or called right before the cut: writes of the epochs from FIRST
+	 * on come after it.  If the call fails nevertheless there was none. */
+	void (*cut)(void *arg, uint64_t first);
+	void *cut_arg;
 };
 
 /* Makes a point over all disks.  A repeated request id gives the point it
@@ -148,12 +162,24 @@ struct vm_point_request {
  * -RP_EIOFAIL: no point, nothing changed. */
 int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 		    struct point_row *ret_point, struct err *err);
-/* -RP_ENOPOINT. */
+/* -RP_ENOPOINT: also of a snapshot's row. */
 int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
 int vm_point_find(struct vm *vm, const struct guid *id,
 		  struct point_row *ret_point, struct err *err);
+/* The rows of snapshots: dropped, made points in one commit, named anew.
+ * -RP_ENOPOINT: also of a point. */
+int vm_snapshot_drop(struct vm *vm, const struct guid *id, struct err *err);
+int vm_snapshot_convert(struct vm *vm, const struct guid *id,
+			struct point_row *ret_point, struct err *err);
+int vm_snapshot_rename(struct vm *vm, const struct guid *id, const char *label,
+		       struct err *err);
+int vm_snapshot_find(struct vm *vm, const struct guid *id,
+		     struct point_row *ret_row, struct err *err);
 /* Any thread.  Calls FN for each point, oldest first, on a copy.
  * -RP_ELATCHED: see vm_usable(). */
+int vm_snapshots(struct vm *vm,
+		 int (*fn)(void *arg, const struct point_row *row), void *arg,
+		 struct err *err);
 int vm_points(struct vm *vm, int (*fn)(void *arg, const struct point_row *row),
 	      void *arg, struct err *err);
 /* As far as known: see vm_usable(). */
@@ -171,9 +197,9 @@ struct vm_changes {
 };
 
 /* Any thread.  What changed on DISK since point SINCE, up to point UNTIL or,
- * if NULL, up to now: every write completed before the call is covered.
- * -RP_ENOPOINT; -RP_EPARAM if UNTIL is older than SINCE; -RP_ESTATE if UNTIL is
- * NULL and the disks are not attached. */
+ * if NULL, up to now (either may be a snapshot): every write completed before
+ * the call is covered. -RP_ENOPOINT; -RP_EPARAM if UNTIL is older than SINCE;
+ * -RP_ESTATE if UNTIL is NULL and the disks are not attached. */
 int vm_changes(struct vm *vm, uint32_t disk, const struct guid *since,
 	       const struct guid *until, struct vm_changes *ret_changes,
 	       struct err *err);

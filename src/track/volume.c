@@ -49,6 +49,26 @@ bool volume_can_discard(const struct volume *volume)
 	return volume->geometry.can_discard;
 }
 
+uint32_t volume_ordinal(const struct volume *volume)
+{
+	return volume->ordinal;
+}
+
+struct file *volume_image(const struct volume *volume)
+{
+	return volume->image;
+}
+
+struct ioq *volume_ioq(const struct volume *volume)
+{
+	return volume->queue->ioq;
+}
+
+void volume_post(const struct volume *volume, struct ring_task *task)
+{
+	volume->queue->post(volume->queue->arg, task);
+}
+
 int volume_fd(const struct volume *volume)
 {
 	struct file *file = faulty_file_inner(volume->image);
@@ -66,14 +86,18 @@ static void piece_begin(struct volume_request *request);
 /* ---- pieces in flight -------------------------------------------------------
  */
 
+/* By whole blocks: what is copied before a write (struct volume_guard) must
+ * not meet another write of the same block. */
 static struct volume_request *overlapping(struct volume *volume,
 					  const struct volume_request *request)
 {
-	uint64_t end = request->position + request->piece;
+	uint64_t start = round_down(request->position, BLOCK_BYTES);
+	uint64_t end =
+	    round_up(request->position + request->piece, BLOCK_BYTES);
 
 	for (struct volume_request *r = volume->inflight; r; r = r->next)
-		if (r->position < end &&
-		    request->position < r->position + r->piece)
+		if (round_down(r->position, BLOCK_BYTES) < end &&
+		    start < r->position + r->piece)
 			return r;
 	return NULL;
 }
@@ -365,9 +389,17 @@ static bool piece_mark(struct volume_request *request)
 /* Marked or not yet: the epoch is entered only together with the mark (E1). */
 static void piece_mark_and_submit(struct volume_request *request)
 {
+	struct volume_guard *guard = request->volume->vm->guard;
+
 	if (!request->volume->vm->untracked && !piece_mark(request))
 		return;
 	request->epoch = epoch_enter(&request->volume->queue->epoch);
+	if (!guard || guard->before(guard, request))
+		piece_submit(request);
+}
+
+void volume_go_on(struct volume_request *request)
+{
 	piece_submit(request);
 }
 

@@ -14,6 +14,8 @@
 #include "disk/disk.h"
 
 struct volume;
+struct vm;
+struct ring_task;
 
 enum volume_op {
 	VOLUME_READ,
@@ -60,9 +62,27 @@ struct volume_request {
  * server; asserted here. */
 void volume_submit(struct volume *volume, struct volume_request *request);
 
+/*
+ * What stands between a guest's write and the image.  A write is done in
+ * pieces; a piece in flight has its blocks for itself.
+ */
+struct volume_guard {
+	/* The queue's thread: [position, position + piece) of REQUEST, which is
+	 * of REQUEST->epoch and marked, is about to change.  True: it may now.
+	 * False: volume_go_on() will be called, once, later, on this thread. */
+	bool (*before)(struct volume_guard *guard,
+		       struct volume_request *request);
+};
+void volume_go_on(struct volume_request *request);
+
 const char *volume_id(const struct volume *volume); /* "root" */
 uint64_t volume_bytes(const struct volume *volume);
 bool volume_can_discard(const struct volume *volume);
+uint32_t volume_ordinal(const struct volume *volume);
+struct file *volume_image(const struct volume *volume);
+/* Of the queue that the volume is bound to; post: any thread. */
+struct ioq *volume_ioq(const struct volume *volume);
+void volume_post(const struct volume *volume, struct ring_task *task);
 /* The image, for lseek(2)'s SEEK_HOLE; -1 where there is no descriptor. */
 int volume_fd(const struct volume *volume);
 
