@@ -40,7 +40,7 @@
 #define NBD_OPTIONS_MAX       128      /* per connection */
 #define NBD_CONTEXTS_MAX      8        /* meta contexts, per connection */
 #define NBD_STATUS_BYTES      KIB(128) /* of one block status reply */
-#define NBD_SEEKS_MAX         512      /* lseek(2) calls for one such reply */
+#define NBD_EXTENTS_MAX       256      /* questions for one such reply */
 #define NBD_NEGOTIATION_MS    30000    /* from accept to transmission */
 #define NBD_STALL_MS          3000     /* holding memory others wait for */
 #define NBD_STALL_BYTES       KIB(256) /* progress that excuses */

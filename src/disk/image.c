@@ -431,3 +431,25 @@ int image_boot_id(struct guid *ret_boot, struct err *err)
 		return err_set(err, rc, "read '%s'", path);
 	return 0;
 }
+
+/* ---- holes ------------------------------------------------------------- */
+
+void image_extent(int fd, uint64_t offset, uint64_t end, uint64_t *ret_to,
+		  bool *ret_hole)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole = -1;
+	uint64_t to = end;
+
+	if (data < 0 && errno == ENXIO)
+		data = (off_t)end;
+	if (data > 0)
+		data -= data % SECTOR_BYTES;
+	*ret_hole = data > (off_t)offset;
+	if (*ret_hole)
+		to = (uint64_t)data;
+	else if (data >= 0)
+		hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+	if (hole > (off_t)offset)
+		to = round_up((uint64_t)hole, SECTOR_BYTES);
+	*ret_to = MIN(to, end);
+}

@@ -91,6 +91,12 @@ int image_nonce_set(int fd, const struct guid *nonce, struct err *err);
 int image_lock(int fd, const char *path, unsigned wait_ms, struct err *err);
 void image_unlock(int fd);
 
+/* Where the data or the hole at OFFSET ends, at most at END, in whole sectors:
+ * one that is partly data is data.  Where the image cannot tell, all is data.
+ * May wait for the disk. */
+void image_extent(int fd, uint64_t offset, uint64_t end, uint64_t *ret_to,
+		  bool *ret_hole);
+
 /* Times of this boot's start (CLOCK_REALTIME minus CLOCK_BOOTTIME), in
  * nanoseconds since the epoch. */
 int64_t image_boot_time_ns(void);

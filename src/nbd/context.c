@@ -3,25 +3,23 @@
  * Meta contexts: choosing them in the handshake, and the answers to block
  * status.
  *
- *   base:allocation          holes of the image, by SEEK_DATA and SEEK_HOLE;
- *                            where the image cannot tell, all is data
+ *   base:allocation          what the disk says is a hole
  *   qemu:dirty-bitmap:POINT  what changed since that point
  *
- * An answer may always cover less than was asked for: at most NBD_SEEKS_MAX
- * seeks and NBD_STATUS_BYTES of descriptors.  A seek may read the file system's
- * own blocks from the disk, and what changed may have to be read anew, so the
- * ring's thread leaves both, and the opening of what changed, to the runner's;
- * a session's contexts do not change once there can be requests.  Opening
- * base:allocation alone, as a guest does each time that it connects, waits for
- * nothing and is done on the spot.  A context whose point is gone answers with
- * an error; "nothing changed" would be a lie.
+ * An answer may always cover less than was asked for: at most NBD_EXTENTS_MAX
+ * questions and NBD_STATUS_BYTES of descriptors.  Such a question may read the
+ * file system's own blocks from the disk, and what changed may have to be read
+ * anew, so the ring's thread leaves both, and the opening of what changed, to
+ * the runner's; a session's contexts do not change once there can be requests.
+ * Opening base:allocation alone, as a guest does each time that it connects,
+ * waits for nothing and is done on the spot.  A context whose point is gone
+ * answers with an error; "nothing changed" would be a lie.
  */
 #include "nbd/session.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "nbd/cursor.h"
 
@@ -37,7 +35,7 @@ void context_clear(struct session *session)
 			session->host->view_close(session->host,
 						  session->contexts[i].view);
 	session->context_count = 0;
-	session->context_volume = NULL;
+	session->context_disk = NULL;
 }
 
 static bool is_text(const uint8_t *query, uint32_t bytes, const char *text)
@@ -92,14 +90,14 @@ static void list_point(void *arg, const char *point)
 		send_context(list->session, 0, name);
 }
 
-static void list_contexts(struct session *session, struct volume *volume,
+static void list_contexts(struct session *session, struct nbd_disk *disk,
 			  struct cursor queries, uint32_t count)
 {
 	struct list list = {session, queries, count};
 
 	if (is_wanted(&list, ALLOCATION, "base:", "base:"))
 		send_context(session, 0, ALLOCATION);
-	session->host->points(session->host, volume, list_point, &list);
+	session->host->points(session->host, disk, list_point, &list);
 	negotiate_reply(session, NBD_REP_ACK, NULL, 0);
 }
 
@@ -110,7 +108,7 @@ static void list_contexts(struct session *session, struct volume *volume,
 struct opening {
 	struct errand errand;
 	struct session *session;
-	struct volume *volume;
+	struct nbd_disk *disk;
 	struct context contexts[NBD_CONTEXTS_MAX];
 	char names[NBD_CONTEXTS_MAX][256];
 	unsigned count;
@@ -133,8 +131,8 @@ static int open_context(struct opening *opening, const char *name,
 		return 1;
 	if (strncmp(name, BITMAP_PREFIX, prefix) != 0 || !name[prefix])
 		return 0;
-	r = host->view_open(host, opening->volume, name + prefix,
-			    &context->view, &opening->err);
+	r = host->view_open(host, opening->disk, name + prefix, &context->view,
+			    &opening->err);
 	if (r == -RP_ENOPOINT)
 		return 0;
 	return r < 0 ? r : 1;
@@ -200,7 +198,7 @@ static void opened(struct opening *opening)
 	session->submitted--;
 	memcpy(session->contexts, opening->contexts, sizeof(session->contexts));
 	session->context_count = opening->count;
-	session->context_volume = opening->volume;
+	session->context_disk = opening->disk;
 	if (opening->result < 0 || session->end != SESSION_GOES_ON)
 		context_clear(session);
 	if (session->end == SESSION_GOES_ON) {
@@ -244,7 +242,7 @@ static bool may_wait(struct cursor queries)
 	return false;
 }
 
-static void select_contexts(struct session *session, struct volume *volume,
+static void select_contexts(struct session *session, struct nbd_disk *disk,
 			    struct cursor queries)
 {
 	struct opening *opening = calloc(1, sizeof(*opening) + queries.bytes);
@@ -254,7 +252,7 @@ static void select_contexts(struct session *session, struct volume *volume,
 		return;
 	}
 	opening->session = session;
-	opening->volume = volume;
+	opening->disk = disk;
 	opening->bytes = queries.bytes;
 	memcpy(opening->queries, queries.at, queries.bytes);
 	opening->errand.run = opening_run;
@@ -289,7 +287,7 @@ void context_option(struct session *session, const uint8_t *data,
 	bool set = session->option == NBD_OPT_SET_META_CONTEXT;
 	const uint8_t *name;
 	uint32_t name_bytes, count;
-	struct volume *volume;
+	struct nbd_disk *disk;
 
 	if (set)
 		context_clear(session);
@@ -309,11 +307,11 @@ void context_option(struct session *session, const uint8_t *data,
 				 QUERIES_MAX);
 		return;
 	}
-	volume = negotiate_export(session, name, name_bytes);
-	if (volume && set)
-		select_contexts(session, volume, cursor);
-	else if (volume)
-		list_contexts(session, volume, cursor, count);
+	disk = negotiate_export(session, name, name_bytes);
+	if (disk && set)
+		select_contexts(session, disk, cursor);
+	else if (disk)
+		list_contexts(session, disk, cursor, count);
 }
 
 /* ---- block status ------------------------------------------------------ */
@@ -363,47 +361,23 @@ static bool cover(struct answer *answer, uint64_t to, uint32_t flags)
 	return answer->position < answer->end;
 }
 
-/* Where the data or hole at the position ends, in whole sectors: a sector that
- * is partly data is data. */
-static bool next_extent(int fd, uint64_t position, uint64_t end,
-			uint64_t *ret_to, uint32_t *ret_flags)
+static int cover_allocation(struct answer *answer, struct nbd_disk *disk)
 {
-	off_t data = lseek(fd, (off_t)position, SEEK_DATA);
-	off_t hole;
+	for (int i = 0; i < NBD_EXTENTS_MAX; i++) {
+		uint64_t to;
+		bool hole;
+		int r = disk->ops->extent(disk, answer->position, answer->end,
+					  &to, &hole);
 
-	if (data < 0 && errno != ENXIO)
-		return false;
-	if (data < 0)
-		data = (off_t)end;
-	data -= data % SECTOR_BYTES;
-	if ((uint64_t)data > position) {
-		*ret_to = (uint64_t)data;
-		*ret_flags = NBD_STATE_HOLE | NBD_STATE_ZERO;
-		return true;
+		if (r < 0)
+			return r;
+		if (to <= answer->position)
+			return -RP_EFAILED;
+		if (!cover(answer, to,
+			   hole ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0))
+			break;
 	}
-	hole = lseek(fd, (off_t)position, SEEK_HOLE);
-	if (hole < 0)
-		return false;
-	*ret_to = MAX(round_up((uint64_t)hole, SECTOR_BYTES),
-		      position + SECTOR_BYTES);
-	*ret_flags = 0;
-	return true;
-}
-
-static void cover_allocation(struct answer *answer, int fd)
-{
-	uint64_t to;
-	uint32_t flags;
-
-	for (int seeks = 0; seeks < NBD_SEEKS_MAX; seeks += 2) {
-		if (fd < 0 || !next_extent(fd, answer->position, answer->end,
-					   &to, &flags)) {
-			to = answer->end;
-			flags = 0;
-		}
-		if (!cover(answer, to, flags))
-			return;
-	}
+	return 0;
 }
 
 static int cover_dirty(struct answer *answer, struct nbd_host *host,
@@ -477,7 +451,7 @@ int context_status(struct session *session, struct request *request)
 		if (context->view)
 			r = cover_dirty(&answer, session->host, context->view);
 		else
-			cover_allocation(&answer, volume_fd(session->volume));
+			r = cover_allocation(&answer, session->disk);
 		if (r < 0)
 			return r;
 		put_head(at, request, context, answer.count,

@@ -101,37 +101,36 @@ static void list_names(struct nbd_host *host, char *text, size_t room)
 	text[0] = '\0';
 	for (unsigned i = 0; i < count && n < room; i++)
 		n += (size_t)snprintf(text + n, room - n, "%s'%s'",
-				      i ? ", " : "",
-				      volume_id(host->volume(host, i)));
+				      i ? ", " : "", host->disk(host, i)->id);
 }
 
-static struct volume *find(struct nbd_host *host, const uint8_t *name,
-			   uint32_t name_bytes)
+static struct nbd_disk *find(struct nbd_host *host, const uint8_t *name,
+			     uint32_t name_bytes)
 {
 	unsigned count = host->count(host);
 
 	if (name_bytes == 0)
-		return count == 1 ? host->volume(host, 0) : NULL;
+		return count == 1 ? host->disk(host, 0) : NULL;
 	for (unsigned i = 0; i < count; i++) {
-		struct volume *volume = host->volume(host, i);
-		const char *id = volume_id(volume);
+		struct nbd_disk *disk = host->disk(host, i);
+		const char *id = disk->id;
 
 		if (strlen(id) == name_bytes &&
 		    memcmp(id, name, name_bytes) == 0)
-			return volume;
+			return disk;
 	}
 	return NULL;
 }
 
-struct volume *negotiate_export(struct session *session, const uint8_t *name,
-				uint32_t name_bytes)
+struct nbd_disk *negotiate_export(struct session *session, const uint8_t *name,
+				  uint32_t name_bytes)
 {
 	struct nbd_host *host = session->host;
-	struct volume *volume = find(host, name, name_bytes);
+	struct nbd_disk *disk = find(host, name, name_bytes);
 	char names[200];
 
-	if (volume)
-		return volume;
+	if (disk)
+		return disk;
 	list_names(host, names, sizeof(names));
 	if (host->count(host) == 0)
 		negotiate_refuse(session, NBD_ERR_UNKNOWN,
@@ -146,35 +145,35 @@ struct volume *negotiate_export(struct session *session, const uint8_t *name,
 	return NULL;
 }
 
-static void enter_transmission(struct session *session, struct volume *volume)
+static void enter_transmission(struct session *session, struct nbd_disk *disk)
 {
-	if (session->context_volume != volume)
+	if (session->context_disk != disk)
 		context_clear(session);
-	session->volume = volume;
+	session->disk = disk;
 	session->state = SESSION_REQUEST;
-	session->host->attached(session->host, volume, true);
+	session->host->attached(session->host, disk, true);
 }
 
 static void opt_export_name(struct session *session, const uint8_t *data,
 			    uint32_t bytes)
 {
 	static const uint8_t padding[NBD_PADDING_BYTES];
-	struct volume *volume = find(session->host, data, bytes);
+	struct nbd_disk *disk = find(session->host, data, bytes);
 	be64 size;
 	be16 flags;
 
-	if (!volume) { /* this option has no way to say so */
+	if (!disk) { /* this option has no way to say so */
 		session_fail(session, "asked for a disk that is not there");
 		return;
 	}
-	size = be64_make(volume_bytes(volume));
-	flags = be16_make(transmit_flags(session, volume));
+	size = be64_make(disk->bytes);
+	flags = be16_make(transmit_flags(session, disk));
 	negotiate_put(session, &size, sizeof(size));
 	negotiate_put(session, &flags, sizeof(flags));
 	if (!(session->client_flags & NBD_NO_ZEROES))
 		negotiate_put(session, padding, sizeof(padding));
 	if (session->end == SESSION_GOES_ON)
-		enter_transmission(session, volume);
+		enter_transmission(session, disk);
 }
 
 static void opt_abort(struct session *session, const uint8_t *data,
@@ -192,7 +191,7 @@ static void opt_list(struct session *session, const uint8_t *data,
 	uint8_t entry[sizeof(be32) + DISK_ID_BYTES];
 
 	for (unsigned i = 0; i < count; i++) {
-		const char *id = volume_id(host->volume(host, i));
+		const char *id = host->disk(host, i)->id;
 		size_t n = MIN(strlen(id), DISK_ID_BYTES);
 		be32 id_bytes = be32_make((uint32_t)n);
 
@@ -204,12 +203,12 @@ static void opt_list(struct session *session, const uint8_t *data,
 	acknowledge(session);
 }
 
-static void send_info(struct session *session, struct volume *volume)
+static void send_info(struct session *session, struct nbd_disk *disk)
 {
 	const struct nbd_info_export export = {
 	    .type = be16_make(NBD_INFO_EXPORT),
-	    .bytes = be64_make(volume_bytes(volume)),
-	    .flags = be16_make(transmit_flags(session, volume)),
+	    .bytes = be64_make(disk->bytes),
+	    .flags = be16_make(transmit_flags(session, disk)),
 	};
 	const struct nbd_info_block_size sizes = {
 	    .type = be16_make(NBD_INFO_BLOCK_SIZE),
@@ -217,7 +216,7 @@ static void send_info(struct session *session, struct volume *volume)
 	    .preferred = be32_make(BLOCK_BYTES),
 	    .maximum = be32_make(NBD_REQUEST_BYTES_MAX),
 	};
-	const char *id = volume_id(volume);
+	const char *id = disk->id;
 	uint8_t name[sizeof(be16) + DISK_ID_BYTES];
 	size_t n = MIN(strlen(id), DISK_ID_BYTES);
 	be16 type = be16_make(NBD_INFO_NAME);
@@ -236,7 +235,7 @@ static void opt_go(struct session *session, const uint8_t *data, uint32_t bytes)
 	const uint8_t *name;
 	uint32_t name_bytes;
 	uint16_t items;
-	struct volume *volume;
+	struct nbd_disk *disk;
 
 	if (!cursor_string(&cursor, &name, &name_bytes) ||
 	    !cursor_be16(&cursor, &items) || cursor.bytes != 2u * items) {
@@ -244,13 +243,13 @@ static void opt_go(struct session *session, const uint8_t *data, uint32_t bytes)
 				 "malformed request for an export");
 		return;
 	}
-	volume = negotiate_export(session, name, name_bytes);
-	if (!volume)
+	disk = negotiate_export(session, name, name_bytes);
+	if (!disk)
 		return;
-	send_info(session, volume);
+	send_info(session, disk);
 	acknowledge(session);
 	if (session->option == NBD_OPT_GO && session->end == SESSION_GOES_ON)
-		enter_transmission(session, volume);
+		enter_transmission(session, disk);
 }
 
 static void opt_structured(struct session *session, const uint8_t *data,

@@ -26,6 +26,7 @@ enum nbd_handshake_flag { /* of the server, and of the client */
 
 enum nbd_export_flag {
 	NBD_HAS_FLAGS = 1u << 0,
+	NBD_READ_ONLY = 1u << 1,
 	NBD_SEND_FLUSH = 1u << 2,
 	NBD_SEND_FUA = 1u << 3,
 	NBD_SEND_TRIM = 1u << 5,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The NBD server (the NBD protocol document, fixed newstyle): one export for
- * each disk of a virtual system, on the worker's ring.
+ * each disk that its host shows, on the worker's ring.
  *
  * Structured replies, simple ones where the client did not negotiate; meta
  * contexts `base:allocation` and `qemu:dirty-bitmap:POINT` (changed since that
@@ -22,6 +22,7 @@
 #include "disk/ring.h"
 #include "track/volume.h"
 
+struct nbd_disk;
 struct nbd_server;
 struct nbd_view; /* the host's: what changed since one point, on one disk */
 
@@ -30,19 +31,40 @@ struct nbd_extent {
 	bool dirty;
 };
 
+struct nbd_disk_ops {
+	/* As volume_submit(), on the ring's thread: done() comes exactly once,
+	 * there, never from here. */
+	void (*submit)(struct nbd_disk *disk, struct volume_request *request);
+	/* On a thread that may wait: where what is at OFFSET ends, after it and
+	 * at most at END; *RET_HOLE: it reads as zeros and takes no space.
+	 * -EIO: the disk cannot be read. */
+	int (*extent)(struct nbd_disk *disk, uint64_t offset, uint64_t end,
+		      uint64_t *ret_to, bool *ret_hole);
+};
+
+/* What is exported under one name, embedded in what it really is.  Nothing of
+ * it changes while the host shows it. */
+struct nbd_disk {
+	const struct nbd_disk_ops *ops;
+	const char *id; /* the export's name */
+	uint64_t bytes; /* a multiple of 512 */
+	bool read_only; /* only VOLUME_READ is submitted */
+	bool can_discard;
+};
+
 /* What the server asks of the worker.  view_open and view_extents come on a
  * thread of the server's, which may wait, one call at a time; the connection,
- * and with it the volume, stays until they return.  All others come on the
+ * and with it the disk, stays until they return.  All others come on the
  * ring's thread and may not block for longer than a memory copy. */
 struct nbd_host {
 	unsigned (*count)(struct nbd_host *host);
-	struct volume *(*volume)(struct nbd_host *host, unsigned index);
+	struct nbd_disk *(*disk)(struct nbd_host *host, unsigned index);
 
 	/* Names of points for NBD_OPT_LIST_META_CONTEXT: calls FN for each. */
-	void (*points)(struct nbd_host *host, struct volume *volume,
+	void (*points)(struct nbd_host *host, struct nbd_disk *disk,
 		       void (*fn)(void *arg, const char *point), void *arg);
 	/* -RP_ENOPOINT if there is no such point. */
-	int (*view_open)(struct nbd_host *host, struct volume *volume,
+	int (*view_open)(struct nbd_host *host, struct nbd_disk *disk,
 			 const char *point, struct nbd_view **ret_view,
 			 struct err *err);
 	/* Extents from OFFSET on, covering at most LENGTH bytes; neighbours
@@ -53,8 +75,8 @@ struct nbd_host {
 			    struct nbd_extent *extents, int max);
 	void (*view_close)(struct nbd_host *host, struct nbd_view *view);
 
-	/* A client entered transmission on the volume, or left it. */
-	void (*attached)(struct nbd_host *host, struct volume *volume,
+	/* A client entered transmission on the disk, or left it. */
+	void (*attached)(struct nbd_host *host, struct nbd_disk *disk,
 			 bool attached);
 };
 

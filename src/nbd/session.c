@@ -94,8 +94,8 @@ void session_done(struct session *session)
 	assert(session->requests == 0 && !session->opening);
 	pool_forget(session->pool, &session->user);
 	context_clear(session);
-	if (session->volume)
-		session->host->attached(session->host, session->volume, false);
+	if (session->disk)
+		session->host->attached(session->host, session->disk, false);
 	free(session->in);
 	free(session->out);
 }
@@ -247,7 +247,7 @@ void session_break(struct session *session, const char *why)
 
 bool session_in_transmission(const struct session *session)
 {
-	return session->volume != NULL;
+	return session->disk != NULL;
 }
 
 bool session_obstructs(const struct session *session)

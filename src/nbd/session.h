@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One client's conversation, without a socket: bytes go in, requests go to the
- * volumes, bytes come out.  The server moves them; so does the fuzzer.
+ * disks, bytes come out.  The server moves them; so does the fuzzer.
  *
  *   S1  What arrives is consumed in order by the row of the table in session.c
  *       for the present state; a row that cannot go on (no memory within the
@@ -101,15 +101,15 @@ struct session {
 	struct context contexts[NBD_CONTEXTS_MAX];
 	unsigned context_count;
 	struct opening *opening; /* or NULL */
-	struct volume *context_volume;
+	struct nbd_disk *context_disk;
 
 	/* transmission */
-	struct volume *volume;
+	struct nbd_disk *disk;
 	struct request *payload; /* being filled */
 	uint64_t payload_left;
 	uint64_t skip_left;
 	unsigned requests;  /* all of them */
-	unsigned submitted; /* in the volume's hands, or the runner's */
+	unsigned submitted; /* in the disk's hands, or the runner's */
 
 	/* replies: waiting, and being sent */
 	struct request *replies;
@@ -193,8 +193,8 @@ void negotiate_reply(struct session *session, uint32_t type, const void *data,
 void negotiate_refuse(struct session *session, uint32_t type, const char *fmt,
 		      ...) __attribute__((format(printf, 3, 4)));
 /* The disk of that name; NULL after a refusal if there is none. */
-struct volume *negotiate_export(struct session *session, const uint8_t *name,
-				uint32_t name_bytes);
+struct nbd_disk *negotiate_export(struct session *session, const uint8_t *name,
+				  uint32_t name_bytes);
 
 /* context.c */
 void context_option(struct session *session, const uint8_t *data,
@@ -208,7 +208,7 @@ uint64_t context_status_bytes(const struct session *session, bool one);
 int context_status(struct session *session, struct request *request);
 
 /* transmit.c */
-uint16_t transmit_flags(const struct session *session, struct volume *volume);
+uint16_t transmit_flags(const struct session *session, struct nbd_disk *disk);
 int64_t transmit_request(struct session *session, const uint8_t *bytes,
 			 uint64_t available);
 int64_t transmit_skip(struct session *session, const uint8_t *bytes,

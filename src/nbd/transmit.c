@@ -1,52 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands: checked against one table, handed to the volume, answered.
+ * Commands: checked against one table, handed to the disk, answered.
  *
  * A flush covers what was acknowledged on any connection, because a write is
- * acknowledged only after the volume completed it, and the volume's flush
- * covers all that it completed before.
+ * acknowledged only after the disk completed it, and the disk's flush
+ * covers all that it completed before.  A disk that is read-only has nothing to
+ * flush.
  */
 #include "nbd/session.h"
 
 #include <assert.h>
 
 static const struct command {
-	const char *failed; /* what its error says when the volume fails it */
+	const char *failed; /* what its error says when the disk fails it */
 	uint16_t flags;     /* allowed, besides FUA, which always is */
 	bool known;
 	bool ranged;    /* offset and length mean a range of the disk */
 	bool buffered;  /* carries data one way or the other */
-	bool submitted; /* goes to the volume */
+	bool submitted; /* goes to the disk */
+	bool changes;   /* refused where the disk is read-only */
 	bool writes;    /* ENOSPC, not EINVAL, beyond the disk's end */
 	enum volume_op op;
 } commands[] = {
     [NBD_CMD_READ] = {"read failed", NBD_DF, true, true, true, true, false,
-		      VOLUME_READ},
-    [NBD_CMD_WRITE] = {"write failed", 0, true, true, true, true, true,
+		      false, VOLUME_READ},
+    [NBD_CMD_WRITE] = {"write failed", 0, true, true, true, true, true, true,
 		       VOLUME_WRITE},
     [NBD_CMD_FLUSH] = {"flush failed", 0, true, false, false, true, false,
-		       VOLUME_FLUSH},
-    [NBD_CMD_TRIM] = {"trim failed", 0, true, true, false, true, false,
+		       false, VOLUME_FLUSH},
+    [NBD_CMD_TRIM] = {"trim failed", 0, true, true, false, true, true, false,
 		      VOLUME_DISCARD},
     /* A hint: the flag says that it is understood, and the protocol lets us do
      * nothing.  We do: past the page cache there is nowhere to read ahead to,
      * and into it a range of 4 GiB would cost the host memory that nobody
      * bounds. */
-    [NBD_CMD_CACHE] = {"cache failed", 0, true, true, false, false, false, 0},
+    [NBD_CMD_CACHE] = {"cache failed", 0, true, true, false, false, false,
+		       false, 0},
     [NBD_CMD_WRITE_ZEROES] = {"write zeroes failed", NBD_NO_HOLE, true, true,
-			      false, true, true, VOLUME_ZERO},
+			      false, true, true, true, VOLUME_ZERO},
     [NBD_CMD_BLOCK_STATUS] = {"the point is gone, select another", NBD_REQ_ONE,
-			      true, true, false, false, false, 0},
+			      true, true, false, false, false, false, 0},
 };
 
-uint16_t transmit_flags(const struct session *session, struct volume *volume)
+uint16_t transmit_flags(const struct session *session, struct nbd_disk *disk)
 {
-	unsigned flags = NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_SEND_FUA |
-			 NBD_SEND_WRITE_ZEROES | NBD_CAN_MULTI_CONN |
+	unsigned flags = NBD_HAS_FLAGS | NBD_SEND_FLUSH | NBD_CAN_MULTI_CONN |
 			 NBD_SEND_CACHE;
 
-	if (volume_can_discard(volume))
-		flags |= NBD_SEND_TRIM;
+	if (disk->read_only)
+		flags |= NBD_READ_ONLY;
+	else
+		flags |= NBD_SEND_FUA | NBD_SEND_WRITE_ZEROES |
+			 (disk->can_discard ? NBD_SEND_TRIM : 0u);
 	if (session->structured)
 		flags |= NBD_SEND_DF;
 	return (uint16_t)flags;
@@ -88,7 +93,7 @@ static void check_range(const struct session *session, struct request *request,
 {
 	uint64_t offset = request->volume.offset;
 	uint64_t length = request->volume.length;
-	uint64_t size = volume_bytes(session->volume);
+	uint64_t size = session->disk->bytes;
 
 	if (length == 0)
 		refuse(request, NBD_EINVAL, "a length of 0");
@@ -108,10 +113,12 @@ static void check(const struct session *session, struct request *request)
 
 	if (!session->structured)
 		allowed &= ~NBD_DF;
-	if (request->flags & ~allowed)
+	if (command->changes && session->disk->read_only)
+		refuse(request, NBD_EPERM, "this disk is read-only");
+	else if (request->flags & ~allowed)
 		refuse(request, NBD_EINVAL, "flags this command does not have");
 	else if (request->command == NBD_CMD_TRIM &&
-		 !volume_can_discard(session->volume))
+		 !session->disk->can_discard)
 		refuse(request, NBD_EINVAL, "this disk cannot trim");
 	else if (request->command == NBD_CMD_BLOCK_STATUS &&
 		 !session->context_count)
@@ -151,7 +158,7 @@ static void submit(struct session *session, struct request *request)
 	    (request->flags & NBD_NO_HOLE ? VOLUME_NO_HOLE : 0u);
 	request->volume.done = volume_done;
 	session->submitted++;
-	volume_submit(session->volume, &request->volume);
+	session->disk->ops->submit(session->disk, &request->volume);
 }
 
 static void status_run(struct errand *errand)
@@ -175,6 +182,8 @@ static void status_back(struct ring_task *task)
 	}
 	if (request->status_result == -ESHUTDOWN)
 		refuse(request, NBD_ESHUTDOWN, "the server ends");
+	else if (request->status_result == -EIO)
+		refuse(request, NBD_EIO, "the disk cannot be read");
 	else if (request->status_result < 0)
 		refuse(request, NBD_EIO, commands[request->command].failed);
 	reply_queue(session, request);
@@ -264,6 +273,13 @@ static void copy_payload(struct session *session, struct request *request,
 	session->state = SESSION_PAYLOAD;
 }
 
+static bool is_submitted(const struct session *session,
+			 const struct request *request)
+{
+	return commands[request->command].submitted &&
+	       !(session->disk->read_only && request->command == NBD_CMD_FLUSH);
+}
+
 /* Sends the request on its way; returns how many bytes of payload it took. */
 static uint64_t start(struct session *session, struct request *request,
 		      const uint8_t *bytes, uint64_t available)
@@ -278,7 +294,7 @@ static uint64_t start(struct session *session, struct request *request,
 		session->skip_left = request->volume.length;
 		session->state = SESSION_SKIP;
 	}
-	if (!request->error && commands[request->command].submitted)
+	if (!request->error && is_submitted(session, request))
 		submit(session, request);
 	else if (!request->error && request->command == NBD_CMD_BLOCK_STATUS)
 		ask_status(session, request);

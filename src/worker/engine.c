@@ -9,11 +9,18 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "disk/image.h"
 #include "nbd/server.h"
 #include "worker/hooks.h"
 #include "worker/view.h"
 
 #define RING_ENTRIES 256
+
+/* A volume, as its guest's server shows it. */
+struct live_disk {
+	struct nbd_disk disk;
+	struct volume *volume;
+};
 
 struct engine {
 	struct nbd_host host;
@@ -26,7 +33,7 @@ struct engine {
 	/* The ring's thread only; set while nothing is served. */
 	struct vm *vm;
 	struct track_queue *queue;
-	struct volume *volumes[DISKS_PER_VM_MAX];
+	struct live_disk disks[DISKS_PER_VM_MAX];
 	unsigned count;
 	struct ring_op tick;
 	bool ticking;
@@ -39,6 +46,40 @@ struct engine {
 	bool answer;
 	struct err start; /* of the thread */
 };
+
+/* ---- The disks ------------------------------------------------------------
+ */
+
+static void live_submit(struct nbd_disk *disk, struct volume_request *request)
+{
+	volume_submit(container_of(disk, struct live_disk, disk)->volume,
+		      request);
+}
+
+static int live_extent(struct nbd_disk *disk, uint64_t offset, uint64_t end,
+		       uint64_t *ret_to, bool *ret_hole)
+{
+	image_extent(volume_fd(
+			 container_of(disk, struct live_disk, disk)->volume),
+		     offset, end, ret_to, ret_hole);
+	return 0;
+}
+
+static const struct nbd_disk_ops live_ops = {
+    .submit = live_submit,
+    .extent = live_extent,
+};
+
+static void live_init(struct live_disk *live, struct volume *volume)
+{
+	*live = (struct live_disk){
+	    .disk = {.ops = &live_ops,
+		     .id = volume_id(volume),
+		     .bytes = volume_bytes(volume),
+		     .can_discard = volume_can_discard(volume)},
+	    .volume = volume,
+	};
+}
 
 /* ---- The NBD server's host ------------------------------------------------
  */
@@ -53,19 +94,16 @@ static unsigned host_count(struct nbd_host *host)
 	return engine_of(host)->count;
 }
 
-static struct volume *host_volume(struct nbd_host *host, unsigned index)
+static struct nbd_disk *host_disk(struct nbd_host *host, unsigned index)
 {
-	return engine_of(host)->volumes[index];
+	return &engine_of(host)->disks[index].disk;
 }
 
 static uint32_t ordinal(const struct engine *engine,
-			const struct volume *volume)
+			const struct nbd_disk *disk)
 {
-	uint32_t i = 0;
-
-	while (engine->volumes[i] != volume)
-		i++;
-	return i;
+	return (uint32_t)(container_of(disk, struct live_disk, disk) -
+			  engine->disks);
 }
 
 struct naming {
@@ -83,7 +121,7 @@ static int name_point(void *arg, const struct point_row *row)
 	return 0;
 }
 
-static void host_points(struct nbd_host *host, struct volume *volume,
+static void host_points(struct nbd_host *host, struct nbd_disk *disk,
 			void (*fn)(void *arg, const char *point), void *arg)
 {
 	struct naming naming = {fn, arg};
@@ -91,13 +129,13 @@ static void host_points(struct nbd_host *host, struct volume *volume,
 	(void)vm_points(engine_of(host)->vm, name_point, &naming, NULL);
 }
 
-static int host_view_open(struct nbd_host *host, struct volume *volume,
+static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
 			  const char *point, struct nbd_view **ret_view,
 			  struct err *err)
 {
 	struct engine *engine = engine_of(host);
 
-	return view_open(engine->views, engine->vm, ordinal(engine, volume),
+	return view_open(engine->views, engine->vm, ordinal(engine, disk),
 			 point, ret_view, err);
 }
 
@@ -113,11 +151,11 @@ static void host_view_close(struct nbd_host *host, struct nbd_view *view)
 	view_close(view);
 }
 
-static void host_attached(struct nbd_host *host, struct volume *volume,
+static void host_attached(struct nbd_host *host, struct nbd_disk *disk,
 			  bool attached)
 {
 	struct engine *engine = engine_of(host);
-	_Atomic unsigned *n = &engine->connected[ordinal(engine, volume)];
+	_Atomic unsigned *n = &engine->connected[ordinal(engine, disk)];
 
 	if (attached)
 		atomic_fetch_add(n, 1);
@@ -127,7 +165,7 @@ static void host_attached(struct nbd_host *host, struct volume *volume,
 
 static const struct nbd_host host_ops = {
     .count = host_count,
-    .volume = host_volume,
+    .disk = host_disk,
     .points = host_points,
     .view_open = host_view_open,
     .view_extents = host_view_extents,
@@ -285,7 +323,8 @@ static void begin(struct ring_task *task)
 	engine->queue = start->queue;
 	engine->count = vm_disk_count(start->vm);
 	for (uint32_t i = 0; i < engine->count; i++)
-		engine->volumes[i] = vm_volume(start->vm, i, start->queue);
+		live_init(&engine->disks[i],
+			  vm_volume(start->vm, i, start->queue));
 	if (!engine->ticking)
 		ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
 	engine->ticking = true;

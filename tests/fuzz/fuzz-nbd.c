@@ -3,10 +3,11 @@
  * The NBD front without sockets: one session, fed by a client's bytes.
  *
  * The input is a script.  Its first byte chooses how many of the two disks
- * there are (bit 0) and whether requests fail (bit 1); then pieces follow, each
- * of 16 bits: the low 12 are how many of the next bytes arrive (0: none), the
- * high 4 what happens after: 1 requests complete, 2 all output is sent, 4 one
- * byte of output is sent, 8 one request completes.
+ * there are (bit 0), whether requests fail (bit 1) and whether the first disk
+ * is read-only (bit 2); then pieces follow, each of 16 bits: the low 12 are how
+ * many of the next bytes arrive (0: none), the high 4 what happens after: 1
+ * requests complete, 2 all output is sent, 4 one byte of output is sent, 8 one
+ * request completes.
  *
  * Checked besides memory: output is made of whole messages that a client can
  * take apart; every request that was taken is answered; nothing is left held
@@ -226,6 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(fake_add(&host, "root", MIB(8)));
 	if (data[0] & 1)
 		CHECK(fake_add(&host, "data", MIB(1) + 512));
+	host.disks[0].disk.read_only = data[0] & 4;
 	if (data[0] & 2) {
 		host.fail_end = MIB(4);
 		host.fail_with = -EIO;

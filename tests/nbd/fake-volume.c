@@ -8,32 +8,19 @@
 #include <sys/mman.h>
 
 #include "disk/disk.h"
+#include "disk/image.h"
 
 struct nbd_view {
 	char point[16];
-	struct volume *volume;
+	struct nbd_disk *disk;
 };
 
-/* ---- the volume -------------------------------------------------------- */
+/* ---- the disk ---------------------------------------------------------- */
 
-const char *volume_id(const struct volume *volume)
+/* A request's volume is never looked at: it stands for the disk here. */
+static struct fake_disk *disk_of(const struct volume_request *request)
 {
-	return volume->id;
-}
-
-uint64_t volume_bytes(const struct volume *volume)
-{
-	return volume->bytes;
-}
-
-bool volume_can_discard(const struct volume *volume)
-{
-	return !volume->cannot_discard;
-}
-
-int volume_fd(const struct volume *volume)
-{
-	return volume->fd;
+	return (struct fake_disk *)request->volume;
 }
 
 static void trace(struct fake_host *host, const char *what,
@@ -47,13 +34,14 @@ static void io_done(struct io *io, int result)
 {
 	struct volume_request *request =
 	    container_of(io, struct volume_request, io);
+	struct fake_host *host = disk_of(request)->host;
 
-	request->volume->host->in_ioq--;
-	trace(request->volume->host, "done", request);
+	host->in_ioq--;
+	trace(host, "done", request);
 	request->done(request, result);
 }
 
-static void submit_io(struct volume *volume, struct volume_request *request)
+static void submit_io(struct fake_disk *disk, struct volume_request *request)
 {
 	static const enum io_op ops[] = {
 	    [VOLUME_READ] = IO_READ,  [VOLUME_WRITE] = IO_WRITE,
@@ -64,17 +52,17 @@ static void submit_io(struct volume *volume, struct volume_request *request)
 	request->io = (struct io){
 	    .op = ops[request->op],
 	    .flags = request->flags & VOLUME_NO_HOLE ? IO_NO_HOLE : 0,
-	    .file = volume->file,
+	    .file = disk->file,
 	    .offset = request->offset,
 	    .length = request->length,
 	    .buf = request->data,
 	    .done = io_done,
 	};
-	volume->host->in_ioq++;
-	ioq_submit(volume->host->ioq, &request->io);
+	disk->host->in_ioq++;
+	ioq_submit(disk->host->ioq, &request->io);
 }
 
-static void check(const struct volume *volume,
+static void check(const struct nbd_disk *disk,
 		  const struct volume_request *request)
 {
 	bool data = request->op == VOLUME_READ || request->op == VOLUME_WRITE;
@@ -82,22 +70,24 @@ static void check(const struct volume *volume,
 	assert(request->done);
 	assert(request->offset % SECTOR_BYTES == 0);
 	assert(request->length % SECTOR_BYTES == 0);
-	assert(request->offset <= volume->bytes);
-	assert(request->length <= volume->bytes - request->offset);
+	assert(request->offset <= disk->bytes);
+	assert(request->length <= disk->bytes - request->offset);
+	assert(!disk->read_only || request->op == VOLUME_READ);
 	assert((request->length == 0) == (request->op == VOLUME_FLUSH));
 	assert(!data || (uintptr_t)request->data % 4096 == 0);
 	assert(!data || request->length <= NBD_REQUEST_BYTES_MAX);
 }
 
-void volume_submit(struct volume *volume, struct volume_request *request)
+static void disk_submit(struct nbd_disk *disk, struct volume_request *request)
 {
-	struct fake_host *host = volume->host;
+	struct fake_disk *fake = container_of(disk, struct fake_disk, disk);
+	struct fake_host *host = fake->host;
 
-	check(volume, request);
-	request->volume = volume;
+	check(disk, request);
+	request->volume = (struct volume *)fake;
 	trace(host, "submit", request);
-	if (volume->file && !host->held) {
-		submit_io(volume, request);
+	if (fake->file && !host->held) {
+		submit_io(fake, request);
 		return;
 	}
 	request->next = NULL;
@@ -107,6 +97,22 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	if (host->wake)
 		host->wake(host);
 }
+
+static int disk_extent(struct nbd_disk *disk, uint64_t offset, uint64_t end,
+		       uint64_t *ret_to, bool *ret_hole)
+{
+	struct fake_disk *fake = container_of(disk, struct fake_disk, disk);
+
+	if (disk->read_only && fake->host->gone)
+		return -EIO;
+	image_extent(fake->fd, offset, end, ret_to, ret_hole);
+	return 0;
+}
+
+static const struct nbd_disk_ops disk_ops = {
+    .submit = disk_submit,
+    .extent = disk_extent,
+};
 
 /* Whole pages are given back, so that much of it costs little. */
 static void zero(uint8_t *at, uint64_t bytes)
@@ -122,9 +128,9 @@ static void zero(uint8_t *at, uint64_t bytes)
 
 static int carry_out(struct volume_request *request)
 {
-	struct volume *volume = request->volume;
-	struct fake_host *host = volume->host;
-	uint8_t *at = volume->memory + request->offset;
+	struct fake_disk *disk = disk_of(request);
+	struct fake_host *host = disk->host;
+	uint8_t *at = disk->memory + request->offset;
 	uint64_t end = request->offset + request->length;
 
 	if (host->fail_with && request->offset < host->fail_end &&
@@ -159,8 +165,8 @@ unsigned fake_complete(struct fake_host *host, unsigned max)
 			host->last = &host->first;
 		host->queued--;
 		n++;
-		if (request->volume->file) {
-			submit_io(request->volume, request);
+		if (disk_of(request)->file) {
+			submit_io(disk_of(request), request);
 			continue;
 		}
 		request->result = carry_out(request);
@@ -177,17 +183,17 @@ static unsigned host_count(struct nbd_host *host)
 	return container_of(host, struct fake_host, host)->count;
 }
 
-static struct volume *host_volume(struct nbd_host *host, unsigned index)
+static struct nbd_disk *host_disk(struct nbd_host *host, unsigned index)
 {
 	struct fake_host *fake = container_of(host, struct fake_host, host);
 
 	assert(index < fake->count);
-	return &fake->volumes[index];
+	return &fake->disks[index].disk;
 }
 
 static const char *const points[] = {"thirds", "none", "gone", "broken"};
 
-static void host_points(struct nbd_host *host, struct volume *volume,
+static void host_points(struct nbd_host *host, struct nbd_disk *disk,
 			void (*fn)(void *arg, const char *point), void *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(points); i++)
@@ -202,7 +208,7 @@ static void wait_while_stuck(struct fake_host *fake)
 	(void)pthread_mutex_unlock(&fake->lock);
 }
 
-static int host_view_open(struct nbd_host *host, struct volume *volume,
+static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
 			  const char *point, struct nbd_view **ret_view,
 			  struct err *err)
 {
@@ -222,7 +228,7 @@ static int host_view_open(struct nbd_host *host, struct volume *volume,
 		if (!view)
 			return err_set(err, -ENOMEM, "view");
 		(void)snprintf(view->point, sizeof(view->point), "%s", point);
-		view->volume = volume;
+		view->disk = disk;
 		fake->views++;
 		*ret_view = view;
 		return 0;
@@ -238,7 +244,7 @@ static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
 	uint64_t position = offset, end = offset + length;
 	int n = 0;
 
-	assert(max >= 1 && length > 0 && end <= view->volume->bytes);
+	assert(max >= 1 && length > 0 && end <= view->disk->bytes);
 	fake->asked++;
 	wait_while_stuck(fake);
 	if (strcmp(view->point, "gone") == 0 && fake->gone)
@@ -266,7 +272,7 @@ static void host_view_close(struct nbd_host *host, struct nbd_view *view)
 	free(view);
 }
 
-static void host_attached(struct nbd_host *host, struct volume *volume,
+static void host_attached(struct nbd_host *host, struct nbd_disk *disk,
 			  bool attached)
 {
 	container_of(host, struct fake_host, host)->attached +=
@@ -277,7 +283,7 @@ void fake_host_init(struct fake_host *host)
 {
 	*host = (struct fake_host){
 	    .host = {.count = host_count,
-		     .volume = host_volume,
+		     .disk = host_disk,
 		     .points = host_points,
 		     .view_open = host_view_open,
 		     .view_extents = host_view_extents,
@@ -301,23 +307,28 @@ void fake_host_done(struct fake_host *host)
 {
 	assert(!host->first && !host->views && !host->attached);
 	for (unsigned i = 0; i < host->count; i++)
-		if (host->volumes[i].memory)
-			(void)munmap(host->volumes[i].memory,
-				     host->volumes[i].bytes);
+		if (host->disks[i].memory)
+			(void)munmap(host->disks[i].memory,
+				     host->disks[i].disk.bytes);
 }
 
-struct volume *fake_add(struct fake_host *host, const char *id, uint64_t bytes)
+struct fake_disk *fake_add(struct fake_host *host, const char *id,
+			   uint64_t bytes)
 {
-	struct volume *volume = &host->volumes[host->count];
+	struct fake_disk *fake = &host->disks[host->count];
 
-	assert(host->count < FAKE_VOLUMES_MAX);
-	*volume = (struct volume){.bytes = bytes, .fd = -1, .host = host};
-	(void)snprintf(volume->id, sizeof(volume->id), "%s", id);
-	volume->memory =
-	    mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (volume->memory == MAP_FAILED)
+	assert(host->count < FAKE_DISKS_MAX);
+	*fake = (struct fake_disk){.disk = {.ops = &disk_ops,
+					    .id = fake->id,
+					    .bytes = bytes,
+					    .can_discard = true},
+				   .fd = -1,
+				   .host = host};
+	(void)snprintf(fake->id, sizeof(fake->id), "%s", id);
+	fake->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (fake->memory == MAP_FAILED)
 		return NULL;
 	host->count++;
-	return volume;
+	return fake;
 }

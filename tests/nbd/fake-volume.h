@@ -14,7 +14,7 @@
 #include "common/limits.h"
 #include "nbd/server.h"
 
-#define FAKE_VOLUMES_MAX 64
+#define FAKE_DISKS_MAX   64
 #define FAKE_DIRTY_BYTES KIB(64)
 
 /* The points of each disk:
@@ -23,19 +23,18 @@
  *   none    nothing is dirty
  *   gone    holds until fake_host.gone
  *   broken  cannot be opened */
-struct volume {
+struct fake_disk {
+	struct nbd_disk disk;
 	char id[DISK_ID_BYTES];
-	uint64_t bytes;
 	uint8_t *memory; /* NULL: FILE */
 	struct file *file;
 	int fd;
-	bool cannot_discard;
 	struct fake_host *host;
 };
 
 struct fake_host {
 	struct nbd_host host;
-	struct volume volumes[FAKE_VOLUMES_MAX];
+	struct fake_disk disks[FAKE_DISKS_MAX];
 	unsigned count;
 	_Atomic bool gone;
 	/* How often view_open and view_extents were called; while `stuck`, they
@@ -47,7 +46,7 @@ struct fake_host {
 	int attached;
 	_Atomic int views;
 
-	struct ioq *ioq; /* for volumes with a file */
+	struct ioq *ioq; /* for disks with a file */
 	struct volume_request *first;
 	struct volume_request **last;
 	unsigned queued;
@@ -69,7 +68,8 @@ void fake_host_done(struct fake_host *host);
 
 /* A disk in memory, reading as zeros; BYTES may be large, only what is written
  * takes memory. */
-struct volume *fake_add(struct fake_host *host, const char *id, uint64_t bytes);
+struct fake_disk *fake_add(struct fake_host *host, const char *id,
+			   uint64_t bytes);
 
 /* Any thread. */
 void fake_stick(struct fake_host *host, bool stuck);

@@ -2,13 +2,15 @@
 /*
  * The NBD server on disks in memory, for tests/nbd/test-*.py.
  *
- *   nbd-memory-server SOCKET DISK...    DISK: ID=BYTES or ID=@FILE
+ *   nbd-memory-server SOCKET DISK...    DISK: ID=BYTES or ID=@FILE; ID:ro=...
+ *                                       is read-only
  *
  * Commands come as lines on stdin, each is answered by one line on stdout:
  *   hold | release          requests wait; go on
  *   step N                  while held, let N of them go
  *   fail START END ERRNO    requests that touch [START, END) fail; 0 0 0: none
- *   gone                    the point `gone` is destroyed
+ *   gone                    the point `gone` is destroyed, and read-only disks
+ *                           can be read no more
  *   stick | unstick         questions for what changed wait; go on
  *   asked                   how many such questions there were so far
  *   times NEGOTIATION STALL GOODBYE   in milliseconds
@@ -263,32 +265,45 @@ static void input(struct ring_op *op, int result, unsigned cqe_flags)
 
 static void add_file(struct program *program, const char *id, const char *path)
 {
-	struct volume *volume = fake_add(&program->host, id, 4096);
+	struct fake_disk *disk = fake_add(&program->host, id, 4096);
 	struct err err = {0};
 	struct stat st;
 
-	volume->fd = open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
-	if (volume->fd < 0)
-		volume->fd = open(path, O_RDWR | O_CLOEXEC);
-	if (volume->fd < 0 || fstat(volume->fd, &st) < 0)
+	disk->fd = open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
+	if (disk->fd < 0)
+		disk->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (disk->fd < 0 || fstat(disk->fd, &st) < 0)
 		die(path, NULL);
-	if (posix_file_new(volume->fd, path, &volume->file, &err) < 0)
+	if (posix_file_new(disk->fd, path, &disk->file, &err) < 0)
 		die(path, &err);
-	volume->bytes = (uint64_t)st.st_size;
-	volume->memory = NULL;
+	disk->disk.bytes = (uint64_t)st.st_size;
+	disk->memory = NULL;
+}
+
+static bool strip_suffix(char *text, const char *suffix)
+{
+	size_t n = strlen(text), m = strlen(suffix);
+
+	if (n < m || strcmp(text + n - m, suffix) != 0)
+		return false;
+	text[n - m] = '\0';
+	return true;
 }
 
 static void add_disk(struct program *program, char *spec)
 {
 	char *equals = strchr(spec, '=');
+	bool read_only;
 
 	if (!equals)
 		die(spec, NULL);
 	*equals = '\0';
+	read_only = strip_suffix(spec, ":ro");
 	if (equals[1] == '@')
 		add_file(program, spec, equals + 2);
 	else if (!fake_add(&program->host, spec, strtoull(equals + 1, NULL, 0)))
 		die(spec, NULL);
+	program->host.disks[program->host.count - 1].disk.read_only = read_only;
 }
 
 static int listen_on(const char *path)

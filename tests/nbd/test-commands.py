@@ -153,6 +153,28 @@ def test_errors_carry_a_text_where_the_client_can_read_it(server):
     assert payload == struct.pack('>Q', 1024) + bytes(512)
 
 
+def test_a_read_only_disk_is_read_and_flushed_and_nothing_else():
+    server = Server([f'root:ro={DISK}', f'data={DISK}'])
+    h = server.connect('root')
+    assert h.is_read_only() and h.can_multi_conn() and h.can_flush()
+    assert not (h.can_trim() or h.can_zero() or h.can_fua())
+    assert not server.connect('data').is_read_only()
+    server.trace()
+    raw = transmission(server)
+    count = 32 * MIB
+    for flags in (0, FUA):
+        assert raw.simple(WRITE, 0, count, flags,
+                          data=bytes(count))[0] == EPERM
+        assert raw.simple(WRITE, DISK, 512, flags, data=bytes(512))[0] == EPERM
+        assert raw.simple(TRIM, 0, 4096, flags)[0] == EPERM
+        assert raw.simple(ZEROES, 0, 4096, flags)[0] == EPERM
+    assert raw.simple(FLUSH) == (0, b'')
+    assert server.trace() == []
+    assert raw.simple(READ, 4096, 512, read=512) == (0, bytes(512))
+    assert [t[1] for t in server.trace()] == ['read', 'read']
+    server.stop()
+
+
 def test_failures_of_the_disk_are_told(server):
     for errno, expected in ((5, EIO), (28, ENOSPC), (122, ENOSPC), (1, EPERM),
                             (22, EINVAL), (110, EIO)):

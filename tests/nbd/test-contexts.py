@@ -277,6 +277,16 @@ def test_holes_are_those_of_the_file():
         server.stop()
 
 
+def test_what_cannot_be_read_any_more_has_no_status():
+    server = Server([f'root:ro={DISK}'])
+    h = server.connect(contexts=['base:allocation'])
+    assert walk(h, 'base:allocation', DISK)[0] == [(0, DISK, 0)]
+    server.command('gone')
+    nbdtest.expect_error(EIO, h.block_status, DISK, 0, lambda *_: 0)
+    assert h.pread(512, 0) == bytes(512), 'the connection goes on'
+    server.stop()
+
+
 def test_a_disk_that_cannot_tell_is_all_data(server):
     h = server.connect(contexts=['base:allocation'])
     assert walk(h, 'base:allocation', DISK)[0] == [(0, DISK, 0)]
