@@ -19,6 +19,8 @@
 #define HOT_REGIONS_MAX     1024
 #define HOT_REGIONS_MIN     1
 
+#define SNAPSHOTS_PER_VM_MAX 4
+
 #define VM_NAME_BYTES     64  /* with NUL; [A-Za-z0-9][A-Za-z0-9._-]* */
 #define DISK_ID_BYTES     32  /* likewise */
 #define LABEL_BYTES       256 /* with NUL; UTF-8 without controls */

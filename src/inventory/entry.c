@@ -14,6 +14,7 @@ void inventory_entry_done(struct inventory_entry *entry)
 	entry->disks = NULL;
 	entry->n_disks = 0;
 	inventory_points_done(&entry->point);
+	inventory_points_done(&entry->snapshot);
 }
 
 int inventory_add_disk(struct inventory_entry *entry, const char *id,
@@ -43,7 +44,7 @@ int inventory_entry_copy(const struct inventory_entry *from,
 
 	copy.disks = NULL;
 	copy.n_disks = 0;
-	copy.point = (struct inventory_points){0};
+	copy.point = copy.snapshot = (struct inventory_points){0};
 	for (unsigned i = 0; i < from->n_disks; i++) {
 		const struct inventory_disk *disk = &from->disks[i];
 
@@ -75,10 +76,29 @@ static json_t *catalogue_to_json(const struct inventory_catalogue *c)
 			 (json_int_t)c->mtime_ns);
 }
 
+/* With the boot whose they are; most virtual systems have none. */
+static void put_snapshots(json_t *json, const struct inventory_entry *entry)
+{
+	const struct inventory_points *snapshots = &entry->snapshot;
+	json_t *list;
+	char boot[GUID_TEXT_BYTES];
+
+	if (!json || !entry->point.known || snapshots->n == 0)
+		return;
+	list = json_array();
+	for (unsigned i = 0; i < snapshots->n; i++)
+		(void)json_array_append_new(
+		    list, json_loadb(snapshots->list[i].text,
+				     snapshots->list[i].bytes, 0, NULL));
+	guid_format(&entry->boot, boot);
+	(void)json_object_set_new(json, "boot", json_string(boot));
+	(void)json_object_set_new(json, "snapshots", list);
+}
+
 /* All but the points. */
 static json_t *entry_to_json(const struct inventory_entry *entry)
 {
-	json_t *disks = json_array();
+	json_t *disks = json_array(), *json;
 	char uuid[GUID_TEXT_BYTES];
 
 	guid_format(&entry->uuid, uuid);
@@ -88,15 +108,17 @@ static json_t *entry_to_json(const struct inventory_entry *entry)
 			json_decref(disks);
 			return NULL;
 		}
-	return json_pack("{s:i, s:s, s:s, s:o, s:b, s:s, s:i, s:i, s:b, s:i, "
-			 "s:o}",
-			 "version", ENTRY_VERSION, "vm", entry->vm, "uuid",
-			 uuid, "disks", disks, "force_raw", entry->force_raw,
-			 "owner", entry->owner_refpoint ? "refpoint" : "",
-			 "hot_regions", (int)entry->hot_regions, "max_points",
-			 (int)entry->max_points, "serve", entry->serve,
-			 "points", (int)entry->points, "catalogue",
-			 catalogue_to_json(&entry->catalogue));
+	json =
+	    json_pack("{s:i, s:s, s:s, s:o, s:b, s:s, s:i, s:i, s:b, s:i, s:o}",
+		      "version", ENTRY_VERSION, "vm", entry->vm, "uuid", uuid,
+		      "disks", disks, "force_raw", entry->force_raw, "owner",
+		      entry->owner_refpoint ? "refpoint" : "", "hot_regions",
+		      (int)entry->hot_regions, "max_points",
+		      (int)entry->max_points, "serve", entry->serve, "points",
+		      (int)entry->points, "catalogue",
+		      catalogue_to_json(&entry->catalogue));
+	put_snapshots(json, entry);
+	return json;
 }
 
 /* No string has a line's end in it, so this is found nowhere else. */
@@ -191,12 +213,26 @@ static int points_from_json(struct inventory_points *points, json_t *list,
 	return r;
 }
 
+static int snapshots_from_json(struct inventory_entry *entry, json_t *list,
+			       const char *boot, struct err *err)
+{
+	int r = 0;
+
+	if (list && !guid_parse(boot, &entry->boot))
+		return err_set(err, -RP_EPARAM, "boot '%s'", boot);
+	for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+		r = inventory_snapshots_add(&entry->snapshot,
+					    json_array_get(list, i), err);
+	return r;
+}
+
 static int read_entry(struct inventory_entry *entry, json_t *json,
 		      struct err *err)
 {
-	const char *vm = NULL, *uuid = NULL, *owner = NULL;
+	const char *vm = NULL, *uuid = NULL, *owner = NULL, *boot = "";
 	uint64_t version = 0, hot = 0, max = 0, points = 0;
 	json_t *disks = NULL, *catalogue = NULL, *list = NULL;
+	json_t *snapshots = NULL;
 	const struct rpc_field fields[] = {
 	    {"version", RPC_UINT, true, 0, &version, NULL},
 	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &vm, NULL},
@@ -210,6 +246,9 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 	    {"points", RPC_UINT, true, 0, &points, NULL},
 	    {"catalogue", RPC_OBJECT, true, 0, &catalogue, NULL},
 	    {"point_list", RPC_ARRAY, false, POINTS_PER_VM_MAX, &list, NULL},
+	    {"boot", RPC_STRING, false, GUID_TEXT_BYTES, &boot, NULL},
+	    {"snapshots", RPC_ARRAY, false, SNAPSHOTS_PER_VM_MAX, &snapshots,
+	     NULL},
 	    {0}};
 	int r = rpc_read_fields(json, fields, err);
 
@@ -231,6 +270,8 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 		r = disk_from_json(entry, json_array_get(disks, i), err);
 	if (r == 0)
 		r = points_from_json(&entry->point, list, err);
+	if (r == 0)
+		r = snapshots_from_json(entry, snapshots, boot, err);
 	return r < 0 ? r
 		     : catalogue_from_json(&entry->catalogue, catalogue, err);
 }

@@ -15,6 +15,8 @@
  *     rest of a definition that did not succeed, and may be removed.
  *  3. A file without points, as it was written once, is whole: they are not
  *     known then, and all the rest is.
+ *  4. Snapshots are known with the points.  They end with the boot, without a
+ *     commit: those of another one are not known, and so are its points.
  */
 #ifndef INVENTORY_INVENTORY_H
 #define INVENTORY_INVENTORY_H
@@ -52,6 +54,8 @@ struct inventory_entry {
 	bool serve;
 	unsigned points; /* their number, as last heard */
 	struct inventory_points point;
+	struct inventory_points snapshot; /* known as the points are */
+	struct guid boot;                 /* when it had those snapshots */
 	struct inventory_catalogue catalogue;
 };
 

@@ -8,7 +8,8 @@
 #include "common/paths.h"
 #include "rpc/rpc.h"
 
-#define CREATED_BYTES 40 /* RFC 3339 */
+#define CREATED_BYTES 40  /* RFC 3339 */
+#define URI_BYTES     512 /* a socket's name has at most 108, and escapes */
 
 static int check_disk(json_t *json, struct err *err)
 {
@@ -58,8 +59,9 @@ static int check_point(json_t *json, struct guid *ret_id, struct err *err)
 	return r;
 }
 
-static const struct inventory_point *find(const struct inventory_points *points,
-					  const struct guid *id)
+const struct inventory_point *
+inventory_points_find(const struct inventory_points *points,
+		      const struct guid *id)
 {
 	for (unsigned i = 0; i < points->n; i++)
 		if (guid_equal(&points->list[i].id, id))
@@ -98,13 +100,113 @@ int inventory_points_add(struct inventory_points *points, json_t *point,
 			err->code = -RP_EWIRE;
 		return -RP_EWIRE;
 	}
-	if (find(points, &id))
+	if (inventory_points_find(points, &id))
 		return 0;
 	if (points->n >= POINTS_PER_VM_MAX)
 		return err_set(err, -RP_ELIMIT, "more than %d points",
 			       POINTS_PER_VM_MAX);
 	r = append(points, &id, json_dumps(point, JSON_COMPACT));
 	return r < 0 ? err_set(err, r, "a point") : 0;
+}
+
+/* ---- Snapshots -------------------------------------------------------------
+ */
+
+static int check_snapshot_disk(json_t *json, struct err *err)
+{
+	const char *id = NULL, *tracking = NULL, *uri = "";
+	uint64_t size = 0, scratch = 0;
+	const struct rpc_field fields[] = {
+	    {"id", RPC_STRING, true, DISK_ID_BYTES, &id, NULL},
+	    {"size", RPC_UINT, true, 0, &size, NULL},
+	    {"tracking_id", RPC_STRING, true, TRACKING_ID_BYTES, &tracking,
+	     NULL},
+	    {"nbd_uri", RPC_STRING, false, URI_BYTES, &uri, NULL},
+	    {"scratch_bytes", RPC_UINT, true, 0, &scratch, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (!name_is_valid(id, DISK_ID_BYTES) || text_has_controls(tracking) ||
+	    text_has_controls(uri))
+		return err_set(err, -RP_EWIRE, "a disk of it");
+	return 0;
+}
+
+static int check_snapshot(json_t *json, struct guid *ret_id, struct err *err)
+{
+	const char *id = NULL, *vm = NULL, *level = NULL, *label = NULL;
+	const char *created = NULL, *state = NULL, *reason = NULL;
+	uint64_t limit = 0;
+	json_t *disks = NULL;
+	const struct rpc_field fields[] = {
+	    {"id", RPC_STRING, true, GUID_TEXT_BYTES, &id, NULL},
+	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &vm, NULL},
+	    {"consistency", RPC_STRING, true, 16, &level, NULL},
+	    {"label", RPC_STRING, true, LABEL_BYTES, &label, NULL},
+	    {"created", RPC_STRING, true, CREATED_BYTES, &created, NULL},
+	    {"state", RPC_STRING, true, 16, &state, NULL},
+	    {"reason", RPC_STRING, true, REASON_BYTES, &reason, NULL},
+	    {"limit_bytes", RPC_UINT, true, 0, &limit, NULL},
+	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if (!guid_parse(id, ret_id) || !name_is_valid(vm, VM_NAME_BYTES) ||
+	    !one_of(level, "crash", "application") ||
+	    !one_of(state, "valid", "invalid") || text_has_controls(label) ||
+	    text_has_controls(created) || text_has_controls(reason))
+		return err_set(err, -RP_EWIRE, "its values");
+	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
+		r = check_snapshot_disk(json_array_get(disks, i), err);
+	return r;
+}
+
+/* TEXT, for free(3), is taken over. */
+static void replace(struct inventory_points *points, const struct guid *id,
+		    char *text)
+{
+	for (unsigned i = 0; i < points->n; i++) {
+		struct inventory_point *p = &points->list[i];
+
+		if (!guid_equal(&p->id, id))
+			continue;
+		free(p->text);
+		p->text = text;
+		p->bytes = strlen(text);
+		return;
+	}
+	free(text);
+}
+
+int inventory_snapshots_add(struct inventory_points *snapshots,
+			    json_t *snapshot, struct err *err)
+{
+	struct guid id;
+	char *text;
+	int r = check_snapshot(snapshot, &id, err);
+
+	if (r < 0) {
+		(void)err_wrap(err, "a snapshot");
+		if (err)
+			err->code = -RP_EWIRE;
+		return -RP_EWIRE;
+	}
+	text = json_dumps(snapshot, JSON_COMPACT);
+	if (text && inventory_points_find(snapshots, &id)) {
+		replace(snapshots, &id, text);
+		return 0;
+	}
+	if (text && snapshots->n >= SNAPSHOTS_PER_VM_MAX) {
+		free(text);
+		return err_set(err, -RP_ELIMIT, "more than %d snapshots",
+			       SNAPSHOTS_PER_VM_MAX);
+	}
+	r = append(snapshots, &id, text);
+	return r < 0 ? err_set(err, r, "a snapshot") : 0;
 }
 
 /* ---- Without a parser ------------------------------------------------------
@@ -191,7 +293,7 @@ bool inventory_points_scan(struct inventory_points *points, const char **text)
 	struct guid id;
 
 	if (points->n >= POINTS_PER_VM_MAX || !take_point(&at, &id) ||
-	    find(points, &id) ||
+	    inventory_points_find(points, &id) ||
 	    append(points, &id, strndup(*text, (size_t)(at - *text))) < 0)
 		return false;
 	*text = at;

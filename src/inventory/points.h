@@ -2,7 +2,7 @@
 /*
  * The points of one virtual system as its worker told them: type Point of the
  * interface, each checked once and kept as text, which is all that is done with
- * them here.
+ * them here.  Its snapshots, of type Snapshot, are kept in the same way.
  */
 #ifndef INVENTORY_POINTS_H
 #define INVENTORY_POINTS_H
@@ -35,6 +35,14 @@ int inventory_points_add(struct inventory_points *points, json_t *point,
  * workers write them and plain ASCII: then it is moved behind.  False, with
  * *TEXT untouched: it may be one or not. */
 bool inventory_points_scan(struct inventory_points *points, const char **text);
+/* A list of snapshots (type Snapshot) likewise, but one of that id is replaced;
+ * -RP_ELIMIT: there are SNAPSHOTS_PER_VM_MAX. */
+int inventory_snapshots_add(struct inventory_points *snapshots,
+			    json_t *snapshot, struct err *err);
+/* NULL: there is none of that id. */
+const struct inventory_point *
+inventory_points_find(const struct inventory_points *points,
+		      const struct guid *id);
 /* One that is not there is no error. */
 void inventory_points_remove(struct inventory_points *points,
 			     const struct guid *id);

@@ -221,6 +221,116 @@ static void what_is_no_point_is_refused(void **state)
 }
 
 /* Both ways of reading take the same and refuse the same. */
+static json_t *make_snapshot(unsigned i, const char *state)
+{
+	char id[GUID_TEXT_BYTES];
+
+	(void)snprintf(id, sizeof(id), "%08x-0000-4000-8000-000000000000", i);
+	return json_pack(
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:[{s:s, s:I, s:s, s:n, "
+	    "s:i}]}",
+	    "id", id, "vm", "web-1", "consistency", "crash", "label",
+	    "a \"b\" \\ \xc3\xbc", "created", "2026-01-01T00:00:00.000000000Z",
+	    "state", state, "reason", "", "limit_bytes", 0, "disks", "id",
+	    "root", "size", (json_int_t)4096, "tracking_id", "rctX:1",
+	    "nbd_uri", "scratch_bytes", 0);
+}
+
+static int add_snapshot(struct inventory_points *snapshots, json_t *snapshot)
+{
+	int r;
+
+	assert_non_null(snapshot);
+	r = inventory_snapshots_add(snapshots, snapshot, NULL);
+	json_decref(snapshot);
+	return r;
+}
+
+static void snapshots_survive_the_file_with_their_boot(void **state)
+{
+	struct inventory_entry a = example(), b;
+	struct err err = {0};
+
+	a.boot = guid_random();
+	a.point.known = true;
+	add_point(&a.point, 7, "p", 0);
+	for (unsigned n = 0; n <= SNAPSHOTS_PER_VM_MAX; n++) {
+		assert_int_equal(inventory_save(inventory, &a, false, &err), 0);
+		assert_int_equal(inventory_load(inventory, "web-1", &b, &err),
+				 0);
+		assert_int_equal(b.point.n, 1);
+		assert_int_equal(b.snapshot.n, n);
+		for (unsigned i = 0; i < n; i++)
+			assert_string_equal(b.snapshot.list[i].text,
+					    a.snapshot.list[i].text);
+		if (n > 0)
+			assert_true(guid_equal(&a.boot, &b.boot));
+		inventory_entry_done(&b);
+		assert_int_equal(add_snapshot(&a.snapshot,
+					      make_snapshot(n, "valid")),
+				 n < SNAPSHOTS_PER_VM_MAX ? 0 : -RP_ELIMIT);
+	}
+	assert_int_equal(inventory_entry_copy(&a, &b), 0);
+	assert_int_equal(b.snapshot.n, 0);
+	inventory_entry_done(&b);
+	a.point.known = false; /* then they are not, either */
+	assert_int_equal(inventory_save(inventory, &a, false, &err), 0);
+	assert_int_equal(inventory_load(inventory, "web-1", &b, &err), 0);
+	assert_int_equal(b.snapshot.n, 0);
+	inventory_entry_done(&b);
+	inventory_entry_done(&a);
+	assert_int_equal(inventory_remove(inventory, "web-1", false, &err), 0);
+}
+
+static void a_snapshot_is_replaced_by_what_is_said_of_it_later(void **state)
+{
+	struct inventory_points snapshots = {0};
+	struct guid id;
+
+	assert_int_equal(add_snapshot(&snapshots, make_snapshot(1, "valid")),
+			 0);
+	assert_int_equal(add_snapshot(&snapshots, make_snapshot(2, "valid")),
+			 0);
+	assert_int_equal(add_snapshot(&snapshots, make_snapshot(1, "invalid")),
+			 0);
+	assert_int_equal(snapshots.n, 2);
+	assert_non_null(strstr(snapshots.list[0].text, "\"invalid\""));
+	assert_int_equal(strlen(snapshots.list[0].text),
+			 snapshots.list[0].bytes);
+	id = snapshots.list[1].id;
+	assert_ptr_equal(inventory_points_find(&snapshots, &id),
+			 &snapshots.list[1]);
+	inventory_points_remove(&snapshots, &id);
+	assert_null(inventory_points_find(&snapshots, &id));
+	inventory_points_done(&snapshots);
+}
+
+static void what_is_no_snapshot_is_refused(void **state)
+{
+	static const struct {
+		const char *name, *text;
+	} wrong[] = {
+	    {"id", "\"x\""},           {"vm", "\"../x\""},
+	    {"state", "\"so so\""},    {"consistency", "\"odd\""},
+	    {"reason", "\"\\u001b\""}, {"label", "7"},
+	    {"limit_bytes", "-1"},     {"disks", "[{}]"},
+	    {"disks", "null"},         {"more", "1"},
+	    {"created", "\"\\n\""},
+	};
+	struct inventory_points snapshots = {0};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		json_t *snapshot = make_snapshot(1, "valid");
+
+		(void)json_object_set_new(snapshot, wrong[i].name,
+					  json_loads(wrong[i].text,
+						     JSON_DECODE_ANY, NULL));
+		assert_int_equal(add_snapshot(&snapshots, snapshot), -RP_EWIRE);
+	}
+	assert_int_equal(snapshots.n, 0);
+	inventory_points_done(&snapshots);
+}
+
 static void a_list_that_was_edited_is_read_all_the_same(void **state)
 {
 	static const struct {
@@ -429,6 +539,10 @@ int main(void)
 	    cmocka_unit_test(points_are_added_once_and_removed),
 	    cmocka_unit_test(what_is_no_point_is_refused),
 	    cmocka_unit_test(a_list_that_was_edited_is_read_all_the_same),
+	    cmocka_unit_test(snapshots_survive_the_file_with_their_boot),
+	    cmocka_unit_test(
+		a_snapshot_is_replaced_by_what_is_said_of_it_later),
+	    cmocka_unit_test(what_is_no_snapshot_is_refused),
 	    cmocka_unit_test(commits_in_the_log_change_the_catalogues_stat),
 	    cmocka_unit_test(a_damaged_entry_is_refused_not_trusted),
 	    cmocka_unit_test(a_definition_is_pending_until_it_is_committed),

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/paths.h"
 #include "rpc/rpc.h"
 
@@ -24,7 +25,7 @@ const char *record_state_name(enum record_state state)
 char *record_format(const struct record *record, const char *boot)
 {
 	char id[GUID_TEXT_BYTES], uuid[GUID_TEXT_BYTES];
-	char point[GUID_TEXT_BYTES] = "";
+	char point[GUID_TEXT_BYTES] = "", snapshot[GUID_TEXT_BYTES] = "";
 	json_t *json;
 	char *text;
 
@@ -32,13 +33,15 @@ char *record_format(const struct record *record, const char *boot)
 	guid_format(&record->vm_uuid, uuid);
 	if (record->has_point)
 		guid_format(&record->point, point);
+	if (record->has_snapshot)
+		guid_format(&record->snapshot, snapshot);
 	json = json_pack(
-	    "{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, "
-	    "s:s, s:s}",
+	    "{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, "
+	    "s:I, s:s, s:s}",
 	    "version", RECORD_VERSION, "id", id, "method", record->method, "vm",
-	    record->vm, "uuid", uuid, "point", point, "owner", record->owner,
-	    "state", state_names[record->state], "boot", boot, "begun_ms",
-	    (json_int_t)record->begun.ms, "begun_ns",
+	    record->vm, "uuid", uuid, "point", point, "snapshot", snapshot,
+	    "owner", record->owner, "state", state_names[record->state], "boot",
+	    boot, "begun_ms", (json_int_t)record->begun.ms, "begun_ns",
 	    (json_int_t)record->begun.ns, "changed_ms",
 	    (json_int_t)record->changed.ms, "changed_ns",
 	    (json_int_t)record->changed.ns, "error",
@@ -51,8 +54,26 @@ char *record_format(const struct record *record, const char *boot)
 
 struct texts {
 	const char *id, *method, *vm, *uuid, *point, *owner, *state, *boot;
-	const char *error, *message;
+	const char *error, *message, *snapshot;
 };
+
+static bool is_remembered(const char *method)
+{
+	static const char *const methods[] = {"Create", "Destroy", "Snapshot",
+					      "Convert", "Drop"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(methods[i], method) == 0)
+			return true;
+	return false;
+}
+
+/* "": none. */
+static bool take_guid(const char *text, bool *ret_has, struct guid *ret_guid)
+{
+	*ret_has = *text;
+	return !*text || guid_parse(text, ret_guid);
+}
 
 /* All that is not a number. */
 static bool take_texts(const struct texts *t, struct record *record)
@@ -64,13 +85,10 @@ static bool take_texts(const struct texts *t, struct record *record)
 		state++;
 	if (state > RECORD_CANCELLED || !guid_parse(t->id, &record->id) ||
 	    !guid_parse(t->uuid, &record->vm_uuid) ||
-	    !name_is_valid(t->vm, VM_NAME_BYTES) ||
-	    (strcmp(t->method, "Create") != 0 &&
-	     strcmp(t->method, "Destroy") != 0) ||
+	    !name_is_valid(t->vm, VM_NAME_BYTES) || !is_remembered(t->method) ||
+	    !take_guid(t->point, &record->has_point, &record->point) ||
+	    !take_guid(t->snapshot, &record->has_snapshot, &record->snapshot) ||
 	    text_has_controls(t->owner) || text_has_controls(t->message))
-		return false;
-	record->has_point = *t->point;
-	if (record->has_point && !guid_parse(t->point, &record->point))
 		return false;
 	record->state = (enum record_state)state;
 	record->code = *t->error ? err_from_name(t->error) : 0;
@@ -84,7 +102,7 @@ static bool take_texts(const struct texts *t, struct record *record)
 static int read_fields(json_t *json, struct record *record,
 		       char ret_boot[GUID_TEXT_BYTES], struct err *err)
 {
-	struct texts t = {0};
+	struct texts t = {.snapshot = ""};
 	uint64_t version = 0, begun = 0, changed = 0;
 	const struct rpc_field fields[] = {
 	    {"version", RPC_UINT, true, 0, &version, NULL},
@@ -93,6 +111,7 @@ static int read_fields(json_t *json, struct record *record,
 	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &t.vm, NULL},
 	    {"uuid", RPC_STRING, true, GUID_TEXT_BYTES, &t.uuid, NULL},
 	    {"point", RPC_STRING, true, GUID_TEXT_BYTES, &t.point, NULL},
+	    {"snapshot", RPC_STRING, false, GUID_TEXT_BYTES, &t.snapshot, NULL},
 	    {"owner", RPC_STRING, true, CALLER_NAME_BYTES, &t.owner, NULL},
 	    {"state", RPC_STRING, true, 16, &t.state, NULL},
 	    {"boot", RPC_STRING, true, GUID_TEXT_BYTES, &t.boot, NULL},

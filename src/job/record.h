@@ -49,8 +49,8 @@ struct record {
 	char method[JOB_METHOD_BYTES]; /* "Create" */
 	char vm[VM_NAME_BYTES];
 	struct guid vm_uuid;
-	bool has_point;
-	struct guid point;
+	bool has_point, has_snapshot;
+	struct guid point, snapshot;
 	char owner[CALLER_NAME_BYTES];
 	enum record_state state;
 	bool told;

@@ -119,12 +119,13 @@ static void an_ended_one_is_kept_for_its_time_and_no_longer(void **state)
 
 static void records_survive_a_restart_for_the_rest_of_their_time(void **state)
 {
-	struct record *record = begin("Create"), *found;
+	struct record *record = begin("Convert"), *found;
 	struct record before;
 	struct err note = {.text = "a \"note\""};
 
-	record->has_point = true;
+	record->has_point = record->has_snapshot = true;
 	record->point = guid_random();
+	record->snapshot = guid_random();
 	pass(1500);
 	record_end(records, record, RECORD_COMPLETED, &note);
 	before = *record;
@@ -134,12 +135,14 @@ static void records_survive_a_restart_for_the_rest_of_their_time(void **state)
 	assert_non_null(found);
 	before.next = found->next;
 	assert_string_equal(found->message, "a \"note\"");
-	assert_string_equal(found->method, "Create");
+	assert_string_equal(found->method, "Convert");
 	assert_string_equal(found->vm, "v");
 	assert_string_equal(found->owner, "me");
 	assert_true(guid_equal(&found->vm_uuid, &before.vm_uuid));
 	assert_true(found->has_point);
 	assert_true(guid_equal(&found->point, &before.point));
+	assert_true(found->has_snapshot);
+	assert_true(guid_equal(&found->snapshot, &before.snapshot));
 	assert_int_equal(found->state, RECORD_COMPLETED);
 	assert_int_equal(found->code, 0);
 	assert_int_equal(found->begun.ns, before.begun.ns);
