@@ -57,6 +57,7 @@ struct daemon {
 	sd_event_source *settled; /* and look again at what is known */
 	bool privileged;  /* runs as root: workers get a user of their own */
 	bool units;       /* workers are started by systemd */
+	struct guid boot; /* this one */
 	uid_t worker_uid; /* of a worker: its user, or our own */
 	gid_t worker_gid;
 	gid_t socket_gid; /* of run/vm/VM and nbd.sock */

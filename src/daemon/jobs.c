@@ -5,22 +5,22 @@
 
 #include "common/rfc3339.h"
 #include "daemon/request.h"
+#include "daemon/undo.h"
 
 #define JOBS_PER_REPLY 128
 
 static bool can_be_cancelled(const struct record *record)
 {
-	return record->state == RECORD_RUNNING &&
-	       strcmp(record->method, "Create") == 0;
+	return record->state == RECORD_RUNNING && undo_is_possible(record);
 }
 
-static json_t *point_of(const struct record *record)
+static json_t *id_json(bool has, const struct guid *guid)
 {
 	char id[GUID_TEXT_BYTES];
 
-	if (!record->has_point)
+	if (!has)
 		return json_null();
-	guid_format(&record->point, id);
+	guid_format(guid, id);
 	return json_string(id);
 }
 
@@ -34,11 +34,12 @@ json_t *jobs_json(const struct records *records, const struct record *record)
 	time_format(record->begun.ns, begun);
 	time_format(record->changed.ns, changed);
 	return json_pack(
-	    "{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:b, s:s, s:s, s:I, "
+	    "{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:b, s:s, s:s, s:I, "
 	    "s:s, s:s}",
 	    "id", id, "method", record->method, "vm", record->vm, "uuid", uuid,
-	    "point", point_of(record), "owner", record->owner, "state",
-	    record_state_name(record->state), "percent",
+	    "point", id_json(record->has_point, &record->point), "snapshot",
+	    id_json(record->has_snapshot, &record->snapshot), "owner",
+	    record->owner, "state", record_state_name(record->state), "percent",
 	    record->state == RECORD_COMPLETED ? 100 : 0, "cancellable",
 	    can_be_cancelled(record) && !record->cancelling, "begun", begun,
 	    "changed", changed, "elapsed_ms",

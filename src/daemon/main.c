@@ -18,6 +18,7 @@
 #include "daemon/methods.h"
 #include "daemon/scan.h"
 #include "daemon/sockets.h"
+#include "disk/image.h"
 
 #define OVERFLOW_ID 65534 /* "nobody": shared by what has no user */
 
@@ -188,6 +189,8 @@ static int set_up(struct daemon *daemon, const struct options *options,
 		r = take_lock(daemon, err);
 	if (r == 0)
 		r = find_worker(daemon, err);
+	if (r == 0)
+		r = image_boot_id(&daemon->boot, err);
 	if (r == 0)
 		r = inventory_open(daemon->paths.lib, &daemon->inventory, err);
 	if (r == 0)

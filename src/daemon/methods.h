@@ -17,7 +17,7 @@ void define_clean_up(struct daemon *daemon);
 /* proxy.c: methods that a worker answers */
 void proxy_method(struct rpc_call *call, json_t *parameters, void *arg);
 
-/* proxy.c: CreateJob and DestroyJob */
+/* proxy.c: CreateJob and its like */
 void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg);
 
 /* callback.c: org.refpoint.daemon */

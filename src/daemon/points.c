@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which points a virtual system has, as refpointd remembers it.
+ * Which points and snapshots a virtual system has, as refpointd remembers it.
  *
  * Invariants:
  *  1. All changes go through refpointd: what a worker told stays true until one
@@ -39,6 +39,7 @@ static void stat_now(const struct vm *vm, struct inventory_catalogue *ret_stat)
 static void forget(struct vm *vm)
 {
 	inventory_points_done(&vm->entry.point);
+	inventory_points_done(&vm->entry.snapshot);
 	vm->points_serial++;
 }
 
@@ -54,6 +55,7 @@ static void give_up(struct vm *vm)
 static void failed(struct vm *vm, const struct err *err)
 {
 	inventory_points_done(&vm->heard);
+	inventory_points_done(&vm->heard_snapshots);
 	if (err->code == -RP_EUNREACHABLE && vm->points_lives < ASK_LIVES_MAX &&
 	    vm->points_tries++ < ASK_TRIES_MAX) {
 		if (vm->worker == WORKER_READY)
@@ -87,10 +89,12 @@ void vm_points_failed(struct vm *vm, const struct err *err)
 static void learn(struct vm *vm)
 {
 	inventory_points_done(&vm->entry.point);
+	inventory_points_done(&vm->entry.snapshot);
 	vm->entry.point = vm->heard;
 	vm->entry.point.known = true;
 	vm->entry.points = vm->entry.point.n;
-	vm->heard = (struct inventory_points){0};
+	vm->entry.snapshot = vm->heard_snapshots;
+	vm->heard = vm->heard_snapshots = (struct inventory_points){0};
 	vm->points_tries = vm->points_lives = 0;
 	(void)vm_save(vm, NULL);
 	vm_refresh_over(vm);
@@ -123,6 +127,48 @@ static int hear(struct vm *vm, json_t *parameters, bool continues,
 	return 0;
 }
 
+static int hear_snapshots(struct vm *vm, json_t *list, struct err *err)
+{
+	json_t *snapshot;
+	size_t i;
+	int r = 0;
+
+	if (!json_is_array(list))
+		return err_set(err, -RP_EWIRE, "the worker tells no snapshots");
+	json_array_foreach(list, i, snapshot)
+	{
+		r = inventory_snapshots_add(&vm->heard_snapshots, snapshot,
+					    err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void on_snapshots(void *arg, const struct err *err, json_t *parameters,
+			 bool continues, const char *text, size_t bytes,
+			 int *fds, unsigned n_fds)
+{
+	struct vm *vm = vm_ref(arg);
+	struct err why = *err;
+
+	vm->asking = NULL;
+	give_up(vm);
+	if (why.code == -RP_ENOMETHOD) /* it is older than we: there are none */
+		why.code = 0;
+	else if (!why.code)
+		(void)hear_snapshots(vm,
+				     json_object_get(parameters, "snapshots"),
+				     &why);
+	if (why.code)
+		failed(vm, &why);
+	else if (vm->asked_serial == vm->points_serial)
+		learn(vm);
+	else
+		vm_ask_points(vm); /* 2. */
+	vm_unref(vm);
+}
+
 static void on_points(void *arg, const struct err *err, json_t *parameters,
 		      bool continues, const char *text, size_t bytes, int *fds,
 		      unsigned n_fds)
@@ -134,14 +180,13 @@ static void on_points(void *arg, const struct err *err, json_t *parameters,
 		vm->asking = NULL;
 	if (!why.code)
 		(void)hear(vm, parameters, continues, &why);
-	if (why.code || !continues) {
+	if (!why.code && !continues)
+		(void)link_call(vm->daemon, vm->name, "Snapshots",
+				json_object(), false, NULL, 0, LOOK_TIMEOUT_MS,
+				on_snapshots, vm, &vm->asking, &why);
+	if (why.code) {
 		give_up(vm);
-		if (why.code)
-			failed(vm, &why);
-		else if (vm->asked_serial == vm->points_serial)
-			learn(vm);
-		else
-			vm_ask_points(vm); /* 2. */
+		failed(vm, &why);
 	}
 	vm_unref(vm);
 }
@@ -181,6 +226,7 @@ void vm_ask_points(struct vm *vm)
 	    vm->worker != WORKER_READY)
 		return;
 	inventory_points_done(&vm->heard);
+	inventory_points_done(&vm->heard_snapshots);
 	vm->heard_replies = 0;
 	vm->asked_serial = vm->points_serial;
 	stat_before(vm);

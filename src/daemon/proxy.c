@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "daemon/done.h"
 #include "daemon/methods.h"
 #include "daemon/request.h"
-#include "daemon/undo.h"
 
 #define BACKLOG_BYTES (256u << 10) /* beyond it the worker has to wait */
 #define TRIES_MAX     5
@@ -32,18 +32,13 @@ enum needs {
 struct route {
 	const char *method;
 	bool changes;
+	bool points; /* or snapshots are what it changes */
 	enum needs needs;
 	uint64_t ms; /* that the caller, or else the worker, gets */
 	/* After the worker's success; may change what is answered by ending
 	 * the request itself and returning true. */
-	bool (*succeeded)(struct request *request, json_t *parameters,
-			  const char *text, size_t bytes);
+	done_fn *succeeded;
 };
-
-static bool create_done(struct request *request, json_t *parameters,
-			const char *text, size_t bytes);
-static bool destroy_done(struct request *request, json_t *parameters,
-			 const char *text, size_t bytes);
 
 /* Answers with it; a worker whose store failed knows of no points. */
 static bool answer_status(struct request *request, json_t *parameters)
@@ -125,15 +120,20 @@ static bool resize_done(struct request *request, json_t *parameters,
 }
 
 static const struct route routes[] = {
-    {"Status", false, NEEDS_NOTHING, 10000, status_done},
-    {"Points", false, NEEDS_NOTHING, 10000, NULL},
-    {"Changes", false, NEEDS_IMAGES_IF_IDLE, 60000, NULL},
-    {"Check", false, NEEDS_NOTHING, 3600000, NULL},
-    {"Create", true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS, create_done},
-    {"Destroy", true, NEEDS_NOTHING, 60000, destroy_done},
-    {"Serve", true, NEEDS_IMAGES, SERVE_TIMEOUT_MS, serve_done},
-    {"Unserve", true, NEEDS_NOTHING, 60000, unserve_done},
-    {"Resize", true, NEEDS_ONE_IMAGE, 120000, resize_done},
+    {"Status", false, false, NEEDS_NOTHING, 10000, status_done},
+    {"Points", false, false, NEEDS_NOTHING, 10000, NULL},
+    {"Changes", false, false, NEEDS_IMAGES_IF_IDLE, 60000, NULL},
+    {"Check", false, false, NEEDS_NOTHING, 3600000, NULL},
+    {"Snapshots", false, false, NEEDS_NOTHING, 10000, NULL},
+    {"Create", true, true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS, create_done},
+    {"Destroy", true, true, NEEDS_NOTHING, 60000, destroy_done},
+    {"Snapshot", true, true, NEEDS_NOTHING, SEAL_TIMEOUT_MS, snapshot_done},
+    {"Convert", true, true, NEEDS_NOTHING, 60000, convert_done},
+    {"Drop", true, true, NEEDS_NOTHING, 60000, drop_done},
+    {"Rename", true, true, NEEDS_NOTHING, 60000, rename_done},
+    {"Serve", true, false, NEEDS_IMAGES, SERVE_TIMEOUT_MS, serve_done},
+    {"Unserve", true, false, NEEDS_NOTHING, 60000, unserve_done},
+    {"Resize", true, false, NEEDS_ONE_IMAGE, 120000, resize_done},
 };
 
 static const struct route *route_of(const struct request *request)
@@ -145,14 +145,6 @@ static const struct route *route_of(const struct request *request)
 	return route;
 }
 
-static bool changes_points(const struct request *request)
-{
-	const struct route *route = route_of(request);
-
-	return route->succeeded == create_done ||
-	       route->succeeded == destroy_done;
-}
-
 /* A listener that nobody will serve would keep guests waiting for ever; and a
  * change of the points that the worker did not refuse may have happened. */
 static void fail(struct request *request, const struct err *err)
@@ -160,7 +152,7 @@ static void fail(struct request *request, const struct err *err)
 	struct vm *vm = request->vm;
 	int result = err_result(err->code);
 
-	if (vm->changing && changes_points(request)) {
+	if (vm->changing && route_of(request)->points) {
 		vm->changing = false;
 		if (result == 2 || result == 3)
 			vm_points_in_doubt(vm);
@@ -169,34 +161,6 @@ static void fail(struct request *request, const struct err *err)
 	    !vm->serving)
 		vm_close_listener(vm);
 	request_fail(request, err);
-}
-
-/* ---- Points after a change -------------------------------------------------
- */
-
-static bool create_done(struct request *request, json_t *parameters,
-			const char *text, size_t bytes)
-{
-	json_t *point = json_object_get(parameters, "point");
-
-	if (request->record && request->record->cancelling &&
-	    undo(request, point))
-		return true;
-	request->vm->changing = false;
-	vm_point_made(request->vm, point);
-	if (request->record)
-		undo_note_point(request, point);
-	return false;
-}
-
-static bool destroy_done(struct request *request, json_t *parameters,
-			 const char *text, size_t bytes)
-{
-	json_t *id = json_object_get(request->parameters, "point");
-
-	request->vm->changing = false;
-	vm_point_destroyed(request->vm, json_string_value(id));
-	return false;
 }
 
 /* ---- The worker's answer ---------------------------------------------------
@@ -307,7 +271,7 @@ static void send(struct request *request, json_t *parameters, const int *fds,
 	struct err err = {0};
 	int r;
 
-	if (changes_points(request))
+	if (route->points)
 		request->vm->changing = true;
 	/* What nobody here looks at is not parsed here either. */
 	r = (route->succeeded ? link_call : link_call_through)(
@@ -451,6 +415,15 @@ static bool answered_here(struct request *request)
 		fail(request, &err);
 		return true;
 	}
+	if (strcmp(request->method, "Snapshot") == 0 && !vm->entry.serve &&
+	    !vm->serving) {
+		err_set(&err, -RP_ESTATE,
+			"'%s' is not served: a snapshot is kept by whoever "
+			"sees the writes; serve it first",
+			vm->name);
+		fail(request, &err);
+		return true;
+	}
 	if (vm->worker != WORKER_BACKOFF)
 		return false;
 	if (unserve)
@@ -467,7 +440,8 @@ static uint64_t callers_limit(const struct request *request,
 	json_t *own = json_object_get(request->parameters, "timeout_ms");
 
 	/* the worker's own limit comes first, and says more */
-	if (route->needs != NEEDS_IMAGES_IF_IDLE)
+	if (route->succeeded != create_done &&
+	    route->succeeded != snapshot_done)
 		return route->ms;
 	if (json_is_integer(own) && json_integer_value(own) > 0 &&
 	    json_integer_value(own) < 86400000)
@@ -493,21 +467,50 @@ static int take_wait(struct request *request, uint64_t *ret_ms, struct err *err)
 	return 0;
 }
 
+/* What is not there yet has an id already, by which its socket is found, and
+ * which stands in the record whatever happens. */
+static int choose_id(struct request *request, struct err *err)
+{
+	struct guid guid = guid_random();
+	char id[GUID_TEXT_BYTES];
+
+	if (route_of(request)->succeeded != snapshot_done)
+		return 0;
+	if (json_object_get(request->parameters, "id"))
+		return err_set(err, -RP_EPARAM, "'id' is not known");
+	guid_format(&guid, id);
+	(void)json_object_set_new(request->parameters, "id", json_string(id));
+	return 0;
+}
+
+/* The point or snapshot of the parameter NAME, in the record. */
+static bool take_id(const struct request *request, const char *name,
+		    struct guid *ret_guid)
+{
+	const char *id =
+	    json_string_value(json_object_get(request->parameters, name));
+
+	return id && guid_parse(id, ret_guid);
+}
+
 static int begin_record(struct request *request, struct err *err)
 {
-	json_t *point = json_object_get(request->parameters, "point");
-	const char *id = json_string_value(point);
 	char owner[CALLER_NAME_BYTES];
+	struct record *record;
 	int r;
 
 	request_owner(request, owner);
 	r = record_begin(request->daemon->records, request->method,
 			 request->vm_name, &request->vm->entry.uuid, owner,
 			 &request->record, err);
-	if (r == 0 && id)
-		request->record->has_point =
-		    guid_parse(id, &request->record->point);
-	return r;
+	if (r < 0)
+		return r;
+	record = request->record;
+	record->has_point = take_id(request, "point", &record->point);
+	record->has_snapshot =
+	    take_id(request, "snapshot", &record->snapshot) ||
+	    take_id(request, "id", &record->snapshot);
+	return 0;
 }
 
 void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg)
@@ -519,11 +522,13 @@ void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg)
 	if (!request || !request_find_vm(request))
 		return;
 	request->more = false;
-	if (take_wait(request, &ms, &err) < 0 ||
+	if (take_wait(request, &ms, &err) < 0 || choose_id(request, &err) < 0 ||
 	    begin_record(request, &err) < 0) {
 		request_fail(request, &err);
 		return;
 	}
+	if (answered_here(request))
+		return;
 	request_limit(request, ms);
 	ask(request);
 }
@@ -533,12 +538,17 @@ void proxy_method(struct rpc_call *call, json_t *parameters, void *arg)
 	const char *method = strrchr(rpc_call_method(call), '.') + 1;
 	const struct route *route = routes;
 	struct request *request;
+	struct err err = {0};
 
 	while (strcmp(route->method, method) != 0)
 		route++;
 	request = request_new(arg, call, parameters, route->changes);
 	if (!request || !request_find_vm(request) || answered_here(request))
 		return;
+	if (choose_id(request, &err) < 0) {
+		request_fail(request, &err);
+		return;
+	}
 	if (route->changes)
 		request_limit(request, callers_limit(request, route));
 	ask(request);

@@ -52,7 +52,7 @@ static void request_end(struct request *request, const struct err *err)
 	link_cancel(request->link);
 	vm_unref(request->vm);
 	json_decref(request->parameters);
-	json_decref(request->point);
+	json_decref(request->made);
 	free(request);
 }
 
@@ -96,8 +96,9 @@ static bool finish(struct request *request, const struct err *err)
 	}
 	end_record(request, err);
 	reply = json_pack("{s:o, s:O*}", "job",
-			  jobs_json(daemon->records, request->record), "point",
-			  request->undone ? NULL : request->point);
+			  jobs_json(daemon->records, request->record),
+			  request->made_as ? request->made_as : "point",
+			  request->undone ? NULL : request->made);
 	request_end(request, err);
 	if (call)
 		rpc_reply(call, reply);

@@ -6,7 +6,7 @@
  * and ends only when its outcome is known, whatever its caller does: a caller
  * whose patience ends (request_limit) is told so and the job goes on.
  *
- * Of CreateJob and DestroyJob a record is kept (job/record.h).  It is told with
+ * Of CreateJob and its like a record is kept (job/record.h).  It is told with
  * the answer, or when the caller is gone; a refusal before leaves none.
  */
 #ifndef DAEMON_REQUEST_H
@@ -34,9 +34,10 @@ struct request {
 	bool more;
 	unsigned tries;
 	bool gone;             /* the caller hung up */
-	bool remembered;       /* CreateJob or DestroyJob */
+	bool remembered;       /* CreateJob, DestroyJob ... */
 	struct record *record; /* NULL: none, or not yet */
-	json_t *point;         /* that was made, for the answer; NULL: none */
+	json_t *made;          /* for the answer: a point ... ; NULL: none */
+	const char *made_as;   /* "point" or "snapshot" */
 	bool undone;           /* and destroyed again */
 	struct err why;        /* not */
 	struct err note;       /* what is to be said of a success */

@@ -25,8 +25,10 @@ static void load_entry(struct vm *vm, const char *store)
 	vm->entry = entry;
 	inventory_catalogue_stat(store, &now);
 	vm->known = memcmp(&now, &entry.catalogue, sizeof(now)) == 0;
-	if (!vm->known)
+	if (!vm->known || !vm_snapshots_last(vm)) {
 		inventory_points_done(&vm->entry.point);
+		inventory_points_done(&vm->entry.snapshot);
+	}
 	if (!vm->known)
 		log_info("the catalogue of '%s' has changed; asking its store",
 			 vm->name);

@@ -120,8 +120,44 @@ static void put_disks(struct text *text, const struct inventory_entry *entry)
 	}
 }
 
+/* Nobody serves it: none of its disks is to be had. */
+static void put_unserved(struct text *text, const struct inventory_point *p)
+{
+	json_t *json = json_loadb(p->text, p->bytes, 0, NULL), *disk;
+	char *plain;
+	size_t i;
+
+	json_array_foreach(json_object_get(json, "disks"), i, disk)(void)
+	    json_object_set_new(disk, "nbd_uri", json_null());
+	plain = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	if (plain)
+		text_put(text, plain);
+	else
+		text->failed = true;
+	free(plain);
+	json_decref(json);
+}
+
+static void put_snapshots(struct text *text, const struct vm *vm)
+{
+	const struct inventory_points *snapshots = &vm->entry.snapshot;
+
+	text_put(text, ",\"snapshots\":[");
+	for (unsigned i = 0; i < snapshots->n; i++) {
+		const struct inventory_point *p = &snapshots->list[i];
+
+		if (i)
+			text_put(text, ",");
+		if (vm->serving)
+			text_put_bytes(text, p->text, p->bytes);
+		else
+			put_unserved(text, p);
+	}
+	text_put(text, "]");
+}
+
 /* All of a System up to its points. */
-static void put_head(struct text *text, const struct vm *vm)
+static void put_head(struct text *text, const struct vm *vm, bool points)
 {
 	char uuid[GUID_TEXT_BYTES];
 
@@ -141,7 +177,12 @@ static void put_head(struct text *text, const struct vm *vm)
 		text_put(text, "null");
 	text_put(text, ",\"disks\":[");
 	put_disks(text, &vm->entry);
-	text_put(text, "],\"points\":[");
+	text_put(text, "]");
+	if (points)
+		put_snapshots(text, vm);
+	else
+		text_put(text, ",\"snapshots\":[]");
+	text_put(text, ",\"points\":[");
 }
 
 /* The reply that is being made may go, as soon as it is known whether it is the
@@ -162,7 +203,7 @@ static int turn_over(struct systems *s)
 static void begin_system(struct systems *s, const struct vm *vm)
 {
 	text_put(&s->text, s->text.bytes ? "," : HEAD);
-	put_head(&s->text, vm);
+	put_head(&s->text, vm, s->points);
 }
 
 static int put_system(struct systems *s, const struct vm *vm)

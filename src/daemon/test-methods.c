@@ -40,6 +40,14 @@ static const struct {
     {"org.refpoint.CreateJob", A | O | G},
     {"org.refpoint.DestroyJob", A | O | G},
     {"org.refpoint.CancelJob", A | O | G},
+    {"org.refpoint.Snapshot", A | O | G},
+    {"org.refpoint.Snapshots", A | O | G},
+    {"org.refpoint.Convert", A | O | G},
+    {"org.refpoint.Drop", A | O | G},
+    {"org.refpoint.Rename", A | O | G},
+    {"org.refpoint.SnapshotJob", A | O | G},
+    {"org.refpoint.ConvertJob", A | O | G},
+    {"org.refpoint.DropJob", A | O | G},
 };
 
 #define COUNT (sizeof(expected) / sizeof(expected[0]))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Create is undone by a Destroy.  One that failed may have happened all the
- * same, so the worker is asked which points there are, and what it tells
- * decides how the job ends.
+ * A Create is undone by a Destroy, a Snapshot by a Drop.  One that failed may
+ * have happened all the same, so the worker is asked which points and snapshots
+ * there are, and what it tells decides how the job ends.
  */
 #include "daemon/undo.h"
 
@@ -12,18 +12,32 @@
 #define TRIES_MAX    50 /* while one worker is replaced by the next */
 #define TRY_AGAIN_MS 100
 
-void undo_note_point(struct request *request, json_t *point)
+static bool is_snapshot(const struct record *record)
 {
-	struct record *record = request->record;
-	const char *id = json_string_value(json_object_get(point, "id"));
-
-	record->has_point = id && guid_parse(id, &record->point);
-	request->point = json_incref(point);
+	return strcmp(record->method, "Snapshot") == 0;
 }
 
-static const char *point_id(const struct request *request)
+bool undo_is_possible(const struct record *record)
 {
-	return json_string_value(json_object_get(request->point, "id"));
+	return strcmp(record->method, "Create") == 0 || is_snapshot(record);
+}
+
+void undo_note(struct request *request, json_t *made)
+{
+	struct record *record = request->record;
+	bool snapshot = is_snapshot(record);
+	bool *has = snapshot ? &record->has_snapshot : &record->has_point;
+	const char *id = json_string_value(json_object_get(made, "id"));
+
+	*has =
+	    id && guid_parse(id, snapshot ? &record->snapshot : &record->point);
+	request->made_as = snapshot ? "snapshot" : "point";
+	request->made = json_incref(made);
+}
+
+static const char *made_id(const struct request *request)
+{
+	return json_string_value(json_object_get(request->made, "id"));
 }
 
 static void try(struct request *request);
@@ -31,7 +45,7 @@ static void try(struct request *request);
 static void undone(struct request *request)
 {
 	request->undone = true;
-	request->record->has_point = false;
+	request->record->has_point = request->record->has_snapshot = false;
 	err_set(&request->note, -RP_ECANCELLED, "cancelled, as asked for");
 	request_reply(request, NULL);
 }
@@ -42,8 +56,8 @@ static void undone(struct request *request)
 static void still_there(struct request *request)
 {
 	(void)snprintf(request->note.text, sizeof(request->note.text),
-		       "it could not be cancelled, the point is there: %s",
-		       request->why.text);
+		       "it could not be cancelled, the %s is there: %s",
+		       request->made_as, request->why.text);
 	request_reply(request, NULL);
 }
 
@@ -53,20 +67,19 @@ static void not_known(struct request *request, const struct err *why)
 
 	err_set(&err, -RP_EFAILED,
 		"it could not be cancelled (%s), and it is not known whether "
-		"the point is there: %s",
-		request->why.text, why->text);
+		"the %s is there: %s",
+		request->why.text, request->made_as, why->text);
 	request_fail(request, &err);
 }
 
 static bool is_told(const struct request *request)
 {
-	const struct inventory_points *points = &request->vm->entry.point;
-	unsigned i = 0;
+	const struct inventory_entry *entry = &request->vm->entry;
+	const struct record *record = request->record;
 
-	while (i < points->n &&
-	       !guid_equal(&points->list[i].id, &request->record->point))
-		i++;
-	return i < points->n;
+	return is_snapshot(record)
+		   ? inventory_points_find(&entry->snapshot, &record->snapshot)
+		   : inventory_points_find(&entry->point, &record->point);
 }
 
 /* It may have been destroyed: what the worker tells decides. */
@@ -76,7 +89,7 @@ static void on_told(void *arg)
 	struct vm *vm = request->vm;
 
 	request->pause = sd_event_source_disable_unref(request->pause);
-	if (!vm->entry.point.known || !request->record->has_point)
+	if (!vm->entry.point.known || !made_id(request))
 		not_known(request, &vm->points_failure);
 	else if (is_told(request))
 		still_there(request);
@@ -139,18 +152,24 @@ static void on_undone(void *arg, const struct err *err, json_t *parameters,
 		return;
 	}
 	request->vm->changing = false;
-	vm_point_destroyed(request->vm, point_id(request));
+	if (is_snapshot(request->record))
+		vm_snapshot_dropped(request->vm, made_id(request));
+	else
+		vm_point_destroyed(request->vm, made_id(request));
 	undone(request);
 }
 
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
+	bool snapshot = is_snapshot(request->record);
 	struct err why = *err;
 
 	if (!why.code)
-		(void)link_call(request->daemon, request->vm_name, "Destroy",
-				json_pack("{s:s}", "point", point_id(request)),
+		(void)link_call(request->daemon, request->vm_name,
+				snapshot ? "Drop" : "Destroy",
+				json_pack("{s:s}", request->made_as,
+					  made_id(request)),
 				false, NULL, 0, 0, on_undone, request,
 				&request->link, &why);
 	if (why.code)
@@ -162,11 +181,11 @@ static void try(struct request *request)
 	vm_when_ready(request->vm, on_ready, request);
 }
 
-bool undo(struct request *request, json_t *point)
+bool undo(struct request *request, json_t *made)
 {
-	if (!json_is_string(json_object_get(point, "id")))
+	if (!json_is_string(json_object_get(made, "id")))
 		return false;
-	undo_note_point(request, point);
+	undo_note(request, made);
 	request->tries = 0;
 	try(request);
 	return true;

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A Create that was cancelled while it ran. */
+/* A Create or Snapshot that was cancelled while it ran. */
 #ifndef DAEMON_UNDO_H
 #define DAEMON_UNDO_H
 
 #include "daemon/request.h"
 
-/* Destroys POINT, which was just made, and then ends the request: as cancelled,
- * or as completed, saying so, if the point could not be destroyed, or as failed
- * if nobody knows.  False: no such thing was begun. */
-bool undo(struct request *request, json_t *point);
+/* Of such a method alone. */
+bool undo_is_possible(const struct record *record);
 
-/* POINT was made, and stays: for the record and the answer. */
-void undo_note_point(struct request *request, json_t *point);
+/* Destroys what was just MADE, a point or snapshot, and then ends the request:
+ * as cancelled, or as completed, saying so, if it could not be destroyed, or as
+ * failed if nobody knows.  False: no such thing was begun. */
+bool undo(struct request *request, json_t *made);
+
+/* It was made, and stays: for the record and the answer. */
+void undo_note(struct request *request, json_t *made);
 
 #endif

@@ -96,6 +96,7 @@ struct vm *vm_unref(struct vm *vm)
 		return NULL;
 	inventory_entry_done(&vm->entry);
 	inventory_points_done(&vm->heard);
+	inventory_points_done(&vm->heard_snapshots);
 	free(vm);
 	return NULL;
 }
@@ -167,6 +168,7 @@ int vm_save(struct vm *vm, struct err *err)
 		return 0;
 	paths_store(&vm->daemon->paths, vm->name, store);
 	inventory_catalogue_stat(store, &vm->entry.catalogue);
+	vm->entry.boot = vm->daemon->boot;
 	vm->entry.point.known = vm_points_may_be_saved(vm);
 	r = inventory_save(vm->daemon->inventory, &vm->entry, false, &why);
 	vm->entry.point.known = points;

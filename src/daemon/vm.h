@@ -80,11 +80,12 @@ struct vm {
 
 	bool in_use;            /* a guest was connected, as last heard */
 	uint64_t deaf_until_ms; /* it did not answer: not asked for Systems */
-	bool changing;          /* a point is being made or destroyed */
+	bool changing;          /* points or snapshots are */
 	bool left;           /* the worker is one that another refpointd left */
-	struct link *asking; /* for its points */
+	struct link *asking; /* for its points, then its snapshots */
 	sd_event_source *asking_limit;
-	struct inventory_points heard;        /* so far */
+	struct inventory_points heard; /* so far */
+	struct inventory_points heard_snapshots;
 	unsigned heard_replies;               /* of which more follow */
 	struct inventory_catalogue points_at; /* before it was asked */
 	uint64_t points_serial;               /* of what is known of them */
@@ -162,7 +163,8 @@ void vm_note_status(struct vm *vm, json_t *status);
 
 /* ---- points.c ------------------------------------------------------------ */
 
-/* Asks the ready worker; then they are known, or it has failed. */
+/* What is said of points holds for snapshots as well: both are known or
+ * neither.  Asks the ready worker; then they are known, or it has failed. */
 void vm_ask_points(struct vm *vm);
 /* No worker could be asked. */
 void vm_points_failed(struct vm *vm, const struct err *err);
@@ -184,6 +186,19 @@ void vm_points_of_another(struct vm *vm);
 void vm_points_judge(struct vm *vm);
 void vm_points_life_over(struct vm *vm);
 bool vm_points_may_be_saved(const struct vm *vm);
+
+/* ---- snapshots.c -----------------------------------------------------------
+ */
+
+/* SNAPSHOT, of type Snapshot, stays the caller's. */
+void vm_snapshot_made(struct vm *vm, json_t *snapshot);
+void vm_snapshot_dropped(struct vm *vm, const char *id);
+/* It is POINT, of type Point, which stays the caller's. */
+void vm_snapshot_converted(struct vm *vm, const char *id, json_t *point);
+/* What a Status says of those that are known: their state, and so on. */
+void vm_snapshots_note(struct vm *vm, json_t *snapshots);
+/* Of those that were saved: false if the boot that they were of is over. */
+bool vm_snapshots_last(const struct vm *vm);
 
 /* ---- serve.c --------------------------------------------------------------
  */

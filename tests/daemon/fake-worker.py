@@ -16,6 +16,7 @@ object with
   drip      {method: seconds between replies that say nothing and promise more}
   attach    {method: how many descriptors go beside the answer}
   gate      {method: name of a file in ROOT/fake; no answer before it is there}
+  invalid   why all snapshots are
 Guests that connect are told the worker's pid.
 """
 import argparse
@@ -49,6 +50,7 @@ class Worker:
         try:
             with open(f'{self.store}/catalogue.sqlite') as f:
                 self.catalogue = json.load(f)
+            self.catalogue.setdefault('snapshots', [])
         except FileNotFoundError:
             pass
 
@@ -98,7 +100,8 @@ class Worker:
                            'state': self.state, 'reason': '',
                            'worker_pid': os.getpid(),
                            'points': len(self.catalogue['points']),
-                           'disks': disks}}
+                           'disks': disks,
+                           'snapshots': self.snapshots()}}
 
     # ---- methods: each returns (parameters, descriptors) or raises ValueError
 
@@ -108,7 +111,7 @@ class Worker:
                 'state': self.state}, []
 
     def m_initialize(self, p, fds):
-        self.catalogue = dict(p, points=[])
+        self.catalogue = dict(p, points=[], snapshots=[])
         self.save()
         return {}, []
 
@@ -116,7 +119,8 @@ class Worker:
         if not self.catalogue:
             raise ValueError('InvalidState')
         return {k: v for k, v in self.catalogue.items()
-                if k not in ('points', 'sizes', 'made')}, []
+                if k not in ('points', 'snapshots', 'sizes', 'made',
+                             'taken')}, []
 
     def m_status(self, p, fds):
         return self.status(), []
@@ -171,6 +175,72 @@ class Worker:
         if self.behaviour().get('die_after') == 'Destroy':
             os._exit(1)
         return {}, []
+
+    def snapshots(self):
+        """As they are now: a snapshot's state is no commit."""
+        invalid = self.behaviour().get('invalid')
+        serving = self.state == 'serving'
+        return [dict(s, state='invalid' if invalid else 'valid',
+                     reason=invalid or '', disks=[
+                         dict(d, nbd_uri=f'nbd+unix:///{d["id"]}?socket=s'
+                              if serving else None) for d in s['disks']])
+                for s in self.catalogue['snapshots']]
+
+    def m_snapshot(self, p, fds):
+        if self.state != 'serving':
+            raise ValueError('InvalidState')
+        if len(self.catalogue['snapshots']) >= 4:
+            raise ValueError('LimitReached')
+        self.event('id', id=p['id'])
+        self.catalogue['snapshots'].append({
+            'id': p['id'], 'vm': self.vm, 'consistency': 'crash',
+            'label': p.get('label', ''),
+            'created': '2026-01-01T00:00:00.000000000Z', 'state': 'valid',
+            'reason': '', 'limit_bytes': p.get('limit_bytes', 0),
+            'disks': [{'id': disk['id'], 'size': size, 'tracking_id': 'rctX:s',
+                       'nbd_uri': None, 'scratch_bytes': 0}
+                      for disk, size in zip(self.catalogue['disks'],
+                                            self.catalogue['sizes'])]})
+        self.save()
+        if self.behaviour().get('die_after') == 'Snapshot':
+            os._exit(1)
+        return {'snapshot': self.snapshots()[-1]}, []
+
+    def m_snapshots(self, p, fds):
+        return {'snapshots': self.snapshots()}, []
+
+    def take_snapshot(self, p):
+        for i, s in enumerate(self.catalogue['snapshots']):
+            if s['id'] == p['snapshot']:
+                return self.catalogue['snapshots'].pop(i)
+        raise ValueError('NoSuchPoint')
+
+    def m_convert(self, p, fds):
+        s = self.take_snapshot(p)
+        point = {'id': s['id'], 'type': 'rct', 'consistency': s['consistency'],
+                 'label': s['label'], 'created': s['created'],
+                 'disks': [{'id': d['id'], 'tracking_id': d['tracking_id']}
+                           for d in s['disks']]}
+        self.catalogue['points'].append(point)
+        self.save()
+        if self.behaviour().get('die_after') == 'Convert':
+            os._exit(1)
+        return {'point': point}, []
+
+    def m_drop(self, p, fds):
+        self.take_snapshot(p)
+        self.save()
+        if self.behaviour().get('die_after') == 'Drop':
+            os._exit(1)
+        return {}, []
+
+    def m_rename(self, p, fds):
+        for i, s in enumerate(self.catalogue['snapshots']):
+            if s['id'] == p['snapshot']:
+                s['label'] = p['label']
+                self.save()
+                return {'snapshot': self.snapshots()[i]}, []
+        raise ValueError('NoSuchPoint')
 
     def m_check(self, p, fds):
         return {'ok': True, 'bytes_read': 0, 'findings': []}, []

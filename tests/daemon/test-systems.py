@@ -45,7 +45,7 @@ class Told(Case):
                 'connected': False, 'worker_pid': rig.worker_pid('v'),
                 'disks': [{'id': 'd0', 'path': paths[0], 'size': 1 << 20},
                           {'id': 'd1', 'path': paths[1], 'size': 8 << 20}],
-                'points': points}
+                'snapshots': [], 'points': points}
         for role in ('admin', 'operator', 'gateway'):
             told = rig.systems(role, points=True)
             self.assertEqual(told['v'], want)
