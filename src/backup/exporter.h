@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exports disks: reads what is to be had from sources and writes one qcow2 for
+ * each, on a thread of its own.
+ *
+ * Invariants:
+ *  1. Whatever the target does (slow, full, gone, hanging), only this thread
+ *     waits for it.  Nothing of a source is held or asked for longer than its
+ *     reads in flight take: exporter_stop() waits for those alone.
+ *  2. At most EXPORT_BATCHES buffers are in use, each of PLAN_BYTES and with
+ *     PLAN_READS reads in flight.
+ *  3. Blocks that are near each other are read together; what lies between
+ *     them is not written.  Zeros are found and take no space.
+ *  4. The result is success only when each file is complete.  They are not
+ *     synced.
+ */
+#ifndef BACKUP_EXPORTER_H
+#define BACKUP_EXPORTER_H
+
+#include "common/blockset.h"
+#include "disk/ring.h"
+#include "track/volume.h"
+
+#define EXPORT_BATCHES 8
+
+struct export_source;
+
+struct export_source_ops {
+	/* Any thread: runs TASK on the source's. */
+	void (*post)(struct export_source *source, struct ring_task *task);
+	/* The source's thread; as snapshot_read(). */
+	void (*read)(struct export_source *source,
+		     struct volume_request *request);
+	/* Any thread but the source's; as snapshot_extent(). */
+	int (*extent)(struct export_source *source, uint64_t offset,
+		      uint64_t end, uint64_t *ret_to, bool *ret_hole,
+		      struct err *err);
+};
+
+/* Embedded by whoever has something to read. */
+struct export_source {
+	const struct export_source_ops *ops;
+};
+
+struct export_disk {
+	const char *id;               /* for messages */
+	struct export_source *source; /* stays the caller's; see stop */
+	struct blockset *changed;     /* taken over; NULL: all of the disk */
+	uint64_t bytes;
+	int fd;              /* of the target, taken over */
+	const char *backing; /* a qcow2's file name; NULL: none */
+};
+
+struct export_result {
+	uint64_t data_bytes; /* stored */
+	uint64_t file_bytes; /* the file's length */
+};
+
+struct exporter;
+
+/*
+ * Starts with N DISKS, whose strings are copied.  ENDED(arg) is called once, on
+ * the thread, as the last thing it does; never if the target hangs for ever.
+ * On failure nothing was taken over.
+ */
+int exporter_start(const struct export_disk *disks, unsigned n,
+		   void (*ended)(void *arg), void *arg,
+		   struct exporter **ret_exporter, struct err *err);
+
+/* Any thread: it is to end, as -RP_ECANCELLED; what had failed before stays. */
+void exporter_cancel(struct exporter *exporter);
+/* The same, for REASON, and waits until no source is used any more: then they
+ * may be closed.  Not on a source's thread. */
+void exporter_stop(struct exporter *exporter, const char *reason);
+
+/* Any thread.  Of disks' bytes, or of the changed ones' where there is a
+ * set. */
+void exporter_progress(const struct exporter *exporter, uint64_t *ret_done,
+		       uint64_t *ret_total);
+
+/* The rest after ENDED was called. */
+int exporter_outcome(const struct exporter *exporter, struct err *err);
+struct export_result exporter_result(const struct exporter *exporter,
+				     unsigned disk);
+/* Waits for the thread's end; accepts NULL. */
+struct exporter *exporter_free(struct exporter *exporter);
+
+#endif
