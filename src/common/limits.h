@@ -32,8 +32,10 @@
 #define CALLER_ROLE_BYTES 32  /* as names are */
 
 #define NBD_REQUEST_BYTES_MAX MIB(32)
-#define INFLIGHT_BYTES_MAX    MIB(96)  /* per VM */
-#define NBD_CONNECTIONS_MAX   64       /* per VM */
+#define INFLIGHT_BYTES_MAX    MIB(96)  /* of a VM's guests and live readers */
+#define NBD_CONNECTIONS_MAX   64       /* likewise */
+#define SNAPSHOT_BYTES_MAX    MIB(40)  /* of each snapshot's readers */
+#define SNAPSHOT_READERS_MAX  16       /* connections, likewise */
 #define NBD_REQUESTS_MAX      256      /* in flight or unsent, per connection */
 #define NBD_FLOOR_BYTES       KIB(512) /* of the cap, each connection's own */
 #define NBD_RECEIVE_BYTES     KIB(256) /* buffer of a connection */

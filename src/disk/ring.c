@@ -40,13 +40,13 @@
 #include "common/bytes.h"
 #include "disk/ring-io.h"
 
-#define TURNS_MAX 4
+#define TURNS_MAX 8
 /* Completion queue entries for each submission queue entry: requests in
  * flight outnumber those of one turn. */
 #define CQ_FACTOR 4
 
 struct turn {
-	void (*fn)(void *arg);
+	void (*fn)(void *arg); /* NULL: to be taken off the list */
 	void *arg;
 };
 
@@ -325,6 +325,27 @@ void ring_on_turn(struct ring *ring, void (*fn)(void *arg), void *arg)
 	ring->turns[ring->turn_count++] = (struct turn){fn, arg};
 }
 
+void ring_off_turn(struct ring *ring, void (*fn)(void *arg), void *arg)
+{
+	for (unsigned i = 0; i < ring->turn_count; i++)
+		if (ring->turns[i].fn == fn && ring->turns[i].arg == arg)
+			ring->turns[i].fn = NULL;
+}
+
+/* Each of them once, also where they take themselves, or another, off. */
+static void run_turns(struct ring *ring)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ring->turn_count; i++)
+		if (ring->turns[i].fn)
+			ring->turns[i].fn(ring->turns[i].arg);
+	for (unsigned i = 0; i < ring->turn_count; i++)
+		if (ring->turns[i].fn)
+			ring->turns[n++] = ring->turns[i];
+	ring->turn_count = n;
+}
+
 static void handle(struct ring *ring, const struct io_uring_cqe *cqe)
 {
 	struct ring_op *op = (struct ring_op *)(uintptr_t)cqe->user_data;
@@ -438,8 +459,7 @@ int ring_run(struct ring *ring, struct err *err)
 
 	while (rc >= 0 && !atomic_exchange(&ring->stop, false)) {
 		arm(ring);
-		for (unsigned i = 0; i < ring->turn_count; i++)
-			ring->turns[i].fn(ring->turns[i].arg);
+		run_turns(ring);
 		ring_io_begin(ring->ioq);
 		rc = enter(ring);
 		begin =

@@ -57,8 +57,11 @@ void ring_timer(struct ring *ring, struct ring_op *op, uint64_t ms);
 void ring_post(struct ring *ring, struct ring_task *task);
 
 /* FN(arg) is called once in each turn of the loop, after completions were
- * handled and before submission; at most 4 of them.  Before ring_run(). */
+ * handled and before submission; at most 8 of them.  Before ring_run(), or on
+ * the ring's thread. */
 void ring_on_turn(struct ring *ring, void (*fn)(void *arg), void *arg);
+/* No more; on the ring's thread, also from within FN. */
+void ring_off_turn(struct ring *ring, void (*fn)(void *arg), void *arg);
 
 /* Any thread: from now on (WATCH) the longest turn of the loop is measured,
  * from the end of its waiting to the next; returns the longest since the last

@@ -478,6 +478,51 @@ static void what_a_turn_prepares_is_submitted_by_it(void **state)
 	assert_true(turns >= 1);
 }
 
+static unsigned others;
+
+static void other_turn(void *arg)
+{
+	others++;
+}
+
+static void leaving_turn(void *arg)
+{
+	ring_off_turn(ring, leaving_turn, arg);
+	turns++;
+}
+
+static void nothing(struct ring_task *task)
+{
+}
+
+/* Puts another one on, and in the second turn ends the loop. */
+static void joining_turn(void *arg)
+{
+	static struct ring_task again = {.run = nothing};
+	unsigned *calls = arg;
+
+	if ((*calls)++) {
+		ring_stop(ring);
+		return;
+	}
+	ring_on_turn(ring, other_turn, calls);
+	ring_post(ring, &again);
+}
+
+static void turns_come_and_go_while_the_ring_runs(void **state)
+{
+	unsigned calls = 0;
+
+	turns = others = 0;
+	ring_on_turn(ring, leaving_turn, NULL);
+	ring_on_turn(ring, other_turn, NULL);
+	ring_on_turn(ring, joining_turn, &calls);
+	assert_int_equal(ring_run(ring, &err), 0);
+	assert_int_equal(turns, 1);
+	assert_int_equal(calls, 2);
+	assert_int_equal(others, 4);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -499,6 +544,7 @@ int main(void)
 	    TEST(posted_tasks_run_once_in_order_on_the_rings_thread),
 	    TEST(a_stop_from_elsewhere_ends_the_loop_even_before_it),
 	    TEST(what_a_turn_prepares_is_submitted_by_it),
+	    TEST(turns_come_and_go_while_the_ring_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

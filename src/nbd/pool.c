@@ -9,9 +9,6 @@
 
 #include "nbd/session.h"
 
-#define IDLE_BYTES_MAX                                                         \
-	(INFLIGHT_BYTES_MAX / 2) /* kept for the next request                  \
-				  */
 #define SLAB_REQUESTS 64
 
 struct slab {
@@ -22,8 +19,6 @@ struct slab {
 _Static_assert((UINT64_C(1) << (POOL_CLASS_SHIFT + POOL_CLASSES - 1)) ==
 		   NBD_REQUEST_BYTES_MAX,
 	       "the largest class is the largest request");
-_Static_assert(NBD_REQUEST_BYTES_MAX <= POOL_SHARED_BYTES + NBD_FLOOR_BYTES,
-	       "M3: the largest request fits");
 
 static unsigned class_of(uint64_t bytes)
 {
@@ -46,9 +41,13 @@ uint64_t pool_size(uint64_t bytes)
 	return class_bytes(class_of(bytes));
 }
 
-void pool_init(struct pool *pool)
+void pool_init(struct pool *pool, uint64_t bytes, unsigned users)
 {
-	*pool = (struct pool){.last = NULL};
+	assert(bytes >= users * NBD_FLOOR_BYTES + NBD_REQUEST_BYTES_MAX);
+	*pool = (struct pool){
+	    .cap = bytes,
+	    .shared_max = bytes - users * NBD_FLOOR_BYTES,
+	};
 	pool->last = &pool->waiters;
 }
 
@@ -95,7 +94,7 @@ static void charge(struct pool *pool, struct pool_user *user, uint64_t size)
 	pool->shared += shared_need(user, size);
 	pool->held += size;
 	user->held += size;
-	assert(pool->held <= INFLIGHT_BYTES_MAX);
+	assert(pool->held <= pool->cap);
 }
 
 static void discharge(struct pool *pool, struct pool_user *user, uint64_t size)
@@ -151,8 +150,7 @@ static int admit(struct pool *pool, struct pool_user *user, uint64_t size)
 	if (user->held && user->held + size > NBD_REQUEST_BYTES_MAX)
 		return -EAGAIN; /* M4; its own replies will make room */
 	need = shared_need(user, size);
-	if (need &&
-	    (pool->waiters || pool->shared + need > POOL_SHARED_BYTES)) {
+	if (need && (pool->waiters || pool->shared + need > pool->shared_max)) {
 		enqueue(pool, user, size);
 		return -EAGAIN;
 	}
@@ -194,7 +192,8 @@ void pool_give(struct pool *pool, struct pool_user *user, void *buf,
 	uint64_t size = class_bytes(class);
 
 	discharge(pool, user, size);
-	if (pool->idle_bytes + size > IDLE_BYTES_MAX) {
+	/* half is kept for the next request */
+	if (pool->idle_bytes + size > pool->cap / 2) {
 		(void)munmap(buf, size);
 		return;
 	}
@@ -208,7 +207,7 @@ struct pool_user *pool_next(struct pool *pool)
 	struct pool_user *user = pool->waiters;
 
 	if (!user ||
-	    pool->shared + shared_need(user, user->wanted) > POOL_SHARED_BYTES)
+	    pool->shared + shared_need(user, user->wanted) > pool->shared_max)
 		return NULL;
 	unlink_waiter(pool, user);
 	charge(pool, user, user->wanted);

@@ -3,13 +3,14 @@
  * The memory of all requests of one server: buffers in sizes of powers of two,
  * request objects, and the cap on what requests in flight hold.
  *
- *   M1  All users together never hold more than INFLIGHT_BYTES_MAX, counted
- *       in whole buffers.
+ *   M1  All users together never hold more than the cap, counted in whole
+ *       buffers.
  *   M2  NBD_FLOOR_BYTES of the cap belong to each user alone, so one that
  *       holds much cannot stop the small requests of others.
  *   M3  What is above the floors is shared, first come first served: whoever
  *       waits is not overtaken.  A request of the maximum size fits whenever
- *       the shared part is idle, so each waiter's turn comes.
+ *       the shared part is idle, so each waiter's turn comes: the cap is at
+ *       least all floors and a request of that size.
  *   M4  One user holds at most one buffer of the maximum size, or smaller
  *       ones of that sum.
  *
@@ -24,8 +25,6 @@
 
 #include "common/limits.h"
 
-#define POOL_SHARED_BYTES                                                      \
-	(INFLIGHT_BYTES_MAX - NBD_CONNECTIONS_MAX * NBD_FLOOR_BYTES)
 #define POOL_CLASS_SHIFT 12 /* the smallest buffer */
 #define POOL_CLASSES     14 /* the largest: NBD_REQUEST_BYTES_MAX */
 
@@ -44,6 +43,8 @@ struct pool {
 	void *idle[POOL_CLASSES]; /* each links to the next in its first
 				     bytes */
 	uint64_t idle_bytes;
+	uint64_t cap;
+	uint64_t shared_max; /* of the cap, above the floors */
 	uint64_t held;
 	uint64_t shared;
 	struct pool_user *waiters;
@@ -52,7 +53,8 @@ struct pool {
 	void *slabs;
 };
 
-void pool_init(struct pool *pool);
+/* A cap of BYTES for at most USERS. */
+void pool_init(struct pool *pool, uint64_t bytes, unsigned users);
 void pool_done(struct pool *pool);
 
 /* The size of the buffer that BYTES (1 to NBD_REQUEST_BYTES_MAX) need. */

@@ -69,8 +69,10 @@ struct listener {
 struct nbd_server {
 	struct ring *ring;
 	struct nbd_host *host;
+	struct nbd_setup setup;
 	struct runner *runner;
 	struct pool pool;
+	bool turning; /* the ring's turns are ours too */
 	struct nbd_times times;
 	struct listener listeners[LISTENERS_MAX];
 	struct connection *connections;
@@ -225,7 +227,8 @@ static void connection_free(struct connection *connection)
 static void hang_up(struct connection *connection)
 {
 	if (connection->session.why[0]) {
-		log_warning("nbd: client %llu: %s, closing it pid=%d",
+		log_warning("%s: client %llu: %s, closing it pid=%d",
+			    connection->server->setup.name,
 			    (unsigned long long)connection->id,
 			    connection->session.why, connection->pid);
 		connection->session.why[0] = '\0';
@@ -309,13 +312,14 @@ static void accept_one(struct nbd_server *server, int fd)
 {
 	const char *why = NULL;
 
-	if (server->connection_count >= NBD_CONNECTIONS_MAX)
+	if (server->connection_count >= server->setup.connections)
 		why = "too many connections";
 	else if (connection_new(server, fd) < 0)
 		why = "no memory for a connection";
 	if (!why)
 		return;
-	log_warning("nbd: %s, refusing one pid=%d", why, peer_pid(fd));
+	log_warning("%s: %s, refusing one pid=%d", server->setup.name, why,
+		    peer_pid(fd));
 	(void)close(fd);
 }
 
@@ -335,7 +339,7 @@ static void accepted(struct ring_op *op, int result, unsigned cqe_flags)
 	} else if (result != -ECONNABORTED && result != -EINTR) {
 		struct err err = {0};
 
-		err_set(&err, result, "nbd: accept");
+		err_set(&err, result, "%s: accept", server->setup.name);
 		log_warning("%s", err.text);
 		listener->failed = true;
 		return;
@@ -353,10 +357,15 @@ static void listen_again(struct listener *listener)
 	listener->failed = false;
 }
 
+static void turn(void *arg);
+
 void nbd_server_listen(struct nbd_server *server, int listen_fd)
 {
 	int flags = fcntl(listen_fd, F_GETFL);
 
+	if (!server->turning)
+		ring_on_turn(server->ring, turn, server);
+	server->turning = true;
 	/* On a non-blocking one the ring would not wait but say -EAGAIN. */
 	if (flags >= 0)
 		(void)fcntl(listen_fd, F_SETFL, flags & ~O_NONBLOCK);
@@ -470,6 +479,8 @@ static void finish_drain(struct nbd_server *server)
 		server->listeners[i].fd = -1;
 	server->tick_cancelled = false;
 	server->drained = NULL;
+	ring_off_turn(server->ring, turn, server);
+	server->turning = false;
 	drained(server->drained_arg);
 }
 
@@ -500,6 +511,7 @@ static void turn(void *arg)
 /* ---- the whole --------------------------------------------------------- */
 
 int nbd_server_new(struct ring *ring, struct nbd_host *host,
+		   const struct nbd_setup *setup,
 		   struct nbd_server **ret_server, struct err *err)
 {
 	struct nbd_server *server = calloc(1, sizeof(*server));
@@ -514,6 +526,7 @@ int nbd_server_new(struct ring *ring, struct nbd_host *host,
 	}
 	server->ring = ring;
 	server->host = host;
+	server->setup = *setup;
 	server->times = (struct nbd_times){
 	    .negotiation_ms = NBD_NEGOTIATION_MS,
 	    .stall_ms = NBD_STALL_MS,
@@ -526,8 +539,7 @@ int nbd_server_new(struct ring *ring, struct nbd_host *host,
 	for (int i = 0; i < LISTENERS_MAX; i++)
 		server->listeners[i] = (struct listener){
 		    .server = server, .op = {.done = accepted}, .fd = -1};
-	pool_init(&server->pool);
-	ring_on_turn(ring, turn, server);
+	pool_init(&server->pool, setup->bytes, setup->connections);
 	*ret_server = server;
 	return 0;
 }
@@ -538,10 +550,10 @@ void nbd_server_set_times(struct nbd_server *server,
 	server->times = *times;
 }
 
-void nbd_server_drain(struct nbd_server *server, void (*done)(void *arg),
-		      void *arg)
+static void stop(struct nbd_server *server, void (*end)(struct session *s),
+		 void (*done)(void *arg), void *arg)
 {
-	assert(!server->drained);
+	assert(server->turning && !server->drained);
 	server->drained = done;
 	server->drained_arg = arg;
 	for (int i = 0; i < LISTENERS_MAX; i++) {
@@ -550,16 +562,33 @@ void nbd_server_drain(struct nbd_server *server, void (*done)(void *arg),
 			ring_cancel(server->ring, &server->listeners[i].op);
 	}
 	for (struct connection *c = server->connections; c; c = c->next) {
-		session_drain(&c->session);
+		end(&c->session);
 		connection_changed(c);
 	}
+}
+
+void nbd_server_drain(struct nbd_server *server, void (*done)(void *arg),
+		      void *arg)
+{
+	stop(server, session_drain, done, arg);
+}
+
+static void break_off(struct session *session)
+{
+	session_break(session, NULL);
+}
+
+void nbd_server_break(struct nbd_server *server, void (*done)(void *arg),
+		      void *arg)
+{
+	stop(server, break_off, done, arg);
 }
 
 struct nbd_server *nbd_server_free(struct nbd_server *server)
 {
 	if (!server)
 		return NULL;
-	assert(!server->connections);
+	assert(!server->connections && !server->turning);
 	runner_free(server->runner);
 	pool_done(&server->pool);
 	free(server);

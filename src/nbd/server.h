@@ -11,9 +11,9 @@
  * Block sizes: minimum 512, preferred 4096, maximum NBD_REQUEST_BYTES_MAX.
  *
  * A client that breaks the protocol costs its own connection, with one log
- * line.  Memory is bounded: at most NBD_CONNECTIONS_MAX connections, and at
- * most INFLIGHT_BYTES_MAX of payload over all of them; beyond that connections
- * are simply not read until room is free.
+ * line.  Memory is bounded: beyond the payload that a server may hold
+ * connections are simply not read until room is free.  Several servers on one
+ * ring share nothing but its thread.
  */
 #ifndef NBD_SERVER_H
 #define NBD_SERVER_H
@@ -80,19 +80,34 @@ struct nbd_host {
 			 bool attached);
 };
 
+struct nbd_setup {
+	const char *name;     /* of the server, for the log; borrowed */
+	unsigned connections; /* at once */
+	/* Payload of them all: at least NBD_FLOOR_BYTES for each, and
+	 * NBD_REQUEST_BYTES_MAX. */
+	uint64_t bytes;
+};
+
+/* Any thread. */
 int nbd_server_new(struct ring *ring, struct nbd_host *host,
+		   const struct nbd_setup *setup,
 		   struct nbd_server **ret_server, struct err *err);
 
-/* Begins to accept on LISTEN_FD, which stays the caller's.  Ring's thread. */
+/* Begins to accept on LISTEN_FD, which stays the caller's.  Ring's thread, or
+ * before it runs. */
 void nbd_server_listen(struct nbd_server *server, int listen_fd);
 
-/* Closes every connection once its requests in flight are done and stops
- * accepting; DONE(arg) is then called on the ring's thread.  The server may
- * listen again afterwards. */
+/* Closes every connection once its requests in flight are done and answered,
+ * and stops accepting; DONE(arg) is then called, later, on the ring's thread.
+ * The server may listen again afterwards. */
 void nbd_server_drain(struct nbd_server *server, void (*done)(void *arg),
 		      void *arg);
 
-/* Nothing may be in flight.  Accepts NULL. */
+/* The same, but nothing more is answered: it waits for nobody but the disks. */
+void nbd_server_break(struct nbd_server *server, void (*done)(void *arg),
+		      void *arg);
+
+/* Any thread; it never listened, or has been drained.  Accepts NULL. */
 struct nbd_server *nbd_server_free(struct nbd_server *server);
 
 /* Payload bytes that requests in flight hold now. */

@@ -255,6 +255,9 @@ static void release(struct engine *engine)
 int engine_new(struct engine **ret_engine, struct err *err)
 {
 	struct engine *engine = calloc(1, sizeof(*engine));
+	const struct nbd_setup setup = {.name = "nbd",
+					.connections = NBD_CONNECTIONS_MAX,
+					.bytes = INFLIGHT_BYTES_MAX};
 	int r;
 
 	if (!engine)
@@ -265,8 +268,8 @@ int engine_new(struct engine **ret_engine, struct err *err)
 	(void)pthread_cond_init(&engine->answered, NULL);
 	r = ring_new(RING_ENTRIES, &engine->ring, err);
 	if (r == 0)
-		r = nbd_server_new(engine->ring, &engine->host, &engine->server,
-				   err);
+		r = nbd_server_new(engine->ring, &engine->host, &setup,
+				   &engine->server, err);
 	if (r == 0)
 		r = views_new(&engine->views, err);
 	if (r == 0) {

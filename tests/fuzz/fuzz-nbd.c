@@ -233,7 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		host.fail_with = -EIO;
 	}
 	if (!pool.last)
-		pool_init(&pool);
+		pool_init(&pool, INFLIGHT_BYTES_MAX, NBD_CONNECTIONS_MAX);
 	CHECK(session_init(&run.session, &host.host, &pool, ready) == 0);
 	play(&run, &host, data + 1, size - 1);
 	finish(&run, &host);

@@ -18,8 +18,8 @@
  *                           fds=..."
  *   trace                   requests since the last `trace`, as "submit:write:
  *                           OFFSET:LENGTH:FLAGS", separated by spaces
- *   drain                   answered once the server has drained; then it
- *                           listens again
+ *   drain | break           answered once the server has drained, or broken
+ *                           off, with "drained"; then it listens again
  *   quit                    also at the end of stdin
  */
 #include <dirent.h>
@@ -194,6 +194,8 @@ static void run_command(struct program *program, const char *line)
 		print_asked(program);
 	} else if (strcmp(line, "drain") == 0) {
 		nbd_server_drain(program->server, drained, program);
+	} else if (strcmp(line, "break") == 0) {
+		nbd_server_break(program->server, drained, program);
 	} else if (strcmp(line, "quit") == 0) {
 		quit(program);
 	} else if (sscanf(line, "step %llu", &a) == 1) {
@@ -323,6 +325,11 @@ static int listen_on(const char *path)
 int main(int argc, char **argv)
 {
 	static struct program program;
+	static const struct nbd_setup setup = {
+	    .name = "nbd",
+	    .connections = NBD_CONNECTIONS_MAX,
+	    .bytes = INFLIGHT_BYTES_MAX,
+	};
 	struct err err = {0};
 
 	if (argc < 2)
@@ -336,8 +343,8 @@ int main(int argc, char **argv)
 	program.complete.run = complete;
 	program.input.done = input;
 	if (ring_new(256, &program.ring, &err) < 0 ||
-	    nbd_server_new(program.ring, &program.host.host, &program.server,
-			   &err) < 0 ||
+	    nbd_server_new(program.ring, &program.host.host, &setup,
+			   &program.server, &err) < 0 ||
 	    ring_enable(program.ring, &err) < 0)
 		die("start", &err);
 	program.host.ioq = ring_ioq(program.ring);

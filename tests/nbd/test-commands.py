@@ -4,6 +4,7 @@
 import os
 import random
 import struct
+import time
 
 import nbd
 
@@ -272,6 +273,29 @@ def test_a_drain_ends_connections_after_their_requests(server):
     nbdtest.serves_well(server)
     nbdtest.check_no_leak(server, before)
     assert server.command('drain') == 'drained'
+    assert not server.warnings(), server.log()
+
+
+def test_a_break_waits_for_the_disk_and_for_no_client(server):
+    before = server.stats()
+    server.trace()
+    raw, lazy = transmission(server), transmission(server)
+    lazy.send_command(READ, 0, 16 * MIB)  # more than its socket holds
+    nbdtest.wait_until('the answer',
+                       lambda: ('done', 'read', 0, 16 * MIB, 0)
+                       in server.trace())
+    server.command('hold')
+    raw.send_command(READ, 0, 512)
+    nbdtest.wait_until('the read', lambda: server.stats()['queued'] == 1)
+    server.process.stdin.write('break\n')
+    server.process.stdin.flush()
+    assert raw.is_closed(), 'before its read is done'
+    start = time.monotonic()
+    assert server.command('release') == 'ok'
+    assert server.process.stdout.readline() == 'drained\n'
+    assert time.monotonic() - start < 1, 'it waited for a client'
+    nbdtest.serves_well(server)
+    nbdtest.check_no_leak(server, before)
     assert not server.warnings(), server.log()
 
 
