@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "common/bytes.h"
+#include "common/guid.h"
+
+#define TIMEOUT_S_MAX 86400u
+#define GRACE_MS      30000u /* for the answer, beyond the limit */
 
 static int parse_digits(const char *text, uint64_t *ret, const char **ret_end)
 {
@@ -40,6 +44,33 @@ int parse_size(const char *text, uint64_t *ret_bytes, struct err *err)
 			       "with K, M, G or T",
 			       text);
 	*ret_bytes = n << shift;
+	return 0;
+}
+
+int check_request_id(const char *text, struct err *err)
+{
+	struct guid id;
+
+	if (!text || guid_parse(text, &id))
+		return 0;
+	return err_set(err, -RP_EPARAM,
+		       "--request-id '%s' is not a UUID; 'uuidgen' makes one",
+		       text);
+}
+
+int parse_timeout(const char *text, uint64_t *ret_ms, unsigned *ret_wait_ms,
+		  struct err *err)
+{
+	uint64_t seconds = 0;
+	int r = text ? parse_number("--timeout", text, 1, TIMEOUT_S_MAX,
+				    &seconds, err)
+		     : 0;
+
+	if (r < 0)
+		return r;
+	*ret_ms = seconds * 1000;
+	*ret_wait_ms =
+	    (unsigned)(seconds ? seconds * 1000 : SEAL_TIMEOUT_MS) + GRACE_MS;
 	return 0;
 }
 

@@ -62,7 +62,8 @@ struct command {
 extern const struct command command_define, command_undefine, command_serve,
     command_unserve, command_list, command_status, command_create,
     command_points, command_changes, command_destroy, command_check,
-    command_attach, command_resize;
+    command_attach, command_resize, command_snapshot, command_snapshots,
+    command_convert, command_drop, command_rename;
 
 /* ---- Calls --------------------------------------------------------------- */
 
@@ -101,5 +102,11 @@ int parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
 int parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
 		 uint64_t *ret_number, struct err *err);
 int check_vm_name(const char *vm, struct err *err);
+/* TEXT may be NULL: not given. */
+int check_request_id(const char *text, struct err *err);
+/* Seconds, NULL for the default: the limit in ms, 0 then, and how long the
+ * answer is waited for. */
+int parse_timeout(const char *text, uint64_t *ret_ms, unsigned *ret_wait_ms,
+		  struct err *err);
 
 #endif

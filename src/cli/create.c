@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "cli/text.h"
-#include "common/guid.h"
 
 enum {
 	OPT_TYPE,
@@ -14,20 +13,6 @@ enum {
 	OPT_REQUEST_ID,
 	OPT_TIMEOUT
 };
-
-#define TIMEOUT_S_MAX 86400u
-#define GRACE_MS      30000u /* for the answer, beyond the limit */
-
-static int check_request_id(const char *text, struct err *err)
-{
-	struct guid id;
-
-	if (!text || guid_parse(text, &id))
-		return 0;
-	return err_set(err, -RP_EPARAM,
-		       "--request-id '%s' is not a UUID; 'uuidgen' makes one",
-		       text);
-}
 
 static json_t *create_parameters(const struct cli_args *args,
 				 uint64_t timeout_ms)
@@ -44,22 +29,22 @@ static json_t *create_parameters(const struct cli_args *args,
 static int run_create(struct cli *cli, const struct cli_args *args,
 		      struct err *err)
 {
-	uint64_t seconds = 0, wait_ms;
+	uint64_t timeout_ms = 0;
+	unsigned wait_ms;
 	json_t *point = NULL, *parameters;
 	int r = check_request_id(args->option[OPT_REQUEST_ID], err);
 
-	if (r == 0 && args->option[OPT_TIMEOUT])
-		r = parse_number("--timeout", args->option[OPT_TIMEOUT], 1,
-				 TIMEOUT_S_MAX, &seconds, err);
+	if (r == 0)
+		r = parse_timeout(args->option[OPT_TIMEOUT], &timeout_ms,
+				  &wait_ms, err);
 	if (r < 0)
 		return r;
-	parameters = create_parameters(args, seconds * 1000);
+	parameters = create_parameters(args, timeout_ms);
 	if (!parameters)
 		return err_set(err, -RP_EPARAM,
 			       "the label or another argument is not UTF-8");
-	wait_ms = (seconds ? seconds * 1000 : SEAL_TIMEOUT_MS) + GRACE_MS;
-	r = cli_call_for(cli, "Create", parameters, (unsigned)wait_ms, "point",
-			 &point, err);
+	r = cli_call_for(cli, "Create", parameters, wait_ms, "point", &point,
+			 err);
 	if (r < 0)
 		return r;
 	if (cli->json)

@@ -12,10 +12,11 @@
 #include "common/bytes.h"
 
 static const struct command *const commands[] = {
-    &command_define,  &command_undefine, &command_serve,  &command_unserve,
-    &command_list,    &command_status,   &command_create, &command_points,
-    &command_changes, &command_destroy,  &command_check,  &command_attach,
-    &command_resize,
+    &command_define,  &command_undefine, &command_serve,    &command_unserve,
+    &command_list,    &command_status,   &command_create,   &command_points,
+    &command_changes, &command_destroy,  &command_snapshot, &command_snapshots,
+    &command_convert, &command_drop,     &command_rename,   &command_check,
+    &command_attach,  &command_resize,
 };
 
 enum {
@@ -257,7 +258,8 @@ static const char *hint(int code)
 	case RP_ENODISK:
 		return "; 'refpoint status VM' shows its disks";
 	case RP_ENOPOINT:
-		return "; 'refpoint points VM' shows those that exist";
+		return "; 'refpoint points VM' and 'refpoint snapshots VM' "
+		       "show those that exist";
 	case RP_EDENIED:
 		return "; use the account of refpointd (root), or for points "
 		       "and queries a member of the group refpoint";

@@ -3,19 +3,8 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/text.h"
-
-/* "2024-05-01T12:34:56.123456789Z" is more than a table needs. */
-static void add_time(struct table *table, const char *text)
-{
-	char cell[32];
-
-	(void)snprintf(cell, sizeof(cell), "%.19s%s", text,
-		       strlen(text) > 19 ? "Z" : "");
-	table_add(table, cell);
-}
 
 static void print_points(const json_t *points)
 {
@@ -30,7 +19,7 @@ static void print_points(const json_t *points)
 		table_add(table, json_text(point, "id"));
 		table_add(table, json_text(point, "type"));
 		table_add(table, json_text(point, "consistency"));
-		add_time(table, json_text(point, "created"));
+		table_add_time(table, json_text(point, "created"));
 		table_add(table, json_text(point, "label"));
 	}
 	table_print(table);

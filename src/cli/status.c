@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/text.h"
 
@@ -13,6 +14,27 @@ static void print_line(const char *name, const char *value)
 	(void)snprintf(clean, sizeof(clean), "%s", value);
 	text_clean(clean);
 	(void)printf("%-9s %s\n", name, clean);
+}
+
+/* "2, 1 of them invalid, 3.0 MiB copied" */
+static void print_snapshots(const json_t *snapshots)
+{
+	char size[SIZE_TEXT_BYTES], invalid[48] = "";
+	const json_t *snapshot;
+	uint64_t bytes = 0;
+	unsigned bad = 0;
+	size_t i;
+
+	json_array_foreach(snapshots, i, snapshot)
+	{
+		bytes += snapshot_scratch(snapshot);
+		bad += strcmp(json_text(snapshot, "state"), "valid") != 0;
+	}
+	if (bad)
+		(void)snprintf(invalid, sizeof(invalid), ", %u of them invalid",
+			       bad);
+	(void)printf("snapshots %zu%s, %s copied\n", json_array_size(snapshots),
+		     invalid, text_size(bytes, size));
 }
 
 static void print_vm(const json_t *status)
@@ -36,6 +58,8 @@ static void print_vm(const json_t *status)
 	(void)printf("points    %llu of %llu\n",
 		     (unsigned long long)json_number(status, "points"),
 		     (unsigned long long)json_number(status, "points_max"));
+	if (json_array_size(json_object_get(status, "snapshots")) > 0)
+		print_snapshots(json_object_get(status, "snapshots"));
 	print_line("in flight",
 		   text_size(json_number(status, "inflight_bytes"), size));
 }

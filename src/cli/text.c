@@ -54,6 +54,17 @@ uint64_t json_number(const json_t *object, const char *name)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
+uint64_t snapshot_scratch(const json_t *snapshot)
+{
+	const json_t *disk;
+	uint64_t bytes = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(snapshot, "disks"), i, disk) bytes +=
+	    json_number(disk, "scratch_bytes");
+	return bytes;
+}
+
 struct table {
 	unsigned columns;
 	size_t n, room;
@@ -100,6 +111,12 @@ void table_addf(struct table *table, const char *fmt, ...)
 	(void)vsnprintf(cell, sizeof(cell), fmt, ap);
 	va_end(ap);
 	table_add(table, cell);
+}
+
+/* "2024-05-01T12:34:56.123456789Z" is more than a table needs. */
+void table_add_time(struct table *table, const char *text)
+{
+	table_addf(table, "%.19s%s", text, strlen(text) > 19 ? "Z" : "");
 }
 
 /* Columns on a terminal; bytes where the text is not of the locale. */

@@ -18,6 +18,9 @@ const char *text_size(uint64_t bytes, char text[SIZE_TEXT_BYTES]);
 const char *json_text(const json_t *object, const char *name);
 uint64_t json_number(const json_t *object, const char *name);
 
+/* What a SNAPSHOT has copied of all its disks. */
+uint64_t snapshot_scratch(const json_t *snapshot);
+
 #define TABLE_COLUMNS_MAX 10
 struct table;
 /* Titles end with NULL.  Never NULL: without memory the program ends. */
@@ -26,6 +29,8 @@ struct table *table_new(const char *const *titles);
 void table_add(struct table *table, const char *cell);
 void table_addf(struct table *table, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* An RFC 3339 time, to the second. */
+void table_add_time(struct table *table, const char *text);
 /* To standard output, and frees it. */
 void table_print(struct table *table);
 

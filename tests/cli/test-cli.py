@@ -30,6 +30,15 @@ STATUS = {
     'vm': 'vm1', 'uuid': LATER, 'state': 'serving', 'latched': False,
     'reason': '', 'worker_pid': 4711, 'points': 2, 'points_max': 256,
     'inflight_bytes': 0, 'disks': [DISK]}
+SNAPSHOT = {
+    'id': LATER, 'vm': 'vm1', 'consistency': 'crash', 'label': 'nightly',
+    'created': '2024-05-01T12:34:56.123456789Z', 'state': 'valid',
+    'reason': '', 'limit_bytes': 0,
+    'disks': [{'id': 'vda', 'size': 1 << 30, 'tracking_id': 'rctX:1:2',
+               'nbd_uri': 'nbd+unix:///vda?socket=/run/s.sock',
+               'scratch_bytes': 1572864},
+              {'id': 'vdb', 'size': 1 << 30, 'tracking_id': 'rctX:1:3',
+               'nbd_uri': None, 'scratch_bytes': 1572864}]}
 POINT_REPLY = {
     'id': POINT, 'type': 'rct', 'consistency': 'crash', 'label': 'nightly',
     'created': '2024-05-01T12:34:56.123456789Z',
@@ -94,8 +103,8 @@ class CommandLine(Case):
         names = re.findall(r'^  ([a-z]+)  ', text, re.M)
         self.assertEqual(names, [
             'define', 'undefine', 'serve', 'unserve', 'list', 'status',
-            'create', 'points', 'changes', 'destroy', 'check', 'attach',
-            'resize'])
+            'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
+            'convert', 'drop', 'rename', 'check', 'attach', 'resize'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -127,6 +136,13 @@ class CommandLine(Case):
                 (['create', 'vm1', '--timeout', '1h'], "'1h'"),
                 (['create', 'vm1', '--request-id', '1'], 'UUID'),
                 (['changes', 'vm1'], '--since'),
+                (['convert', 'vm1'], 'SNAPSHOT is missing'),
+                (['drop', 'vm1'], 'SNAPSHOT is missing'),
+                (['rename', 'vm1', LATER], 'LABEL is missing'),
+                (['snapshot', 'vm1', '--limit', 'much'], "'much'"),
+                (['snapshot', 'vm1', '--limit', '0'], '--limit is at least'),
+                (['snapshot', 'vm1', '--timeout', '0'], '--timeout'),
+                (['snapshot', 'vm1', '--request-id', '1'], 'UUID'),
                 (['changes', 'vm1', '--since', POINT, '--offset', '-1'],
                  "'-1'"),
                 (['attach', 'vm1'], '--qemu'),
@@ -357,6 +373,17 @@ class Looking(Case):
         self.assertIn('the store hangs', text)
         self.assertNotIn('worker', text)
 
+    def test_status_shows_snapshots_if_there_are_any(self):
+        self.answer(Status={'status': dict(STATUS, snapshots=[])})
+        self.assertNotIn('snapshots', self.good('status', 'vm1'))
+        bad = dict(SNAPSHOT, state='invalid', reason='no room')
+        for snapshots, line in (
+                ([SNAPSHOT], 'snapshots 1, 3.0 MiB copied'),
+                ([SNAPSHOT, bad],
+                 'snapshots 2, 1 of them invalid, 6.0 MiB copied')):
+            self.answer(Status={'status': dict(STATUS, snapshots=snapshots)})
+            self.assertIn(line, self.good('status', 'vm1').splitlines())
+
     def test_points(self):
         self.answer(Points={'points': [POINT_REPLY]})
         self.assertEqual(self.json('points', 'vm1'),
@@ -409,6 +436,67 @@ class Serving(Case):
                 'arguments': {'node-name': 'refpoint1', 'size': size}})
             self.assertIn('virsh', out)
         self.assertEqual(self.json('resize', 'vm1', 'vda', '1M'), status)
+
+
+class Snapshots(Case):
+    def test_snapshot_prints_the_id(self):
+        self.answer(Snapshot={'snapshot': SNAPSHOT})
+        self.assertEqual(self.good('snapshot', 'vm1'), LATER + '\n')
+        self.assertEqual(self.json('snapshot', 'vm1'), SNAPSHOT)
+        self.assertEqual(self.asked()[0], ('Snapshot', {'vm': 'vm1'}, False))
+
+    def test_snapshot_passes_what_was_said(self):
+        self.answer(Snapshot={'snapshot': SNAPSHOT})
+        self.good('snapshot', 'vm1', '--consistency', 'application',
+                  '--label', 'n\u00e4chtlich', '--limit', '2G', '--clone',
+                  '--request-id', POINT, '--timeout', '9')
+        self.assertEqual(self.asked(), [('Snapshot', {
+            'vm': 'vm1', 'consistency': 'application',
+            'label': 'n\u00e4chtlich', 'limit_bytes': 2 << 30, 'clone': True,
+            'request_id': POINT, 'timeout_ms': 9000}, False)])
+
+    def test_snapshots(self):
+        bad = dict(SNAPSHOT, id=POINT, state='invalid', label='',
+                   reason='limit reached')
+        self.answer(Snapshots={'snapshots': [SNAPSHOT, bad]})
+        self.assertEqual(self.json('snapshots', 'vm1'),
+                         {'snapshots': [SNAPSHOT, bad]})
+        self.assertEqual(self.asked(), [('Snapshots', {'vm': 'vm1'}, False)])
+        lines = [x.split() for x in
+                 self.good('snapshots', 'vm1').splitlines()]
+        self.assertEqual(lines[1], [LATER, 'valid', 'crash',
+                                    '2024-05-01T12:34:56Z', '3.0', 'MiB', '-',
+                                    'nightly'])
+        self.assertEqual(lines[2][5:], ['MiB', 'limit', 'reached', '-'])
+        self.assertEqual(lines[5], [LATER, 'vda', SNAPSHOT['disks'][0][
+            'nbd_uri']])
+        self.assertEqual(lines[6], [LATER, 'vdb', '-'])
+        self.answer(Snapshots={'points': []})
+        self.assertIn("'snapshots'", self.bad(1, 'snapshots', 'vm1'))
+
+    def test_convert_prints_the_point(self):
+        point = dict(POINT_REPLY, id=LATER)
+        self.answer(Convert={'point': point})
+        self.assertEqual(self.good('convert', 'vm1', LATER), LATER + '\n')
+        self.assertEqual(self.json('convert', 'vm1', LATER), point)
+        self.assertEqual(self.asked()[0], ('Convert', {
+            'vm': 'vm1', 'snapshot': LATER}, False))
+        self.answer(Convert=[error('NoSuchPoint', 'none')])
+        self.assertIn('refpoint snapshots VM', self.bad(
+            3, 'convert', 'vm1', LATER))
+        self.answer(Convert=[error('InvalidState', 'it is invalid')])
+        self.bad(4, 'convert', 'vm1', LATER)
+
+    def test_drop_and_rename(self):
+        self.answer(Drop={}, Rename={'snapshot': SNAPSHOT})
+        self.assertEqual(self.good('drop', 'vm1', LATER), '')
+        self.assertEqual(self.json('drop', 'vm1', LATER), {})
+        self.assertEqual(self.good('rename', 'vm1', LATER, 'a b'), '')
+        self.assertEqual(self.json('rename', 'vm1', LATER, ''), SNAPSHOT)
+        self.assertEqual([c[1] for c in self.asked()], [
+            {'vm': 'vm1', 'snapshot': LATER}] * 2 + [
+            {'vm': 'vm1', 'snapshot': LATER, 'label': 'a b'},
+            {'vm': 'vm1', 'snapshot': LATER, 'label': ''}])
 
 
 class Points(Case):
