@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directory that an export becomes, made by whoever has the right to it:
+ * the CLI, the gateway.  The worker gets the files' descriptors and nothing
+ * else.
+ *
+ *   DIR.partial-XXXXXX/          0700, while it is being filled
+ *       DISK-ID.qcow2            one for each disk; ID: the snapshot's, point's
+ *       refpoint.json            what it is, written last
+ *   DIR/                         by rename(2), once all of it is durable
+ *
+ * Invariants:
+ *  1. What stands under DIR's own name is complete and durable, or was there
+ *     before: an empty directory, which is replaced; anything else is refused
+ *     before there is anything to clean up.
+ *  2. export_files_free() leaves nothing behind but what export_files_finish()
+ *     made true.  Only a SIGKILL or a power cut leaves a DIR.partial-XXXXXX:
+ *     nobody's, to be removed by hand (export_files_leftover()).
+ *  3. All goes through descriptors of the directories: who renames or removes
+ *     them meanwhile makes it fail, and never has it write elsewhere.
+ *
+ * One thread at a time.
+ */
+#ifndef BACKUP_OPENER_H
+#define BACKUP_OPENER_H
+
+#include <jansson.h>
+
+#include "common/err.h"
+#include "common/guid.h"
+#include "common/limits.h"
+
+#define EXPORT_METADATA_NAME "refpoint.json"
+#define EXPORT_PARTIAL       ".partial-"
+/* "DISK-ID.qcow2" with NUL */
+#define EXPORT_NAME_BYTES (DISK_ID_BYTES + GUID_TEXT_BYTES + 8)
+
+struct export_files;
+
+/* The name that disk DISK's file has in an export of ID. */
+void export_file_name(const char *disk, const struct guid *id,
+		      char ret_name[EXPORT_NAME_BYTES]);
+
+/*
+ * Makes DIR.partial-XXXXXX and an empty file for each of N disks (ids, valid
+ * and different).  -RP_EALREADY: DIR is there and no empty directory;
+ * -RP_EPARAM: it cannot be a directory's name; -errno.  On failure nothing is
+ * left.
+ */
+int export_files_new(const char *dir, const struct guid *id,
+		     const char *const *disks, unsigned n,
+		     struct export_files **ret_files, struct err *err);
+
+/* One for each disk, in order, for reading and writing; stay ours. */
+const int *export_files_fds(const struct export_files *files);
+
+/* The name of another DIR.partial-XXXXXX that nobody is filling any more;
+ * NULL: none was found.  Good until export_files_free(). */
+const char *export_files_leftover(const struct export_files *files);
+
+/*
+ * Writes refpoint.json, EXPORTED (of type Exported, org.refpoint.varlink) and
+ * a version, makes all durable and gives it its name.  Waits for the target's
+ * disk; if STOP (may be NULL) becomes non-zero meanwhile, no longer than for
+ * the file at hand: -RP_ECANCELLED.
+ */
+int export_files_finish(struct export_files *files, const json_t *exported,
+			const volatile int *stop, struct err *err);
+
+/* Removes what was not finished; closes the rest.  Accepts NULL. */
+struct export_files *export_files_free(struct export_files *files);
+
+#endif

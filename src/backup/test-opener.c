@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backup/opener.h"
+
+#define ID "0a1b2c3d-4e5f-4061-8273-8495a6b7c8d9"
+
+static char top[64];
+static const char *const disks[] = {"root", "data"};
+
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static int set_up(void **state)
+{
+	(void)strcpy(top, "/tmp/refpoint-opener-XXXXXX");
+	(void)umask(027);
+	return mkdtemp(top) && chdir(top) == 0 ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)chmod(top, 0700);
+	return chdir("/") < 0 ? -1
+			      : nftw(top, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* How many names are in directory PATH. */
+static int count(const char *path)
+{
+	DIR *d = opendir(path);
+	int n = -2; /* "." and ".." */
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	(void)closedir(d);
+	return n;
+}
+
+static int begin(const char *dir, struct export_files **ret, struct err *err)
+{
+	struct guid id;
+
+	assert_true(guid_parse(ID, &id));
+	return export_files_new(dir, &id, disks, 2, ret, err);
+}
+
+static struct export_files *must_begin(const char *dir)
+{
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	assert_int_equal(begin(dir, &files, &err), 0);
+	assert_int_equal(count(top), access(dir, F_OK) == 0 ? 2 : 1);
+	return files;
+}
+
+static int finish(struct export_files *files, const volatile int *stop,
+		  struct err *err)
+{
+	json_t *exported = json_pack("{s:s, s:i}", "vm", "vm1", "version", 9);
+	int r = export_files_finish(files, exported, stop, err);
+
+	json_decref(exported);
+	return r;
+}
+
+static mode_t mode_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_mode & 07777;
+}
+
+static void an_export_gets_its_name_when_it_is_complete(void **state)
+{
+	struct export_files *files = must_begin("out");
+	const int *fds = export_files_fds(files);
+	struct err err = {0};
+	json_t *metadata;
+
+	assert_int_not_equal(access("out", F_OK), 0);
+	assert_int_equal(write(fds[0], "one", 3), 3);
+	assert_int_equal(write(fds[1], "two!", 4), 4);
+	assert_int_equal(fcntl(fds[0], F_GETFL) & (O_ACCMODE | O_APPEND),
+			 O_RDWR);
+	assert_int_equal(finish(files, NULL, &err), 0);
+	export_files_free(files);
+	assert_int_equal(count(top), 1);
+	assert_int_equal(count("out"), 3);
+	assert_int_equal(mode_of("out"), 0750);
+	assert_int_equal(mode_of("out/root-" ID ".qcow2"), 0640);
+	assert_int_equal(access("out/data-" ID ".qcow2", F_OK), 0);
+	metadata = json_load_file("out/refpoint.json", 0, NULL);
+	assert_int_equal(
+	    json_integer_value(json_object_get(metadata, "version")), 1);
+	assert_string_equal(json_string_value(json_object_get(metadata, "vm")),
+			    "vm1");
+	json_decref(metadata);
+}
+
+static void what_is_given_up_leaves_nothing(void **state)
+{
+	struct export_files *files = must_begin("out/");
+	struct err err = {0};
+	const int stop = 1;
+
+	assert_int_equal(mode_of(top), 0700);
+	export_files_free(files);
+	assert_int_equal(count(top), 0);
+	files = must_begin("out");
+	assert_int_equal(finish(files, &stop, &err), -RP_ECANCELLED);
+	export_files_free(files);
+	assert_int_equal(count(top), 0);
+}
+
+static void nobody_else_looks_into_one_being_filled(void **state)
+{
+	struct export_files *files = must_begin("out");
+	const struct dirent *entry;
+	DIR *d = opendir(".");
+
+	while ((entry = readdir(d)))
+		if (strncmp(entry->d_name, "out.partial-", 12) == 0)
+			assert_int_equal(mode_of(entry->d_name), 0700);
+	(void)closedir(d);
+	export_files_free(files);
+}
+
+static void an_empty_directory_is_replaced(void **state)
+{
+	struct export_files *files;
+	struct err err = {0};
+	char path[128];
+
+	assert_int_equal(mkdir("out", 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/out//", top);
+	files = must_begin(path);
+	assert_int_equal(finish(files, NULL, &err), 0);
+	export_files_free(files);
+	assert_int_equal(count(top), 1);
+	assert_int_equal(count("out"), 3);
+}
+
+static void anything_else_is_refused_before_there_is_anything(void **state)
+{
+	static const char *const taken[] = {"full", "file", "link"};
+	static const char *const bad[] = {"", ".", "..", "/", "a/..", "full/."};
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	assert_int_equal(mkdir("full", 0700), 0);
+	assert_int_equal(mkdir("full/x", 0700), 0);
+	assert_int_equal(mkdir("empty", 0700), 0);
+	assert_int_equal(symlink("empty", "link"), 0);
+	(void)close(creat("file", 0600));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(begin(taken[i], &files, &err), -RP_EALREADY);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(begin(bad[i], &files, &err), -RP_EPARAM);
+	assert_int_equal(begin("nowhere/out", &files, &err), -ENOENT);
+	assert_int_equal(begin("file/out", &files, &err), -ENOTDIR);
+	assert_int_equal(count(top), 4);
+	assert_int_equal(count("full"), 1);
+}
+
+static void who_comes_second_to_a_name_loses(void **state)
+{
+	struct export_files *first = must_begin("out"), *second = NULL;
+	struct err err = {0};
+
+	assert_int_equal(begin("out", &second, &err), 0);
+	assert_null(export_files_leftover(second));
+	assert_int_equal(finish(first, NULL, &err), 0);
+	assert_int_equal(finish(second, NULL, &err), -RP_EALREADY);
+	export_files_free(first);
+	export_files_free(second);
+	assert_int_equal(count(top), 1);
+	assert_int_equal(count("out"), 3);
+}
+
+static void what_a_kill_left_is_found_and_let_alone(void **state)
+{
+	struct export_files *files;
+
+	assert_int_equal(mkdir("out.partial-abcdef", 0700), 0);
+	assert_int_equal(mkdir("other.partial-abcdef", 0700), 0);
+	assert_int_equal(mkdir("out.partial-short", 0700), 0);
+	assert_int_equal(begin("out", &files, NULL), 0);
+	assert_string_equal(export_files_leftover(files), "out.partial-abcdef");
+	export_files_free(files);
+	assert_int_equal(count(top), 3);
+}
+
+static void a_target_that_vanishes_is_a_failure(void **state)
+{
+	struct export_files *files = must_begin("out");
+	struct err err = {0};
+	struct dirent *entry;
+	DIR *d = opendir(".");
+
+	while ((entry = readdir(d)))
+		if (*entry->d_name != '.')
+			assert_int_equal(nftw(entry->d_name, remove_one, 8,
+					      FTW_DEPTH | FTW_PHYS),
+					 0);
+	(void)closedir(d);
+	assert_true(finish(files, NULL, &err) < 0);
+	export_files_free(files);
+	assert_int_equal(count(top), 0);
+}
+
+static void one_that_was_moved_is_not_finished_elsewhere(void **state)
+{
+	struct export_files *files = must_begin("out");
+	struct err err = {0};
+	struct dirent *entry;
+	DIR *d = opendir(".");
+
+	while ((entry = readdir(d)))
+		if (*entry->d_name != '.')
+			assert_int_equal(rename(entry->d_name, "moved"), 0);
+	(void)closedir(d);
+	assert_true(finish(files, NULL, &err) < 0);
+	export_files_free(files);
+	assert_int_equal(count(top), 1);
+	assert_int_equal(count("moved"), 0);
+}
+
+static void a_place_that_one_may_not_write_to_is_told(void **state)
+{
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	if (geteuid() == 0)
+		skip();
+	assert_int_equal(chmod(top, 0500), 0);
+	assert_int_equal(begin("out", &files, &err), -EACCES);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(an_export_gets_its_name_when_it_is_complete),
+	    TEST(what_is_given_up_leaves_nothing),
+	    TEST(nobody_else_looks_into_one_being_filled),
+	    TEST(an_empty_directory_is_replaced),
+	    TEST(anything_else_is_refused_before_there_is_anything),
+	    TEST(who_comes_second_to_a_name_loses),
+	    TEST(what_a_kill_left_is_found_and_let_alone),
+	    TEST(a_target_that_vanishes_is_a_failure),
+	    TEST(one_that_was_moved_is_not_finished_elsewhere),
+	    TEST(a_place_that_one_may_not_write_to_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
