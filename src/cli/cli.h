@@ -63,7 +63,7 @@ extern const struct command command_define, command_undefine, command_serve,
     command_unserve, command_list, command_status, command_create,
     command_points, command_changes, command_destroy, command_check,
     command_attach, command_resize, command_snapshot, command_snapshots,
-    command_convert, command_drop, command_rename;
+    command_convert, command_drop, command_rename, command_set_agent;
 
 /* ---- Calls --------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/text.h"
+#include "common/agent.h"
 #include "common/cleanup.h"
 #include "common/guid.h"
 
@@ -20,7 +21,8 @@ enum {
 	OPT_FORMAT,
 	OPT_OWNER,
 	OPT_HOT_REGIONS,
-	OPT_MAX_POINTS
+	OPT_MAX_POINTS,
+	OPT_AGENT
 };
 
 struct limits {
@@ -145,6 +147,27 @@ static int read_limits(const struct cli_args *args, struct limits *limits,
 	return r;
 }
 
+/* As it goes over the wire; "none" is none. */
+static char *agent_for(const char *text)
+{
+	if (strcmp(text, "none") == 0)
+		return strdup("");
+	return agent_domain(text) ? strdup(text) : absolute_path(text);
+}
+
+static int read_agent(const char *text, char **ret_agent, struct err *err)
+{
+	char *agent = agent_for(text);
+	int r = agent ? agent_check(agent, err)
+		      : err_set(err, -errno, "current directory");
+
+	if (r < 0)
+		free(agent);
+	else
+		*ret_agent = agent;
+	return r;
+}
+
 static json_t *number_or_none(uint64_t number)
 {
 	return number ? json_integer((json_int_t)number) : NULL;
@@ -154,14 +177,20 @@ static int call_define(struct cli *cli, const struct cli_args *args,
 		       const struct disks *disks, const struct limits *limits,
 		       json_t **ret_reply, struct err *err)
 {
-	json_t *parameters =
-	    json_pack("{s:s, s:s*, s:O, s:b, s:s*, s:o*, s:o*}", "vm",
+	_cleanup_free_ char *agent = NULL;
+	json_t *parameters;
+
+	if (args->option[OPT_AGENT] &&
+	    read_agent(args->option[OPT_AGENT], &agent, err) < 0)
+		return err->code;
+	parameters =
+	    json_pack("{s:s, s:s*, s:O, s:b, s:s*, s:o*, s:o*, s:s*}", "vm",
 		      args->positional[0], "uuid", args->option[OPT_UUID],
 		      "disks", disks->list, "force_raw",
 		      args->option[OPT_FORMAT] != NULL, "owner",
 		      args->option[OPT_OWNER], "hot_regions",
 		      number_or_none(limits->hot_regions), "max_points",
-		      number_or_none(limits->max_points));
+		      number_or_none(limits->max_points), "agent", agent);
 
 	return cli_call(cli, "Define", parameters, disks->fds, disks->n,
 			WAIT_WORK, ret_reply, err);
@@ -206,11 +235,16 @@ const struct command command_define = {
 	 [OPT_HOT_REGIONS] = {"hot-regions", "N",
 			      "of each disk, 1 to 1024; default: 256", false},
 	 [OPT_MAX_POINTS] = {"max-points", "N", "1 to 256; default: 256",
-			     false}},
+			     false},
+	 [OPT_AGENT] = {"agent", "PATH|libvirt:DOMAIN",
+			"of the guest: its socket, or who has it", false}},
     .details = "Prints the VM's UUID.  Images are raw files or block devices; "
 	       "you need the right\nto write to them.  A power cut may add 16 "
 	       "MiB to an answer for each hot region;\nwith fewer of them, "
-	       "scattered writes are slower.\n",
+	       "scattered writes are slower.  An agent is the unix socket of\n"
+	       "the guest's org.qemu.guest_agent.0 channel in QEMU, or the "
+	       "domain of libvirt\nthat has it; application-consistent points "
+	       "need one.\n",
     .run = run_define,
 };
 
@@ -231,4 +265,27 @@ const struct command command_undefine = {
     .summary = "forget a VM with its points; its images stay",
     .positionals = {"VM"},
     .run = run_undefine,
+};
+
+static int run_set_agent(struct cli *cli, const struct cli_args *args,
+			 struct err *err)
+{
+	_cleanup_free_ char *agent = NULL;
+	int r = read_agent(args->positional[1], &agent, err);
+
+	if (r == 0)
+		r = cli_call(cli, "SetAgent",
+			     json_pack("{s:s, s:s}", "vm", args->positional[0],
+				       "agent", agent),
+			     NULL, 0, WAIT_WORK, NULL, err);
+	if (r == 0 && cli->json)
+		(void)puts("{}");
+	return r;
+}
+
+const struct command command_set_agent = {
+    .name = "set-agent",
+    .summary = "say how the agent in a VM's guest is reached",
+    .positionals = {"VM", "PATH|libvirt:DOMAIN|none"},
+    .run = run_set_agent,
 };

@@ -45,6 +45,8 @@ static void print_vm(const json_t *status)
 
 	print_line("vm", json_text(status, "vm"));
 	print_line("uuid", json_text(status, "uuid"));
+	if (*json_text(status, "agent"))
+		print_line("agent", json_text(status, "agent"));
 	print_line("state", json_text(status, "state"));
 	if (json_is_true(json_object_get(status, "latched")))
 		print_line("tracking",

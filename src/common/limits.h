@@ -28,6 +28,7 @@
 #define TRACKING_ID_BYTES 64  /* rctX:<guid>:<8 hex digits>, NUL */
 #define REASON_BYTES      160 /* why an answer is not exact */
 #define PATH_BYTES        4096
+#define AGENT_BYTES       256 /* how a guest's agent is reached */
 #define CALLER_NAME_BYTES 128 /* whom a gateway speaks for; UTF-8 */
 #define CALLER_ROLE_BYTES 32  /* as names are */
 

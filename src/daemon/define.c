@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/agent.h"
 #include "common/log.h"
 #include "daemon/methods.h"
 #include "daemon/remove.h"
@@ -84,7 +85,7 @@ static int read_disks(struct inventory_entry *entry, json_t *disks,
 static int read_parameters(json_t *parameters, struct inventory_entry *entry,
 			   struct err *err)
 {
-	const char *uuid = NULL, *owner = "";
+	const char *uuid = NULL, *owner = "", *agent = "";
 	uint64_t hot = 0, max = 0;
 	json_t *disks = NULL;
 	const struct rpc_field fields[] = {
@@ -94,6 +95,7 @@ static int read_parameters(json_t *parameters, struct inventory_entry *entry,
 	    {"owner", RPC_STRING, false, 64, &owner, NULL},
 	    {"hot_regions", RPC_UINT, false, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, false, 0, &max, NULL},
+	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
 	    {0}};
 	int r = rpc_read_fields(parameters, fields, err);
 
@@ -113,6 +115,10 @@ static int read_parameters(json_t *parameters, struct inventory_entry *entry,
 	if (max > POINTS_PER_VM_MAX)
 		return err_set(err, -RP_EPARAM, "'max_points' is at most %d",
 			       POINTS_PER_VM_MAX);
+	r = agent_check(agent, err);
+	if (r < 0)
+		return r;
+	(void)strcpy(entry->agent, agent);
 	entry->hot_regions = hot ? (unsigned)hot : HOT_REGIONS_DEFAULT;
 	entry->max_points = max ? (unsigned)max : POINTS_PER_VM_MAX;
 	return read_disks(entry, disks, err);
@@ -245,12 +251,12 @@ static json_t *initialize_parameters(const struct inventory_entry *entry)
 		(void)json_array_append_new(sizes,
 					    json_integer((json_int_t)d->bytes));
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:i, s:i}", "uuid", uuid,
-			 "disks", disks, "sizes", sizes, "owner",
+	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:i, s:i, s:s}", "uuid",
+			 uuid, "disks", disks, "sizes", sizes, "owner",
 			 entry->owner_refpoint ? "refpoint" : "", "force_raw",
 			 entry->force_raw, "hot_regions",
 			 (int)entry->hot_regions, "max_points",
-			 (int)entry->max_points);
+			 (int)entry->max_points, "agent", entry->agent);
 }
 
 static void on_ready(void *arg, const struct err *why)

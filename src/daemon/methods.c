@@ -37,10 +37,10 @@ static json_t *list_entry(const struct vm *vm)
 	char uuid[GUID_TEXT_BYTES];
 
 	guid_format(&vm->entry.uuid, uuid);
-	return json_pack("{s:s, s:s, s:s, s:i, s:i}", "vm", vm->name, "uuid",
-			 uuid, "state", vm_state(vm), "disks",
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s}", "vm", vm->name,
+			 "uuid", uuid, "state", vm_state(vm), "disks",
 			 (int)vm->entry.n_disks, "points",
-			 (int)vm->entry.points);
+			 (int)vm->entry.points, "agent", vm->entry.agent);
 }
 
 static void list(struct rpc_call *call, json_t *parameters, void *arg)
@@ -86,6 +86,7 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.CancelJob", USERS, cancel_job_method},
     {"org.refpoint.Define", ADMIN, define_method},
     {"org.refpoint.Undefine", ADMIN, undefine_method},
+    {"org.refpoint.SetAgent", ADMIN, set_agent_method},
     {"org.refpoint.Serve", ADMIN, proxy_method},
     {"org.refpoint.Unserve", ADMIN, proxy_method},
     {"org.refpoint.Resize", ADMIN, proxy_method},

@@ -11,6 +11,8 @@ extern const struct rpc_method methods_table[];
 /* define.c */
 void define_method(struct rpc_call *call, json_t *parameters, void *arg);
 void undefine_method(struct rpc_call *call, json_t *parameters, void *arg);
+/* agent.c */
+void set_agent_method(struct rpc_call *call, json_t *parameters, void *arg);
 /* Removes what a definition that did not succeed left: at start only. */
 void define_clean_up(struct daemon *daemon);
 

@@ -337,6 +337,14 @@ static bool needs_images_now(const struct request *request)
 	       !json_is_string(json_object_get(request->parameters, "until"));
 }
 
+static bool wants_application(const struct request *request)
+{
+	const char *level = json_string_value(
+	    json_object_get(request->parameters, "consistency"));
+
+	return level && strcmp(level, "application") == 0;
+}
+
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
@@ -349,6 +357,10 @@ static void on_ready(void *arg, const struct err *err)
 		err_set(&why, -RP_ECANCELLED, "the caller went away");
 	if (!why.code && route->needs == NEEDS_ONE_IMAGE && !disk)
 		err_set(&why, -RP_EPARAM, "'disk' must be given");
+	if (!why.code && wants_application(request))
+		err_set(&why, -RP_EUNSUPPORTED,
+			"no guest can be frozen: an application-consistent one "
+			"cannot be made");
 	if (why.code)
 		fail(request, &why);
 	else if (route->needs == NEEDS_IMAGES ||
@@ -392,15 +404,15 @@ static json_t *status_of(const struct vm *vm)
 			      "worst_widening_bytes", 0, "tracking_bytes", 0,
 			      "cache", ""));
 	}
-	return json_pack("{s:{s:s, s:s, s:s, s:b, s:s, s:n, s:i, s:i, s:i, "
-			 "s:i, s:i, s:i, s:i, s:i, s:i, s:o}}",
-			 "status", "vm", vm->name, "uuid", uuid, "state",
-			 vm_state(vm), "latched", 0, "reason", vm->failure.text,
-			 "worker_pid", "points", (int)vm->entry.points,
-			 "points_max", (int)vm->entry.max_points,
-			 "inflight_bytes", 0, "cut_last_ns", 0, "cut_max_ns", 0,
-			 "turn_max_ns", 0, "activations", 0, "intent_syncs", 0,
-			 "waited_writes", 0, "disks", disks);
+	return json_pack(
+	    "{s:{s:s, s:s, s:s, s:s, s:b, s:s, s:n, s:i, s:i, s:i, "
+	    "s:i, s:i, s:i, s:i, s:i, s:i, s:o}}",
+	    "status", "vm", vm->name, "uuid", uuid, "agent", vm->entry.agent,
+	    "state", vm_state(vm), "latched", 0, "reason", vm->failure.text,
+	    "worker_pid", "points", (int)vm->entry.points, "points_max",
+	    (int)vm->entry.max_points, "inflight_bytes", 0, "cut_last_ns", 0,
+	    "cut_max_ns", 0, "turn_max_ns", 0, "activations", 0, "intent_syncs",
+	    0, "waited_writes", 0, "disks", disks);
 }
 
 /* What can be said, or refused, without the worker. */

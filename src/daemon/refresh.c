@@ -3,11 +3,13 @@
  * The inventory's entry from what the worker reads in the store.
  *
  * The store is the worker's to write, and files are opened by what the entry
- * says.  So where an entry is remembered, a store may not name other files:
- * else a worker that was taken over would be handed any that it likes.
+ * says.  So where an entry is remembered, a store may not name other files, nor
+ * another guest's agent: else a worker that was taken over would be handed any
+ * that it likes, and have guests frozen that are not its own.
  */
 #include <string.h>
 
+#include "common/agent.h"
 #include "common/log.h"
 #include "daemon/images.h"
 #include "daemon/scan.h"
@@ -32,7 +34,7 @@ static int read_disk(struct inventory_entry *entry, json_t *json,
 static int read_definition(json_t *parameters, struct inventory_entry *entry,
 			   struct err *err)
 {
-	const char *uuid = NULL, *owner = "";
+	const char *uuid = NULL, *owner = "", *agent = "";
 	uint64_t hot = 0, max = 0;
 	json_t *disks = NULL;
 	const struct rpc_field fields[] = {
@@ -42,11 +44,17 @@ static int read_definition(json_t *parameters, struct inventory_entry *entry,
 	    {"force_raw", RPC_BOOL, false, 0, &entry->force_raw, NULL},
 	    {"hot_regions", RPC_UINT, false, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, false, 0, &max, NULL},
+	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
 	    {0}};
 	int r = rpc_read_fields(parameters, fields, err);
 
 	if (r == 0 && !guid_parse(uuid, &entry->uuid))
 		r = err_set(err, -RP_EWIRE, "uuid '%s'", uuid);
+	if (r == 0)
+		r = agent_check(agent, err);
+	if (r < 0)
+		return r;
+	(void)strcpy(entry->agent, agent);
 	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
 		r = read_disk(entry, json_array_get(disks, i), err);
 	entry->owner_refpoint = strcmp(owner, "refpoint") == 0;
@@ -162,7 +170,10 @@ static int check_same(const struct inventory_entry *known,
 		      const struct inventory_entry *said, struct err *err)
 {
 	bool same = guid_equal(&known->uuid, &said->uuid) &&
-		    known->n_disks == said->n_disks;
+		    known->n_disks == said->n_disks &&
+		    (strcmp(known->agent, said->agent) == 0 ||
+		     (known->agent_changes &&
+		      strcmp(known->agent_next, said->agent) == 0));
 
 	if (known->n_disks == 0)
 		return 0;
@@ -172,12 +183,14 @@ static int check_same(const struct inventory_entry *known,
 
 		same = d && strcmp(d->path, said->disks[i].path) == 0;
 	}
-	return same ? 0
-		    : err_set(err, -RP_ECORRUPT,
-			      "the store has another uuid or other disks than "
-			      "were defined; if it is right, stop refpointd "
-			      "and remove inventory/%s.json",
-			      known->vm);
+	return same
+		   ? 0
+		   : err_set(
+			 err, -RP_ECORRUPT,
+			 "the store has another uuid, agent or other "
+			 "disks than were defined; if it is right, stop refpointd "
+			 "and remove inventory/%s.json",
+			 known->vm);
 }
 
 static void take_definition(struct vm *vm, struct inventory_entry *entry)

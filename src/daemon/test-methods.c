@@ -23,6 +23,7 @@ static const struct {
     {"org.refpoint.GetInfo", A | O | G},
     {"org.refpoint.Define", A},
     {"org.refpoint.Undefine", A},
+    {"org.refpoint.SetAgent", A},
     {"org.refpoint.Serve", A},
     {"org.refpoint.Unserve", A},
     {"org.refpoint.List", A | O | G},

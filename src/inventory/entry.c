@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/agent.h"
 #include "common/paths.h"
 
 void inventory_entry_done(struct inventory_entry *entry)
@@ -108,15 +109,17 @@ static json_t *entry_to_json(const struct inventory_entry *entry)
 			json_decref(disks);
 			return NULL;
 		}
-	json =
-	    json_pack("{s:i, s:s, s:s, s:o, s:b, s:s, s:i, s:i, s:b, s:i, s:o}",
-		      "version", ENTRY_VERSION, "vm", entry->vm, "uuid", uuid,
-		      "disks", disks, "force_raw", entry->force_raw, "owner",
-		      entry->owner_refpoint ? "refpoint" : "", "hot_regions",
-		      (int)entry->hot_regions, "max_points",
-		      (int)entry->max_points, "serve", entry->serve, "points",
-		      (int)entry->points, "catalogue",
-		      catalogue_to_json(&entry->catalogue));
+	json = json_pack(
+	    "{s:i, s:s, s:s, s:o, s:b, s:s, s:i, s:i, s:s, s:s*, s:b, s:i, "
+	    "s:o}",
+	    "version", ENTRY_VERSION, "vm", entry->vm, "uuid", uuid, "disks",
+	    disks, "force_raw", entry->force_raw, "owner",
+	    entry->owner_refpoint ? "refpoint" : "", "hot_regions",
+	    (int)entry->hot_regions, "max_points", (int)entry->max_points,
+	    "agent", entry->agent, "agent_next",
+	    entry->agent_changes ? entry->agent_next : NULL, "serve",
+	    entry->serve, "points", (int)entry->points, "catalogue",
+	    catalogue_to_json(&entry->catalogue));
 	put_snapshots(json, entry);
 	return json;
 }
@@ -230,6 +233,7 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 		      struct err *err)
 {
 	const char *vm = NULL, *uuid = NULL, *owner = NULL, *boot = "";
+	const char *agent = "", *next = "";
 	uint64_t version = 0, hot = 0, max = 0, points = 0;
 	json_t *disks = NULL, *catalogue = NULL, *list = NULL;
 	json_t *snapshots = NULL;
@@ -242,6 +246,9 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 	    {"owner", RPC_STRING, true, 16, &owner, NULL},
 	    {"hot_regions", RPC_UINT, true, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, true, 0, &max, NULL},
+	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
+	    {"agent_next", RPC_STRING, false, AGENT_BYTES, &next,
+	     &entry->agent_changes},
 	    {"serve", RPC_BOOL, true, 0, &entry->serve, NULL},
 	    {"points", RPC_UINT, true, 0, &points, NULL},
 	    {"catalogue", RPC_OBJECT, true, 0, &catalogue, NULL},
@@ -258,10 +265,13 @@ static int read_entry(struct inventory_entry *entry, json_t *json,
 		return err_set(err, -RP_EVERSION, "version %llu",
 			       (unsigned long long)version);
 	if (!name_is_valid(vm, VM_NAME_BYTES) ||
-	    !guid_parse(uuid, &entry->uuid) || hot > HOT_REGIONS_MAX ||
+	    !guid_parse(uuid, &entry->uuid) || agent_check(agent, NULL) < 0 ||
+	    agent_check(next, NULL) < 0 || hot > HOT_REGIONS_MAX ||
 	    max > INT32_MAX || points > INT32_MAX)
 		return err_set(err, -RP_EPARAM, "its values are not ours");
 	strncpy(entry->vm, vm, sizeof(entry->vm) - 1);
+	(void)strcpy(entry->agent, agent);
+	(void)strcpy(entry->agent_next, next);
 	entry->owner_refpoint = strcmp(owner, "refpoint") == 0;
 	entry->hot_regions = (unsigned)hot;
 	entry->max_points = (unsigned)max;

@@ -51,6 +51,10 @@ struct inventory_entry {
 	bool force_raw;
 	bool owner_refpoint; /* --owner refpoint */
 	unsigned hot_regions, max_points;
+	char agent[AGENT_BYTES]; /* as of common/agent.h; "": none */
+	/* What it is about to be; whether the store says so is not known. */
+	bool agent_changes;
+	char agent_next[AGENT_BYTES];
 	bool serve;
 	unsigned points; /* their number, as last heard */
 	struct inventory_points point;

@@ -26,6 +26,9 @@ static struct inventory_entry example(void)
 				    .force_raw = true,
 				    .hot_regions = 256,
 				    .max_points = 9,
+				    .agent = "/run/qemu/web-1.agent",
+				    .agent_changes = true,
+				    .agent_next = "libvirt:web-1",
 				    .serve = true,
 				    .points = 3,
 				    .catalogue = {1, 2, 3, 4}};
@@ -55,6 +58,9 @@ static void an_entry_survives_the_file(void **state)
 	assert_true(b.force_raw && b.serve && !b.owner_refpoint);
 	assert_int_equal(b.hot_regions, 256);
 	assert_int_equal(b.max_points, 9);
+	assert_string_equal(b.agent, a.agent);
+	assert_true(b.agent_changes);
+	assert_string_equal(b.agent_next, a.agent_next);
 	assert_int_equal(b.points, 3);
 	assert_int_equal(b.catalogue.mtime_ns, 4);
 	inventory_entry_done(&b);

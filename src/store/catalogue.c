@@ -39,7 +39,7 @@ static const char schema[] =
     " live INTEGER NOT NULL, live_id BLOB NOT NULL, boot BLOB NOT NULL,"
     " widened BLOB NOT NULL, open_generation INTEGER NOT NULL, open_file INTEGER NOT NULL,"
     " next_generation INTEGER NOT NULL, next_point INTEGER NOT NULL,"
-    " crc INTEGER NOT NULL);"
+    " agent TEXT NOT NULL, crc INTEGER NOT NULL);"
     "CREATE TABLE disk (ordinal INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
     " path TEXT NOT NULL, bytes INTEGER NOT NULL,"
     " growing_to INTEGER NOT NULL, stamped INTEGER NOT NULL,"
@@ -216,7 +216,7 @@ int catalogue_put_system(struct catalogue *c, const struct system_row *row,
 
 	binder_open(&b, c,
 		    "INSERT OR REPLACE INTO system VALUES"
-		    " (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+		    " (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
 	bind_guid(&b, &row->store);
 	bind_guid(&b, &row->uuid);
 	bind_guid(&b, &row->machine);
@@ -232,6 +232,7 @@ int catalogue_put_system(struct catalogue *c, const struct system_row *row,
 	bind_int(&b, row->open_file);
 	bind_int(&b, row->next_generation);
 	bind_int(&b, row->next_point);
+	bind_text(&b, row->agent);
 	return binder_run(&b, c, true, "write", err);
 }
 
@@ -512,6 +513,7 @@ static int each_system(struct column *col, void *arg, struct err *err)
 	row.open_file = (uint32_t)read_int(col, 1);
 	row.next_generation = read_int(col, INT64_MAX);
 	row.next_point = read_int(col, INT64_MAX);
+	read_text(col, row.agent, sizeof(row.agent));
 	r = column_end(col, "system", err);
 	if (r < 0)
 		return r;

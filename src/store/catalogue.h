@@ -61,6 +61,7 @@ struct system_row {
 	uint32_t open_file;       /* which pages file holds it: 0 or 1 */
 	uint64_t next_generation; /* numbers below it may have been used */
 	uint64_t next_point;      /* order of creation */
+	char agent[AGENT_BYTES];  /* as of common/agent.h; "": none */
 };
 
 struct disk_row {

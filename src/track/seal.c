@@ -533,8 +533,8 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 			       "log-based points are not supported");
 	if (request->consistency != CONSISTENCY_CRASH)
 		return err_set(err, -RP_EUNSUPPORTED,
-			       "an application-consistent point needs a guest "
-			       "agent, and none is defined");
+			       "a point becomes application-consistent when "
+			       "it is vouched for");
 	if (!vm->attached)
 		return err_set(err, -RP_ESTATE, "the disks are not attached");
 	if (atomic_load(&vm->latch) != LATCH_OFF)

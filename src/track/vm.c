@@ -187,6 +187,8 @@ static int define_rows(struct catalogue *c, const struct vm_env *env,
 
 	if (!generation)
 		return err_set(err, -ENOMEM, "define");
+	(void)snprintf(system.agent, sizeof(system.agent), "%s",
+		       d->agent ? d->agent : "");
 	system.hot_regions =
 	    MIN(system.hot_regions, INTENT_ENTRIES_MAX / d->count);
 	generation->generation = 1;

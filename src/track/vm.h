@@ -61,6 +61,7 @@ struct vm_definition {
 	bool owned;           /* --owner refpoint */
 	uint32_t hot_regions; /* 0: HOT_REGIONS_DEFAULT */
 	uint32_t points_max;  /* 0: POINTS_PER_VM_MAX */
+	const char *agent;    /* common/agent.h; NULL: none */
 	uint32_t count;
 	const struct vm_disk_definition *disks;
 };
@@ -78,6 +79,10 @@ struct vm *vm_close(struct vm *vm); /* detached; accepts NULL */
 
 const struct vm_env *vm_environment(const struct vm *vm);
 const struct system_row *vm_system(const struct vm *vm);
+/* How the guest's agent is reached: any thread; and from now on: a control
+ * call. */
+void vm_agent(struct vm *vm, char ret_agent[AGENT_BYTES]);
+int vm_set_agent(struct vm *vm, const char *agent, struct err *err);
 uint32_t vm_disk_count(const struct vm *vm);
 const struct disk_row *vm_disk(const struct vm *vm, uint32_t disk);
 /* The ordinal of the disk called ID, or -RP_ENODISK. */
@@ -164,6 +169,10 @@ int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 		    struct point_row *ret_point, struct err *err);
 /* -RP_ENOPOINT: also of a snapshot's row. */
 int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
+/* The guest was frozen at its cut, which is known only when that is long over:
+ * its consistency, which was that of a crash, is from now on application.
+ * -RP_ENOPOINT. */
+int vm_point_vouch(struct vm *vm, const struct guid *id, struct err *err);
 int vm_point_find(struct vm *vm, const struct guid *id,
 		  struct point_row *ret_point, struct err *err);
 /* The rows of snapshots: dropped, made points in one commit, named anew.

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/agent.h"
 #include "common/log.h"
 #include "worker/request.h"
 
 struct definition {
 	struct vm_definition vm;
+	char agent[AGENT_BYTES];
 	struct vm_disk_definition disks[];
 };
 
@@ -65,7 +67,7 @@ static int read_disks(struct request *request, json_t *disks, json_t *sizes,
 int read_initialize(struct request *request, json_t *parameters,
 		    struct err *err)
 {
-	const char *uuid = NULL, *owner = "";
+	const char *uuid = NULL, *owner = "", *agent = "";
 	uint64_t hot = 0, max = 0;
 	bool force_raw = false;
 	json_t *disks = NULL, *sizes = NULL;
@@ -77,6 +79,7 @@ int read_initialize(struct request *request, json_t *parameters,
 	    {"force_raw", RPC_BOOL, false, 0, &force_raw, NULL},
 	    {"hot_regions", RPC_UINT, false, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, false, 0, &max, NULL},
+	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
 	    {0}};
 	struct guid id;
 	int r = rpc_read_fields(parameters, fields, err);
@@ -95,9 +98,13 @@ int read_initialize(struct request *request, json_t *parameters,
 			    HOT_REGIONS_MIN, HOT_REGIONS_MAX,
 			    POINTS_PER_VM_MAX);
 	if (r == 0)
+		r = agent_check(agent, err);
+	if (r == 0)
 		r = read_disks(request, disks, sizes, err);
 	if (r < 0)
 		return r;
+	(void)strcpy(request->definition->agent, agent);
+	request->definition->vm.agent = request->definition->agent;
 	request->definition->vm.uuid = id;
 	request->definition->vm.owned = *owner != '\0';
 	request->definition->vm.force_raw = force_raw;
@@ -150,11 +157,12 @@ int run_definition(struct request *request, struct err *err)
 	struct vm *vm = request->worker->vm;
 	const struct system_row *system;
 	json_t *disks;
-	char uuid[GUID_TEXT_BYTES];
+	char uuid[GUID_TEXT_BYTES], agent[AGENT_BYTES];
 	int r = worker_check_defined(request->worker, err);
 
 	if (r < 0)
 		return r;
+	vm_agent(vm, agent);
 	system = vm_system(vm);
 	disks = json_array();
 	for (uint32_t i = 0; i < vm_disk_count(vm); i++)
@@ -163,10 +171,35 @@ int run_definition(struct request *request, struct err *err)
 				     "path", vm_disk(vm, i)->path));
 	guid_format(&system->uuid, uuid);
 	request->reply =
-	    json_pack("{s:s, s:o, s:s, s:b, s:i, s:i}", "uuid", uuid, "disks",
-		      disks, "owner", system->owned ? "refpoint" : "",
+	    json_pack("{s:s, s:o, s:s, s:b, s:i, s:i, s:s}", "uuid", uuid,
+		      "disks", disks, "owner", system->owned ? "refpoint" : "",
 		      "force_raw", system->force_raw, "hot_regions",
 		      (int)system->hot_regions, "max_points",
-		      (int)system->points_max);
+		      (int)system->points_max, "agent", agent);
 	return 0;
+}
+
+int read_set_agent(struct request *request, json_t *parameters, struct err *err)
+{
+	const char *agent = NULL;
+	const struct rpc_field fields[] = {
+	    {"agent", RPC_STRING, true, AGENT_BYTES, &agent, NULL}, {0}};
+	int r = rpc_read_fields(parameters, fields, err);
+
+	if (r == 0)
+		r = agent_check(agent, err);
+	if (r == 0)
+		(void)strcpy(request->agent, agent);
+	return r;
+}
+
+int run_set_agent(struct request *request, struct err *err)
+{
+	int r = worker_check_defined(request->worker, err);
+
+	if (r == 0)
+		r = vm_set_agent(request->worker->vm, request->agent, err);
+	if (r < 0)
+		worker_read_anew(request->worker);
+	return r;
 }

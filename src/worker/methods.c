@@ -336,6 +336,10 @@ static const struct method create = {LANE_CONTROL, false, read_create,
 static const struct method points = {LANE_QUERY, false, NULL, run_points};
 static const struct method destroy = {LANE_CONTROL, false, read_destroy,
 				      run_destroy};
+static const struct method vouch = {LANE_CONTROL, false, read_destroy,
+				    run_vouch};
+static const struct method set_agent = {LANE_CONTROL, false, read_set_agent,
+					run_set_agent};
 static const struct method check = {LANE_CONTROL, false, NULL, run_check};
 static const struct method resize = {LANE_CONTROL, true, read_resize,
 				     run_resize};
@@ -360,6 +364,8 @@ HANDLER(status)
 HANDLER(create)
 HANDLER(points)
 HANDLER(destroy)
+HANDLER(vouch)
+HANDLER(set_agent)
 HANDLER(check)
 HANDLER(resize)
 
@@ -455,6 +461,8 @@ const struct rpc_method worker_methods[] = {
     METHOD("Points", on_points),
     METHOD("Changes", on_changes),
     METHOD("Destroy", on_destroy),
+    METHOD("Vouch", on_vouch),
+    METHOD("SetAgent", on_set_agent),
     METHOD("Check", on_check),
     METHOD("Resize", on_resize),
     METHOD("Listener", on_listener),

@@ -8,9 +8,13 @@
 /* ---- Create
  * ------------------------------------------------------------------ */
 
+/* Whether the guest is still frozen when the cut is over is known to refpointd
+ * alone, and later: until it vouches the consistency is that of a crash. */
 static int read_kind(const char *type, const char *consistency,
-		     struct vm_point_request *create, struct err *err)
+		     struct request *request, struct err *err)
 {
+	struct vm_point_request *create = &request->create;
+
 	if (strcmp(type, "rct") == 0)
 		create->type = POINT_RCT;
 	else if (strcmp(type, "log") == 0)
@@ -18,11 +22,9 @@ static int read_kind(const char *type, const char *consistency,
 	else
 		return err_set(err, -RP_ETYPE,
 			       "'%.32s' is no type of point: rct or log", type);
-	if (strcmp(consistency, "crash") == 0)
-		create->consistency = CONSISTENCY_CRASH;
-	else if (strcmp(consistency, "application") == 0)
-		create->consistency = CONSISTENCY_APPLICATION;
-	else
+	create->consistency = CONSISTENCY_CRASH;
+	request->application = strcmp(consistency, "application") == 0;
+	if (!request->application && strcmp(consistency, "crash") != 0)
 		return err_set(err, -RP_EPARAM,
 			       "'%.32s' is no consistency: crash or "
 			       "application",
@@ -57,7 +59,7 @@ int read_create(struct request *request, json_t *parameters, struct err *err)
 	int r = rpc_read_fields(parameters, fields, err);
 
 	if (r == 0)
-		r = read_kind(type, consistency, create, err);
+		r = read_kind(type, consistency, request, err);
 	if (r == 0 && text_has_controls(label))
 		r = err_set(err, -RP_EPARAM,
 			    "'label' has control characters in it");
@@ -77,9 +79,22 @@ int read_create(struct request *request, json_t *parameters, struct err *err)
 	return 0;
 }
 
+/* What a request id gives again must be what is asked for now. */
+static int check_repeated(const struct request *request,
+			  const struct point_row *point, bool repeated,
+			  struct err *err)
+{
+	if (!repeated || !request->application ||
+	    point->consistency == CONSISTENCY_APPLICATION)
+		return 0;
+	return err_set(err, -RP_EALREADY,
+		       "the point of that 'request_id' is crash-consistent");
+}
+
 static int create(struct worker *worker, void *arg, struct err *err)
 {
 	struct request *request = arg;
+	unsigned before = vm_point_count(worker->vm);
 	struct point_row point;
 	uint64_t turn_ns;
 	int r;
@@ -89,6 +104,9 @@ static int create(struct worker *worker, void *arg, struct err *err)
 	turn_ns = engine_watch(worker->engine, false);
 	if (turn_ns > atomic_load(&worker->turn_max_ns))
 		atomic_store(&worker->turn_max_ns, turn_ns);
+	if (r == 0)
+		r = check_repeated(request, &point,
+				   vm_point_count(worker->vm) == before, err);
 	if (r == 0)
 		request->reply =
 		    json_pack("{s:o}", "point", point_json(worker->vm, &point));
@@ -151,6 +169,17 @@ int run_destroy(struct request *request, struct err *err)
 
 	if (r == 0)
 		r = vm_point_destroy(request->worker->vm, &request->point, err);
+	if (r < 0)
+		worker_read_anew(request->worker);
+	return r;
+}
+
+int run_vouch(struct request *request, struct err *err)
+{
+	int r = worker_check_defined(request->worker, err);
+
+	if (r == 0)
+		r = vm_point_vouch(request->worker->vm, &request->point, err);
 	if (r < 0)
 		worker_read_anew(request->worker);
 	return r;

@@ -40,6 +40,8 @@ struct request {
 	uint64_t bytes;
 	struct guid point;
 	struct vm_point_request create;
+	bool application; /* it will be vouched for */
+	char agent[AGENT_BYTES];
 	struct changes_request ask;
 	struct definition *definition;
 };
@@ -54,6 +56,9 @@ int read_initialize(struct request *request, json_t *parameters,
 		    struct err *err);
 int run_initialize(struct request *request, struct err *err);
 int run_definition(struct request *request, struct err *err);
+int read_set_agent(struct request *request, json_t *parameters,
+		   struct err *err);
+int run_set_agent(struct request *request, struct err *err);
 void definition_free(struct definition *definition);
 
 /* ---- points.c
@@ -63,6 +68,7 @@ int read_create(struct request *request, json_t *parameters, struct err *err);
 int run_create(struct request *request, struct err *err);
 int read_destroy(struct request *request, json_t *parameters, struct err *err);
 int run_destroy(struct request *request, struct err *err);
+int run_vouch(struct request *request, struct err *err);
 int run_points(struct request *request, struct err *err);
 int read_changes(struct request *request, json_t *parameters, struct err *err);
 int run_changes(struct request *request, struct err *err);

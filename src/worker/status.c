@@ -114,6 +114,7 @@ json_t *status_json(struct worker *worker)
 	    (enum worker_state)atomic_load(&worker->state);
 	bool serving = state == WORKER_SERVING && vm_attached(vm);
 	char uuid[GUID_TEXT_BYTES], reason[ERR_TEXT_BYTES] = "";
+	char agent[AGENT_BYTES];
 	json_t *disks = json_array();
 	bool latched = vm_latched(vm, reason);
 	struct vm_cut_times cut;
@@ -128,15 +129,16 @@ json_t *status_json(struct worker *worker)
 		(void)json_array_append_new(disks,
 					    disk_json(worker, i, serving));
 	guid_format(&vm_system(vm)->uuid, uuid);
+	vm_agent(vm, agent);
 	vm_cut_times(vm, &cut);
 	vm_counts(vm, &counts);
 	return json_pack(
-	    "{s:s, s:s, s:s, s:b, s:s, s:i, s:o, s:i, s:I, s:I, "
+	    "{s:s, s:s, s:s, s:s, s:b, s:s, s:i, s:o, s:i, s:I, s:I, "
 	    "s:I, s:I, s:I, s:I, s:I, s:o}",
-	    "vm", worker->name, "uuid", uuid, "state", worker_state_name(state),
-	    "latched", latched, "reason", reason, "worker_pid", (int)getpid(),
-	    "points", points_json(vm), "points_max",
-	    (int)vm_system(vm)->points_max, "inflight_bytes",
+	    "vm", worker->name, "uuid", uuid, "agent", agent, "state",
+	    worker_state_name(state), "latched", latched, "reason", reason,
+	    "worker_pid", (int)getpid(), "points", points_json(vm),
+	    "points_max", (int)vm_system(vm)->points_max, "inflight_bytes",
 	    (json_int_t)engine_inflight_bytes(worker->engine), "cut_last_ns",
 	    (json_int_t)cut.last_ns, "cut_max_ns", (json_int_t)cut.max_ns,
 	    "turn_max_ns", (json_int_t)atomic_load(&worker->turn_max_ns),

@@ -100,11 +100,12 @@ class Case(unittest.TestCase):
 class CommandLine(Case):
     def test_help_names_every_command_and_each_has_its_own(self):
         text = self.good('--help')
-        names = re.findall(r'^  ([a-z]+)  ', text, re.M)
+        names = re.findall(r'^  ([a-z][a-z-]+)  ', text, re.M)
         self.assertEqual(names, [
             'define', 'undefine', 'serve', 'unserve', 'list', 'status',
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
-            'convert', 'drop', 'rename', 'check', 'attach', 'resize'])
+            'convert', 'drop', 'rename', 'check', 'attach', 'resize',
+            'set-agent'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -112,7 +113,7 @@ class CommandLine(Case):
 
     def test_no_help_is_wider_than_a_terminal(self):
         for argv in [[]] + [[n] for n in re.findall(
-                r'^  ([a-z]+)  ', self.good('--help'), re.M)]:
+                r'^  ([a-z][a-z-]+)  ', self.good('--help'), re.M)]:
             for line in self.good(*argv, '--help').splitlines():
                 self.assertLessEqual(len(line), 80, line)
 
@@ -298,6 +299,26 @@ class Define(Case):
                                 number)
                 self.assertIn(option, line)
         self.assertEqual(self.asked(), [])
+
+    def test_an_agent_is_passed_by_its_full_path(self):
+        disk = 'vda=' + self.images[0]
+        self.answer(SetAgent={})
+        for said, sent in (('ga.sock', self.root + '/ga.sock'),
+                           ('/run/ga.sock', '/run/ga.sock'),
+                           ('libvirt:web 1', 'libvirt:web 1'),
+                           ('none', '')):
+            self.good('define', 'vm1', '--disk', disk, '--agent', said,
+                      cwd=self.root)
+            self.assertEqual(self.asked()[0][1]['agent'], sent)
+            self.good('set-agent', 'vm1', said, cwd=self.root)
+            self.assertEqual(self.asked(), [
+                ('SetAgent', {'vm': 'vm1', 'agent': sent}, False)])
+        for wrong in ('libvirt:', 'libvirt:-x', 'libvirt:12', '/' + 'x' * 108):
+            self.bad(2, 'define', 'vm1', '--disk', disk, '--agent', wrong)
+            self.bad(2, 'set-agent', 'vm1', wrong)
+        self.assertEqual(self.asked(), [])
+        self.answer(Status={'status': dict(STATUS, agent='libvirt:w')})
+        self.assertIn('agent     libvirt:w', self.good('status', 'vm1'))
 
     def test_what_was_not_said_is_not_sent(self):
         out = self.json('define', 'vm1', '--disk', 'vda=' + self.images[0])

@@ -115,6 +115,11 @@ class Worker:
         self.save()
         return {}, []
 
+    def m_setagent(self, p, fds):
+        self.catalogue['agent'] = p['agent']
+        self.save()
+        return {}, []
+
     def m_definition(self, p, fds):
         if not self.catalogue:
             raise ValueError('InvalidState')

@@ -383,12 +383,43 @@ class Track(Case):
         replies.close()
         self.assertEqual(w.status()['points'], 256)
 
+    def test_a_point_is_application_consistent_once_vouched_for(self):
+        w = self.served()
+        request_id = str(uuid.uuid4())
+        asked = {'consistency': 'application', 'request_id': request_id}
+        point = w.call('Create', **asked)['point']
+        self.assertEqual(point['consistency'], 'crash')
+        self.refuses('NoSuchPoint', w.call, 'Vouch', point=str(uuid.uuid4()))
+        w.call('Vouch', point=point['id'])
+        want = dict(point, consistency='application')
+        self.assertEqual(w.call('Points')['points'], [want])
+        # one that is asked for again is the same, whatever it was
+        self.assertEqual(w.call('Create', **asked)['point'], want)
+        other = str(uuid.uuid4())
+        w.create(request_id=other)
+        self.refuses('AlreadyExists', w.call, 'Create',
+                     consistency='application', request_id=other)
+        w.kill()
+        w.start()
+        self.assertEqual([p['consistency'] for p in
+                          w.call('Points')['points']],
+                         ['application', 'crash'])
+
+    def test_another_agent_is_of_the_definition(self):
+        w = self.served()
+        self.assertEqual(w.call('Definition')['agent'], '')
+        w.call('SetAgent', agent='libvirt:web')
+        self.refuses('InvalidParameter', w.call, 'SetAgent', agent='x')
+        self.assertEqual(w.status()['agent'], 'libvirt:web')
+        w.kill()
+        w.start()
+        self.assertEqual(w.call('Definition')['agent'], 'libvirt:web')
+
     def test_bad_requests_for_points_are_named(self):
         w = self.served()
         for name, parameters in (
                 ('InvalidType', {'type': 'vss'}),
                 ('NotSupported', {'type': 'log'}),
-                ('NotSupported', {'consistency': 'application'}),
                 ('InvalidParameter', {'consistency': 'eventual'}),
                 ('InvalidParameter', {'label': 'a\nb'}),
                 ('InvalidParameter', {'label': '\x85'}),
