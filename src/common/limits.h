@@ -5,19 +5,20 @@
 
 #include "common/bytes.h"
 
-#define BLOCK_BYTES         4096u /* what one bit of tracking stands for */
-#define BLOCK_SHIFT         12
-#define REGION_BYTES        MIB(16) /* what one intent stands for */
-#define REGION_BLOCKS       4096u   /* blocks in a region */
-#define REGION_SHIFT        24
-#define SECTOR_BYTES        512u /* a disk's size is a multiple */
-#define DISK_BYTES_MAX      TIB(64)
-#define DISKS_PER_VM_MAX    64
-#define VMS_MAX             4096
-#define POINTS_PER_VM_MAX   256 /* default; documented */
-#define HOT_REGIONS_DEFAULT 256 /* per disk */
-#define HOT_REGIONS_MAX     1024
-#define HOT_REGIONS_MIN     1
+#define BLOCK_BYTES          4096u /* what one bit of tracking stands for */
+#define BLOCK_SHIFT          12
+#define REGION_BYTES         MIB(16) /* what one intent stands for */
+#define REGION_BLOCKS        4096u   /* blocks in a region */
+#define REGION_SHIFT         24
+#define SECTOR_BYTES         512u /* a disk's size is a multiple */
+#define DISK_BYTES_MAX       TIB(64)
+#define DISKS_PER_VM_MAX     64
+#define VMS_MAX              4096
+#define POINTS_PER_VM_MAX    256 /* default; documented */
+#define SNAPSHOTS_PER_VM_MAX 4
+#define HOT_REGIONS_DEFAULT  256 /* per disk */
+#define HOT_REGIONS_MAX      1024
+#define HOT_REGIONS_MIN      1
 
 #define SNAPSHOTS_PER_VM_MAX 4
 

@@ -59,6 +59,7 @@ int serve_open(struct gateway *gateway, struct err *err)
 		return err_set(err, -ENOMEM, "environment");
 	host_facts_read("", &p->host);
 	backend_init(&p->backend, &gateway->paths);
+	p->paths = gateway->paths;
 	p->export_root = gateway->options.export_root;
 	r = providers_all(p, &gateway->broker, err);
 	if (r == 0)

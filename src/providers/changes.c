@@ -2,7 +2,9 @@
 /*
  * GetVirtualDiskChanges.
  *
- * G1  Path is compared with the paths of the inventory, and nothing is opened.
+ * G1  Path is compared with the paths of the inventory, and with where its
+ *     snapshots are read; nothing is opened.  For a snapshot the answer is what
+ *     changed until its instant.
  * G2  What is told covers [ByteOffset, ByteOffset + ProcessedByteLength)
  *     completely: if not all ranges fit the reply, it ends where the first one
  *     begins that does not.  Whoever goes on from there meets each range once,
@@ -39,11 +41,26 @@ struct asking {
 	/* What was found; "" if not. */
 	char vm[VM_NAME_BYTES], disk[DISK_ID_BYTES];
 	char uuid[GUID_TEXT_BYTES], since[GUID_TEXT_BYTES];
+	char until[GUID_TEXT_BYTES]; /* the snapshot; "": now */
 	unsigned index;
 	uint64_t size;
 };
 
 /* ---- which disk, since when ---------------------------------------------- */
+
+static bool take_system(struct asking *a, const struct system_view *system,
+			const char *disk, unsigned index, uint64_t size)
+{
+	if (strlen(system->vm) >= sizeof(a->vm) ||
+	    strlen(disk) >= sizeof(a->disk))
+		return false;
+	(void)strcpy(a->vm, system->vm);
+	(void)strcpy(a->disk, disk);
+	memcpy(a->uuid, system->uuid, sizeof(a->uuid));
+	a->index = index;
+	a->size = size;
+	return true;
+}
 
 static int match_disk(void *arg, const struct system_view *system,
 		      struct err *err)
@@ -53,16 +70,31 @@ static int match_disk(void *arg, const struct system_view *system,
 	for (uint32_t i = 0; i < system->disk_count; i++) {
 		const struct disk_view *disk = &system->disks[i];
 
-		if (strcmp(disk->path, a->path) != 0 ||
-		    strlen(system->vm) >= sizeof(a->vm) ||
-		    strlen(disk->id) >= sizeof(a->disk))
-			continue;
-		(void)strcpy(a->vm, system->vm);
-		(void)strcpy(a->disk, disk->id);
-		memcpy(a->uuid, system->uuid, sizeof(a->uuid));
-		a->index = i;
-		a->size = disk->size;
-		return 1;
+		if (strcmp(disk->path, a->path) == 0 &&
+		    take_system(a, system, disk->id, i, disk->size))
+			return 1;
+	}
+	return 0;
+}
+
+static int match_snapshot_disk(void *arg, const struct system_view *system,
+			       struct err *err)
+{
+	struct asking *a = arg;
+
+	for (uint32_t i = 0; i < system->snapshot_count; i++) {
+		const struct point_view *as = &system->snapshots[i].as;
+
+		for (uint32_t d = 0; d < as->disk_count; d++) {
+			const struct point_disk_view *disk = &as->disks[d];
+
+			if (!disk->uri || strcmp(disk->uri, a->path) != 0 ||
+			    !take_system(a, system, disk->id, disk->index,
+					 disk->size))
+				continue;
+			memcpy(a->until, as->id, sizeof(a->until));
+			return 1;
+		}
 	}
 	return 0;
 }
@@ -90,19 +122,23 @@ static int match_point(void *arg, const struct system_view *system,
 	return 0;
 }
 
-/* Whoever had the disk last is asked first. */
+/* Whoever had the disk last is asked first.  No path of an image is a URI: it
+ * begins with a slash. */
 static int find_disk(const struct method_call *call, struct asking *a,
 		     struct err *err)
 {
+	bool image = *a->path == '/';
+	system_fn *match = image ? match_disk : match_snapshot_disk;
+	unsigned with = image ? 0 : SYSTEMS_SNAPSHOTS;
 	char uuid[GUID_TEXT_BYTES];
 	int r = 0;
 
 	if (path_hint_get(a->path, uuid))
-		r = systems_each(call->providers, call->request, uuid, false,
-				 match_disk, a, err);
+		r = systems_each(call->providers, call->request, uuid, with,
+				 match, a, err);
 	if (r == 0 && !*a->vm)
-		r = systems_each(call->providers, call->request, NULL, false,
-				 match_disk, a, err);
+		r = systems_each(call->providers, call->request, NULL, with,
+				 match, a, err);
 	if (r == 0 && *a->vm)
 		path_hint_set(a->path, a->uuid);
 	return r;
@@ -136,8 +172,8 @@ static int understand(const struct method_call *call, struct asking *a,
 	*ret_result = *a->vm ? check_range(call, a) : METHOD_NO_FILE;
 	if (*ret_result)
 		return 0;
-	r = systems_each(call->providers, call->request, a->uuid, true,
-			 match_point, a, err);
+	r = systems_each(call->providers, call->request, a->uuid,
+			 SYSTEMS_POINTS, match_point, a, err);
 	if (r < 0)
 		return r;
 	*ret_result = *a->since ? 0 : METHOD_PARAMETER;
@@ -331,9 +367,10 @@ static int gather(const struct method_call *call, struct gathering *g)
 {
 	const struct asking *a = g->asking;
 	json_t *question =
-	    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "vm", a->vm, "since",
-		      a->since, "disk", a->disk, "offset", (json_int_t)a->start,
-		      "length", (json_int_t)(a->end - a->start), "max_extents",
+	    json_pack("{s:s, s:s, s:s*, s:s, s:I, s:I, s:I}", "vm", a->vm,
+		      "since", a->since, "until", *a->until ? a->until : NULL,
+		      "disk", a->disk, "offset", (json_int_t)a->start, "length",
+		      (json_int_t)(a->end - a->start), "max_extents",
 		      (json_int_t)asked_ranges(g));
 	int r = backend_stream_text(&call->providers->backend, call->request,
 				    a->vm, "Changes", question, BACKEND_WORK_MS,

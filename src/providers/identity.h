@@ -6,15 +6,18 @@
  *	HOST		Msvm_ComputerSystem		Name: the host's
  *	SYSTEM		Msvm_ComputerSystem		Name: the UUID
  *	SERVICE		one of identity_services[]	Name: it says
- *	SETTINGS	Msvm_VirtualSystemSettingData	Microsoft:UUID
+ *	SETTINGS	Msvm_VirtualSystemSettingData	Microsoft:HOLDER
  *	EXPORT		Msvm_VirtualSystemExportSettingData
  *							Microsoft:UUID\Export
  *	DISK		Msvm_StorageAllocationSettingData
- *					Microsoft:UUID\CONTROLLER\0\INDEX\L
+ *					Microsoft:HOLDER\CONTROLLER\0\INDEX\L
  *	POINT		Msvm_VirtualSystemReferencePoint
  *					InstanceID: the point's id,
  *					VirtualSystemIdentifier: the UUID
  *	JOB		Msvm_ConcreteJob		InstanceID: the job's id
+ *
+ * HOLDER is the UUID of a virtual system, or the id of a snapshot of one: which
+ * of them, only who looks can tell (holders.h).
  *
  * I1  UUIDs and ids are told in upper case and read in either; so are the words
  *     around them, and backslashes twice.
@@ -51,7 +54,8 @@ enum identity_kind {
 struct identity {
 	enum identity_kind kind;
 	char uuid[GUID_TEXT_BYTES]; /* upper case; of the virtual system that it
-				       is or belongs to, or "" */
+				       is or belongs to, or ""; of SETTINGS or a
+				       DISK the HOLDER */
 	char id[GUID_TEXT_BYTES];   /* upper case; of a POINT or JOB */
 	unsigned index;             /* of a SERVICE, or of a DISK, from 0 */
 };

@@ -44,6 +44,7 @@ static uint64_t number_of(const json_t *job, const char *name)
 static int read_names(const json_t *job, struct job_view *v, struct err *err)
 {
 	const char *point = text_of(job, "point");
+	const char *snapshot = text_of(job, "snapshot");
 
 	if (!identity_guid(text_of(job, "id"), v->id))
 		return nonsense("id", err);
@@ -51,12 +52,18 @@ static int read_names(const json_t *job, struct job_view *v, struct err *err)
 		return nonsense("uuid", err);
 	if (*point && !identity_guid(point, v->point))
 		return nonsense("point's id", err);
+	if (*snapshot && !identity_guid(snapshot, v->snapshot))
+		return nonsense("snapshot's id", err);
 	return 0;
 }
 
 static int read_state(const json_t *job, struct job_view *v, struct err *err)
 {
-	static const char *const methods[] = {"Destroy", "Create"};
+	static const char *const methods[] = {[JOB_DESTROYS] = "Destroy",
+					      [JOB_CREATES] = "Create",
+					      [JOB_SNAPSHOTS] = "Snapshot",
+					      [JOB_CONVERTS] = "Convert",
+					      [JOB_DROPS] = "Drop"};
 	static const char *const states[] = {[JOB_IS_RUNNING] = "running",
 					     [JOB_IS_COMPLETED] = "completed",
 					     [JOB_HAS_FAILED] = "failed",
@@ -69,7 +76,7 @@ static int read_state(const json_t *job, struct job_view *v, struct err *err)
 		return nonsense("method", err);
 	if (state < 0)
 		return nonsense("state", err);
-	v->create = method;
+	v->work = (enum job_work)method;
 	v->progress = (enum job_progress)state;
 	v->percent = (unsigned)MIN(number_of(job, "percent"), 100);
 	v->elapsed_ms = number_of(job, "elapsed_ms");
@@ -79,6 +86,11 @@ static int read_state(const json_t *job, struct job_view *v, struct err *err)
 	else if (v->progress == JOB_WAS_CANCELLED)
 		v->error = -RP_ECANCELLED;
 	return 0;
+}
+
+bool job_is_of_create(const struct job_view *view)
+{
+	return view->work != JOB_DESTROYS;
 }
 
 int job_view_read(const json_t *job, struct job_view *ret_view, struct err *err)

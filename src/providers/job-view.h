@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Jobs, as refpointd tells them (methods Jobs, CreateJob, DestroyJob,
+ * Jobs, as refpointd tells them (methods Jobs, CreateJob and its like,
  * CancelJob).
  *
  * V1  What refpointd says is held against the interface once, here.
@@ -19,11 +19,21 @@ enum job_progress {
 	JOB_WAS_CANCELLED,
 };
 
+/* By refpointd's methods. */
+enum job_work {
+	JOB_DESTROYS,  /* a point */
+	JOB_CREATES,   /* a point */
+	JOB_SNAPSHOTS, /* makes a snapshot */
+	JOB_CONVERTS,  /* a snapshot into a point */
+	JOB_DROPS,     /* a snapshot */
+};
+
 struct job_view {
-	char id[GUID_TEXT_BYTES];    /* upper case */
-	char uuid[GUID_TEXT_BYTES];  /* of the system; upper case */
-	char point[GUID_TEXT_BYTES]; /* upper case; "" */
-	bool create;                 /* or destroy */
+	char id[GUID_TEXT_BYTES];       /* upper case */
+	char uuid[GUID_TEXT_BYTES];     /* of the system; upper case */
+	char point[GUID_TEXT_BYTES];    /* upper case; "" */
+	char snapshot[GUID_TEXT_BYTES]; /* upper case; "" */
+	enum job_work work;
 	enum job_progress progress;
 	unsigned percent;
 	bool cancellable;
@@ -32,6 +42,10 @@ struct job_view {
 	const char *vm, *owner, *message; /* as long as the JSON lives */
 	const char *begun, *changed;      /* times, as of Point */
 };
+
+/* Whether its failures are numbers of CreateReferencePoint's set (methods.h,
+ * D2): of those that are begun so. */
+bool job_is_of_create(const struct job_view *view);
 
 /* JOB as the interface has it; -RP_EWIRE. */
 int job_view_read(const json_t *job, struct job_view *ret_view,

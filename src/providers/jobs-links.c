@@ -2,9 +2,10 @@
 /*
  * What jobs affect, and whose they are.
  *
- * L1  A job that makes a point affects that point alone, once it is there, and
- *     for as long as the job is told.  One that removes a point affects the
- *     virtual system: the point is gone, and the association with it would be.
+ * L1  A job that makes a point or a snapshot affects that alone, once it is
+ *     there, and for as long as the job is told; one that turns a snapshot into
+ *     a point, the point.  One that removes either affects the virtual system:
+ *     what it removed is gone, and the association with it would be.
  */
 #include <string.h>
 
@@ -13,7 +14,11 @@
 #include "providers/identity.h"
 #include "providers/jobs.h"
 
-#define POINT_SERVICE 0 /* of identity_services */
+/* Of identity_services. */
+enum {
+	POINT_SERVICE,
+	SNAPSHOT_SERVICE,
+};
 
 enum {
 	EFFECT_OTHER = 1,
@@ -27,6 +32,7 @@ struct linking {
 	struct build (*build)(const struct linking *linking,
 			      const struct job_view *view, struct err *err);
 	struct identity (*other)(const struct job_view *view);
+	bool (*there)(const struct job_view *view); /* or NULL: it always is */
 	cim_instance_fn *fn;
 	void *arg;
 };
@@ -39,21 +45,56 @@ static struct identity job_identity(const struct job_view *view)
 	return identity;
 }
 
+/* What the job makes. */
+static enum identity_kind made(const struct job_view *view)
+{
+	switch (view->work) {
+	case JOB_CREATES:
+	case JOB_CONVERTS:
+		return IDENTITY_POINT;
+	case JOB_SNAPSHOTS:
+		return IDENTITY_SETTINGS;
+	default:
+		return IDENTITY_SYSTEM; /* nothing */
+	}
+}
+
 static struct identity affected(const struct job_view *view)
 {
-	struct identity identity = {.kind = view->create ? IDENTITY_POINT
-							 : IDENTITY_SYSTEM};
+	struct identity identity = {.kind = made(view)};
 
-	memcpy(identity.uuid, view->uuid, sizeof(identity.uuid));
-	if (view->create)
+	memcpy(identity.uuid,
+	       identity.kind == IDENTITY_SETTINGS ? view->snapshot : view->uuid,
+	       sizeof(identity.uuid));
+	if (identity.kind == IDENTITY_POINT)
 		memcpy(identity.id, view->point, sizeof(identity.id));
 	return identity;
 }
 
+/* A point keeps the id of the snapshot that it was: the id may be known before
+ * there is a point. */
+static bool affects(const struct job_view *view)
+{
+	switch (view->work) {
+	case JOB_CREATES:
+		return *view->point != '\0';
+	case JOB_CONVERTS:
+		return *view->point && view->progress == JOB_IS_COMPLETED;
+	case JOB_SNAPSHOTS:
+		return *view->snapshot && view->progress == JOB_IS_COMPLETED;
+	default:
+		return true;
+	}
+}
+
 static struct identity owner(const struct job_view *view)
 {
+	bool of_points =
+	    view->work == JOB_CREATES || view->work == JOB_DESTROYS;
+
 	return (struct identity){.kind = IDENTITY_SERVICE,
-				 .index = POINT_SERVICE};
+				 .index = of_points ? POINT_SERVICE
+						    : SNAPSHOT_SERVICE};
 }
 
 static bool is_same(const struct identity *a, const struct identity *b)
@@ -80,15 +121,17 @@ static struct build build_affected(const struct linking *l,
 				   const struct job_view *v, struct err *err)
 {
 	static const char *const removed[] = {
-	    "One of its reference points is removed"};
+	    "One of its reference points is removed",
+	    "One of its snapshots is removed"};
 	struct build b = build_new(l->request, "Msvm_AffectedJobElement", err);
+	bool makes = made(v) != IDENTITY_SYSTEM;
 
 	put_end(&b, l, "AffectedElement", affected(v));
 	put_end(&b, l, "AffectingElement", job_identity(v));
-	build_list(&b, "ElementEffects",
-		   v->create ? EFFECT_CREATE : EFFECT_OTHER);
-	if (!v->create)
-		build_texts(&b, "OtherElementEffectsDescriptions", removed, 1);
+	build_list(&b, "ElementEffects", makes ? EFFECT_CREATE : EFFECT_OTHER);
+	if (!makes)
+		build_texts(&b, "OtherElementEffectsDescriptions",
+			    &removed[v->work == JOB_DROPS], 1);
 	return b;
 }
 
@@ -108,7 +151,7 @@ static int link_one(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = l->other(view), own = job_identity(view);
 	struct build b;
 
-	if (other.kind == IDENTITY_POINT && !*other.id)
+	if (l->there && !l->there(view))
 		return 0;
 	if (l->only && !is_same(l->only, &own) && !is_same(l->only, &other))
 		return 0;
@@ -139,7 +182,8 @@ static struct linking affecting(const struct providers *providers,
 	return (struct linking){.providers = providers,
 				.request = request,
 				.build = build_affected,
-				.other = affected};
+				.other = affected,
+				.there = affects};
 }
 
 static struct linking owning(const struct providers *providers,
@@ -189,7 +233,8 @@ static int keep_link(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = getting->linking->other(view);
 	struct build b;
 
-	if (!is_same(&other, getting->far))
+	if (!is_same(&other, getting->far) ||
+	    (getting->linking->there && !getting->linking->there(view)))
 		return 0;
 	/* none of its texts is the view's */
 	b = getting->linking->build(getting->linking, view, err);

@@ -15,9 +15,16 @@
 #include "providers/build.h"
 #include "providers/methods.h"
 
-enum {
-	TYPE_CREATE = 201,
-	TYPE_DESTROY = 202,
+/* JobType, and its name, by what is done. */
+static const struct {
+	unsigned type;
+	const char *name;
+} kinds[] = {
+    [JOB_DESTROYS] = {202, "Deleting Reference Point"},
+    [JOB_CREATES] = {201, "Creating Reference Point"},
+    [JOB_SNAPSHOTS] = {70, "Creating Snapshot"},
+    [JOB_CONVERTS] = {200, "Converting Snapshot to Reference Point"},
+    [JOB_DROPS] = {72, "Deleting Snapshot"},
 };
 
 struct words {
@@ -36,7 +43,7 @@ uint32_t job_error_code(const struct job_view *v)
 {
 	if (v->error == 0)
 		return 0;
-	if (!v->create)
+	if (!job_is_of_create(v))
 		return method_result(v->error);
 	/* What is not a timeout failed: a job has begun, so that nothing was
 	 * refused. */
@@ -104,8 +111,7 @@ struct build job_build(const struct cim_request *request,
 		       const struct job_view *v, struct err *err)
 {
 	struct build b = build_new(request, JOB_CLASS, err);
-	const char *name =
-	    v->create ? "Creating Reference Point" : "Deleting Reference Point";
+	const char *name = kinds[v->work].name;
 
 	build_text(&b, "InstanceID", v->id);
 	build_text(&b, "Name", name);
@@ -113,7 +119,7 @@ struct build job_build(const struct cim_request *request,
 	build_text(&b, "ElementName", name);
 	build_text(&b, "Description", v->vm);
 	build_text(&b, "Owner", v->owner);
-	build_number(&b, "JobType", v->create ? TYPE_CREATE : TYPE_DESTROY);
+	build_number(&b, "JobType", kinds[v->work].type);
 	build_number(&b, "Priority", 0);
 	build_number(&b, "RecoveryAction", 2);
 	build_true(&b, "DeleteOnCompletion", true);

@@ -3,19 +3,29 @@
  * What belongs to what.
  *
  * L1  All but one of these associations lead from a virtual system, or from its
- *     settings, to what it has: both ends have its UUID.  The host's lead to
- *     the services.
+ *     settings or those of one of its snapshots, to what it has.  The host's
+ *     lead to the services.
  */
 #include <string.h>
 
 #include "cim/status.h"
+#include "providers/holders.h"
 #include "providers/objects.h"
 #include "providers/virtual.h"
+
+/* Whose settings or disks. */
+enum whose {
+	OWN,       /* the virtual system's */
+	SNAPSHOTS, /* those of its snapshots */
+	NEWEST,    /* of the newest one of these */
+	ALL,       /* all of them */
+};
 
 struct link {
 	const char *class_name;
 	const char *near_name, *far_name; /* the references */
 	enum identity_kind near, far;     /* what they name */
+	enum whose whose;
 };
 
 struct linking {
@@ -65,15 +75,54 @@ static int tell_points(struct linking *l, const struct system_view *system,
 	return r;
 }
 
+static int tell_disk(struct linking *l, struct identity *far, unsigned index)
+{
+	far->index = index;
+	return wants_index(&l->wanted, index) ? tell_far(l, far) : 0;
+}
+
+/* The settings' own disks: of SNAPSHOT, or NULL. */
 static int tell_disks(struct linking *l, const struct system_view *system,
+		      const struct snapshot_view *snapshot,
 		      struct identity *far)
 {
+	uint32_t n = snapshot ? snapshot->as.disk_count : system->disk_count;
+	struct identity near = *far;
+	int r;
+
+	near.kind = IDENTITY_SETTINGS;
+	r = set_end(l, l->near_slot, &near);
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = tell_disk(l, far,
+			      snapshot ? snapshot->as.disks[i].index : i);
+	return r;
+}
+
+/* Of SNAPSHOT, or of the system's own for NULL: its disks, or its settings. */
+static int tell_holder(struct linking *l, const struct system_view *system,
+		       const struct snapshot_view *snapshot)
+{
+	const char *id = snapshot ? snapshot->as.id : system->uuid;
+	struct identity far = {.kind = l->link->far};
+
+	if (!wants_holder(&l->wanted, id))
+		return 0;
+	memcpy(far.uuid, id, sizeof(far.uuid));
+	return far.kind == IDENTITY_DISK ? tell_disks(l, system, snapshot, &far)
+					 : tell_far(l, &far);
+}
+
+static int tell_holders(struct linking *l, const struct system_view *system)
+{
+	enum whose whose = l->link->whose;
+	uint32_t n = system->snapshot_count;
 	int r = 0;
 
-	for (far->index = 0; r >= 0 && far->index < system->disk_count;
-	     far->index++)
-		if (wants_index(&l->wanted, far->index))
-			r = tell_far(l, far);
+	if (whose == OWN || whose == ALL)
+		r = tell_holder(l, system, NULL);
+	for (uint32_t i = 0; whose != OWN && r >= 0 && i < n; i++)
+		if (whose != NEWEST || i + 1 == n)
+			r = tell_holder(l, system, &system->snapshots[i]);
 	return r;
 }
 
@@ -92,9 +141,9 @@ static int tell_system(void *arg, const struct system_view *system,
 		return r;
 	if (far.kind == IDENTITY_POINT)
 		return tell_points(l, system, &far);
-	if (far.kind == IDENTITY_DISK)
-		return tell_disks(l, system, &far);
-	return tell_far(l, &far);
+	if (far.kind == IDENTITY_EXPORT)
+		return tell_far(l, &far);
+	return system->again ? 0 : tell_holders(l, system);
 }
 
 static int tell_services(struct linking *l)
@@ -112,14 +161,19 @@ static int tell_services(struct linking *l)
 static int tell_all(struct linking *l, struct err *err)
 {
 	const char *uuid = *l->wanted.uuid ? l->wanted.uuid : NULL;
+	unsigned with = l->link->whose == OWN ? 0 : SYSTEMS_SNAPSHOTS;
 
 	if (l->b.r < 0)
 		return l->b.r;
 	if (l->link->near == IDENTITY_HOST)
 		return tell_services(l);
-	return systems_each(l->providers, l->request, uuid,
-			    l->link->far == IDENTITY_POINT, tell_system, l,
-			    err);
+	if (*l->wanted.holder && !uuid)
+		return holder_tell(l->providers, l->request, l->wanted.holder,
+				   tell_system, l, err);
+	if (l->link->far == IDENTITY_POINT)
+		with = SYSTEMS_POINTS;
+	return systems_each(l->providers, l->request, uuid, with, tell_system,
+			    l, err);
 }
 
 static int tell_wanted(const struct link *link, const struct providers *p,
@@ -188,6 +242,15 @@ static bool read_end(const struct cim_path *path, const char *name,
 	       identity_of_path(key->ref, host_name, end) && end->kind == kind;
 }
 
+/* As far as their ids tell: settings of a snapshot have another than its
+ * system. */
+static bool may_belong(const struct identity *near, const struct identity *far)
+{
+	return strcmp(near->uuid, far->uuid) == 0 ||
+	       (near->kind == IDENTITY_SYSTEM &&
+		far->kind == IDENTITY_SETTINGS);
+}
+
 static int get(const struct link *link, const struct providers *p,
 	       const struct cim_request *request, const struct cim_path *path,
 	       const struct cim_instance **ret_instance, struct err *err)
@@ -197,10 +260,12 @@ static int get(const struct link *link, const struct providers *p,
 
 	if (!read_end(path, link->near_name, p->host.name, link->near, &near) ||
 	    !read_end(path, link->far_name, p->host.name, link->far, &far) ||
-	    strcmp(near.uuid, far.uuid) != 0)
+	    !may_belong(&near, &far))
 		return err_set(err, -CIM_ENOTFOUND, "there is no such %s",
 			       link->class_name);
 	getting.wanted = wanted_by_identity(&far);
+	if (near.kind == IDENTITY_SYSTEM)
+		memcpy(getting.wanted.uuid, near.uuid, sizeof(near.uuid));
 	return objects_first(request, tell_one, &getting, ret_instance, err);
 }
 
@@ -224,7 +289,11 @@ LINK(point_of_system, "Msvm_ReferencePointOfVirtualSystem", "Antecedent",
 LINK(settings_of_system, "Msvm_SettingsDefineState", "ManagedElement",
      "SettingData", IDENTITY_SYSTEM, IDENTITY_SETTINGS)
 LINK(disk_of_settings, "Msvm_VirtualSystemSettingDataComponent",
-     "GroupComponent", "PartComponent", IDENTITY_SETTINGS, IDENTITY_DISK)
+     "GroupComponent", "PartComponent", IDENTITY_SETTINGS, IDENTITY_DISK, ALL)
+LINK(snapshot_of_system, "Msvm_SnapshotOfVirtualSystem", "Antecedent",
+     "Dependent", IDENTITY_SYSTEM, IDENTITY_SETTINGS, SNAPSHOTS)
+LINK(newest_of_system, "Msvm_MostCurrentSnapshotInBranch", "Antecedent",
+     "Dependent", IDENTITY_SYSTEM, IDENTITY_SETTINGS, NEWEST)
 LINK(export_of_system, "Msvm_SystemExportSettingData", "ManagedElement",
      "SettingData", IDENTITY_SYSTEM, IDENTITY_EXPORT)
 LINK(service_of_host, "Msvm_HostedService", "Antecedent", "Dependent",

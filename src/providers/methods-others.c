@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Methods of the services beside that of reference points, and of virtual
- * systems: none of it can be done yet, and each says so in its own numbers,
- * once its arguments are in order.
+ * Methods of the service that changes virtual systems, and of these: none of it
+ * can be done yet, and each says so in its own numbers, once its arguments are
+ * in order.
  */
 #include "common/bytes.h"
 #include "providers/methods.h"
@@ -11,27 +11,6 @@
 	method_dispatch(entries, ARRAY_SIZE(entries),                          \
 			&(struct method_call){arg, request, path, in, out},    \
 			ret_result, err)
-
-int snapshot_service_invoke(void *arg, const struct cim_request *request,
-			    const struct cim_path *path,
-			    const struct cim_arguments *in,
-			    struct cim_arguments *out,
-			    struct cim_value *ret_result, struct err *err)
-{
-	static const struct method_entry entries[] = {
-	    {.name = "CreateSnapshot",
-	     .required = {"AffectedSystem", "SnapshotType"}},
-	    {.name = "DestroySnapshot", .required = {"AffectedSnapshot"}},
-	    {.name = "ApplySnapshot", .required = {"Snapshot"}},
-	    {.name = "DestroySnapshotTree",
-	     .required = {"SnapshotSettingData"}},
-	    {.name = "ClearSnapshotState", .required = {"SnapshotSettingData"}},
-	    {.name = "ConvertToReferencePoint",
-	     .required = {"AffectedSnapshot"}},
-	};
-
-	return DISPATCH(entries);
-}
 
 int management_service_invoke(void *arg, const struct cim_request *request,
 			      const struct cim_path *path,

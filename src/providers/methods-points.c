@@ -13,107 +13,15 @@
 
 #include "cim/status.h"
 #include "common/bytes.h"
-#include "providers/job-view.h"
 #include "providers/methods.h"
 
-/* Of the parameter ReferencePointType, of ConsistencyLevel. */
+/* Of the parameter ReferencePointType. */
 enum {
 	ARGUMENT_LOG = 0,
 	ARGUMENT_RCT = 1,
-	LEVEL_APPLICATION = 1,
-	LEVEL_CRASH = 2,
 };
-
-enum {
-	RESULT_PARAMETER = 4,
-	RESULT_TYPE = 6,
-};
-
-/* ---- a job's answer ------------------------------------------------------ */
-
-static int answer_job(const struct method_call *call, const json_t *reply,
-		      struct err *err)
-{
-	struct identity identity = {.kind = IDENTITY_JOB};
-	struct job_view view;
-	int r = job_view_read(json_object_get(reply, "job"), &view, err);
-
-	if (r < 0)
-		return r;
-	memcpy(identity.id, view.id, sizeof(identity.id));
-	r = method_answer(call, "Job", &identity, err);
-	if (r < 0 || !view.create || !*view.point ||
-	    view.progress != JOB_IS_COMPLETED)
-		return r;
-	identity.kind = IDENTITY_POINT;
-	memcpy(identity.id, view.point, sizeof(identity.id));
-	memcpy(identity.uuid, view.uuid, sizeof(identity.uuid));
-	return method_answer(call, "ResultingReferencePoint", &identity, err);
-}
-
-/* Has refpointd begin a job: METHOD_JOB, or what RESULT_OF makes of a refusal.
- * PARAMETERS are taken over. */
-static int begin_job(const struct method_call *call, const char *method,
-		     json_t *parameters, uint32_t (*result_of)(int code),
-		     uint32_t *ret_result, struct err *err)
-{
-	json_t *reply = NULL;
-	int r = backend_call(&call->providers->backend, call->request, NULL,
-			     method, parameters, BACKEND_WORK_MS, &reply, err);
-
-	if (r == 0)
-		r = answer_job(call, reply, err);
-	json_decref(reply);
-	if (r == -CIM_ELIMITS)
-		return r;
-	if (r < 0)
-		method_note(call, err);
-	*ret_result = r == 0 ? METHOD_JOB : result_of(r);
-	return 0;
-}
-
-/* What it is that the system, or the point, could not be found. */
-static int not_found(const struct method_call *call, int r,
-		     uint32_t (*result_of)(int code), uint32_t parameter,
-		     uint32_t *ret_result, const struct err *err)
-{
-	if (r == -CIM_ELIMITS)
-		return r;
-	if (r != -CIM_ENOTFOUND)
-		method_note(call, err);
-	*ret_result = r == -CIM_ENOTFOUND ? parameter : result_of(r);
-	return 0;
-}
 
 /* ---- CreateReferencePoint ------------------------------------------------ */
-
-static uint32_t create_result(int code)
-{
-	if (code == -CIM_ETIMEDOUT)
-		code = -RP_ETIMEOUT;
-	return (uint32_t)err_result(code);
-}
-
-/* False if the settings ask for what there is not. */
-static bool read_settings(const struct method_call *call,
-			  const char **ret_consistency, const char **ret_label)
-{
-	const struct cim_instance *settings = NULL;
-	uint64_t level = 0;
-
-	if (!method_instance(call, "ReferencePointSettings", &settings))
-		return false;
-	if (settings)
-		level =
-		    cim_number(cim_instance_get(settings, "ConsistencyLevel"),
-			       0);
-	if (level > LEVEL_CRASH)
-		return false;
-	*ret_consistency = level == LEVEL_APPLICATION ? "application" : "crash";
-	*ret_label =
-	    settings ? cim_instance_text(settings, "ElementName") : NULL;
-	return true;
-}
 
 static int create_point(const struct method_call *call, uint32_t *ret_result,
 			struct err *err)
@@ -124,24 +32,24 @@ static int create_point(const struct method_call *call, uint32_t *ret_result,
 	struct identity system;
 	int r;
 
-	*ret_result = RESULT_PARAMETER;
+	*ret_result = CREATE_PARAMETER;
 	if (!method_object(call, "AffectedSystem", &system) ||
 	    system.kind != IDENTITY_SYSTEM ||
-	    !read_settings(call, &consistency, &label))
+	    !method_how(call, "ReferencePointSettings", &consistency, &label))
 		return 0;
 	r = method_system(call, system.uuid, NULL, &vm, err);
 	if (r < 0)
-		return not_found(call, r, create_result, RESULT_PARAMETER,
-				 ret_result, err);
-	*ret_result = RESULT_TYPE;
+		return method_missing(call, r, method_create_result,
+				      CREATE_PARAMETER, ret_result, err);
+	*ret_result = CREATE_TYPE;
 	if (type != ARGUMENT_LOG && type != ARGUMENT_RCT)
 		return 0;
-	return begin_job(call, "CreateJob",
-			 json_pack("{s:s, s:s, s:s, s:s}", "vm", vm, "type",
-				   type == ARGUMENT_LOG ? "log" : "rct",
-				   "consistency", consistency, "label",
-				   label ? label : ""),
-			 create_result, ret_result, err);
+	return method_begin_job(
+	    call, "CreateJob",
+	    json_pack("{s:s, s:s, s:s, s:s}", "vm", vm, "type",
+		      type == ARGUMENT_LOG ? "log" : "rct", "consistency",
+		      consistency, "label", label),
+	    method_create_result, ret_result, err);
 }
 
 /* ---- of a point ---------------------------------------------------------- */
@@ -157,8 +65,8 @@ static bool find_point(const struct method_call *call, const char *name,
 	if (method_object(call, name, ret_point))
 		r = method_system(call, ret_point->uuid, ret_point->id, ret_vm,
 				  err);
-	*ret_r = r < 0 ? not_found(call, r, method_result, METHOD_PARAMETER,
-				   ret_result, err)
+	*ret_r = r < 0 ? method_missing(call, r, method_result,
+					METHOD_PARAMETER, ret_result, err)
 		       : 0;
 	return r == 0;
 }
@@ -173,9 +81,10 @@ static int destroy_point(const struct method_call *call, uint32_t *ret_result,
 	if (!find_point(call, "AffectedReferencePoint", &point, &vm, &r,
 			ret_result, err))
 		return r;
-	return begin_job(call, "DestroyJob",
-			 json_pack("{s:s, s:s}", "vm", vm, "point", point.id),
-			 method_result, ret_result, err);
+	return method_begin_job(call, "DestroyJob",
+				json_pack("{s:s, s:s}", "vm", vm, "point",
+					  point.id),
+				method_result, ret_result, err);
 }
 
 /* Logs are all that it could remove, and no point has one. */
@@ -225,8 +134,8 @@ static int import_points(const struct method_call *call, uint32_t *ret_result,
 		return 0;
 	r = method_system(call, system.uuid, NULL, &vm, err);
 	if (r < 0)
-		return not_found(call, r, method_result, METHOD_PARAMETER,
-				 ret_result, err);
+		return method_missing(call, r, method_result, METHOD_PARAMETER,
+				      ret_result, err);
 	*ret_result = METHOD_UNSUPPORTED;
 	return 0;
 }

@@ -8,7 +8,7 @@
 #include "cim/status.h"
 #include "common/bytes.h"
 #include "common/log.h"
-#include "providers/systems.h"
+#include "providers/holders.h"
 
 uint32_t method_result(int code)
 {
@@ -276,7 +276,8 @@ int method_system(const struct method_call *call, const char *uuid,
 	struct finding finding = {.point = point};
 	char *name;
 	int r = systems_each(call->providers, call->request, uuid,
-			     point != NULL, find_system, &finding, err);
+			     point ? SYSTEMS_POINTS : 0, find_system, &finding,
+			     err);
 
 	if (r < 0)
 		return r;
@@ -290,6 +291,63 @@ int method_system(const struct method_call *call, const char *uuid,
 		return arena_full(call->request->arena, err);
 	*ret_name = name;
 	return 0;
+}
+
+struct snapshot_finding {
+	const char *id;
+	struct method_snapshot found;
+	char *vm;
+};
+
+static int find_snapshot(void *arg, const struct system_view *system,
+			 struct err *err)
+{
+	struct snapshot_finding *finding = arg;
+	const struct snapshot_view *s = holder_snapshot(system, finding->id);
+
+	if (!s)
+		return 0;
+	finding->found.application = s->as.application;
+	memcpy(finding->found.id, s->as.id, sizeof(s->as.id));
+	memcpy(finding->found.uuid, system->uuid, sizeof(system->uuid));
+	finding->vm = strdup(system->vm);
+	return finding->vm ? 0 : err_set(err, -ENOMEM, "a system's name");
+}
+
+int method_snapshot_of_id(const struct method_call *call, const char *id,
+			  struct method_snapshot *ret_snapshot, struct err *err)
+{
+	struct snapshot_finding finding = {0};
+	char upper[GUID_TEXT_BYTES];
+	int r;
+
+	if (!identity_guid(id, upper))
+		return err_set(err, -CIM_ENOTFOUND, "no snapshot is meant");
+	finding.id = upper;
+	r = holder_tell(call->providers, call->request, upper, find_snapshot,
+			&finding, err);
+	if (r < 0)
+		return r;
+	if (!finding.vm)
+		return err_set(err, -CIM_ENOTFOUND,
+			       "there is no such snapshot");
+	finding.found.vm = arena_strdup(call->request->arena, finding.vm);
+	free(finding.vm);
+	if (!finding.found.vm)
+		return arena_full(call->request->arena, err);
+	*ret_snapshot = finding.found;
+	return 0;
+}
+
+int method_find_snapshot(const struct method_call *call, const char *name,
+			 struct method_snapshot *ret_snapshot, struct err *err)
+{
+	struct identity identity;
+
+	if (!method_object(call, name, &identity) ||
+	    identity.kind != IDENTITY_SETTINGS)
+		return err_set(err, -CIM_ENOTFOUND, "no snapshot is meant");
+	return method_snapshot_of_id(call, identity.uuid, ret_snapshot, err);
 }
 
 /* ---- which method ------------------------------------------------------- */

@@ -6,8 +6,8 @@
  *     ValueMap has.  What we do not do is held against its parameters all the
  *     same, and then Not Supported.
  * D2  Two sets of numbers are in use: that of CreateReferencePoint (0 to 6),
- *     which the JSON interface's errors have as their results, and that of
- *     Windows' services (32768 to 32779).
+ *     which the JSON interface's errors have as their results and which methods
+ *     of snapshots share, and that of Windows' services (32768 to 32779).
  * D3  As long as a method is refused nothing has changed.  refpointd's refusals
  *     become return values; what a client sees as an error of CIM is only what
  *     is wrong with the request itself, or too large.
@@ -36,9 +36,16 @@ enum method_result {
 	METHOD_NO_FILE,
 };
 
-/* What a failure is in that set, CODE of common/err.h or cim/status.h.  In the
- * other it is err_result(). */
+/* Of the other. */
+enum create_result {
+	CREATE_UNSUPPORTED = 1,
+	CREATE_PARAMETER = 4,
+	CREATE_TYPE = 6,
+};
+
+/* What a failure is in either, CODE of common/err.h or cim/status.h. */
 uint32_t method_result(int code);
+uint32_t method_create_result(int code);
 
 /* cim_provider.invoke of who has methods. */
 typedef int invoke_fn(void *arg, const struct cim_request *request,
@@ -105,10 +112,41 @@ void method_set(const struct method_call *call, const char *name,
 /* Puts what refpointd refused into the log: its caller is told a number. */
 void method_note(const struct method_call *call, const struct err *err);
 
+/* Has refpointd begin a job: METHOD_JOB, or what RESULT_OF makes of a refusal.
+ * PARAMETERS are taken over. */
+int method_begin_job(const struct method_call *call, const char *method,
+		     json_t *parameters, uint32_t (*result_of)(int code),
+		     uint32_t *ret_result, struct err *err);
+/* What it is that the system, or what should be of it, could not be found, for
+ * R < 0: PARAMETER if there is none. */
+int method_missing(const struct method_call *call, int r,
+		   uint32_t (*result_of)(int code), uint32_t parameter,
+		   uint32_t *ret_result, const struct err *err);
+/* How the embedded settings NAME want a point or snapshot to be, as CreateJob
+ * and SnapshotJob take it; false if they ask for what there is not. */
+bool method_how(const struct method_call *call, const char *name,
+		const char **ret_consistency, const char **ret_label);
+
 /* The system that UUID is of: *RET_NAME is in the request's arena.  Of a POINT
  * (its id; or NULL) it is the one that has it.  -CIM_ENOTFOUND if there is no
  * such system, or it has no such point; else as systems_each(). */
 int method_system(const struct method_call *call, const char *uuid,
 		  const char *point, const char **ret_name, struct err *err);
+
+/* A snapshot as a method needs it. */
+struct method_snapshot {
+	const char *vm;             /* in the request's arena */
+	char id[GUID_TEXT_BYTES];   /* upper case */
+	char uuid[GUID_TEXT_BYTES]; /* of its system; upper case */
+	bool application;           /* consistent, or crash consistent */
+};
+/* The snapshot whose settings the reference NAME names.  -CIM_ENOTFOUND if
+ * there is none; else as systems_each(). */
+int method_find_snapshot(const struct method_call *call, const char *name,
+			 struct method_snapshot *ret_snapshot, struct err *err);
+/* The same by its id (either case). */
+int method_snapshot_of_id(const struct method_call *call, const char *id,
+			  struct method_snapshot *ret_snapshot,
+			  struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "cim/status.h"
+#include "providers/holders.h"
 
 /* ---- what is wanted ------------------------------------------------------ */
 
@@ -16,7 +17,11 @@ struct wanted wanted_by_identity(const struct identity *identity)
 					   identity->kind == IDENTITY_SERVICE,
 				.index = identity->index};
 
-	memcpy(wanted.uuid, identity->uuid, sizeof(wanted.uuid));
+	if (identity->kind == IDENTITY_SETTINGS ||
+	    identity->kind == IDENTITY_DISK)
+		memcpy(wanted.holder, identity->uuid, sizeof(wanted.holder));
+	else
+		memcpy(wanted.uuid, identity->uuid, sizeof(wanted.uuid));
 	if (identity->kind == IDENTITY_POINT)
 		memcpy(wanted.id, identity->id, sizeof(wanted.id));
 	return wanted;
@@ -103,22 +108,27 @@ static int tell_system(void *arg, const struct system_view *system,
 	return r;
 }
 
-/* Whom we are told within may know. */
+/* Whom we are told within may know; of points it may know some, and of
+ * snapshots none. */
 static int ask(struct telling *t, const struct counted *c, struct err *err)
 {
 	const struct wanted *w = &t->wanted;
 	const char *uuid = *w->uuid ? w->uuid : NULL;
 	const struct system_view *now = NULL;
+	unsigned with = t->class->with;
 	int r = 0;
 
-	if (uuid && (!t->class->points || *w->id))
+	if (*w->holder && !uuid)
+		return holder_tell(t->providers, t->request, w->holder,
+				   tell_system, t, err);
+	if (uuid && (with == 0 || *w->id))
 		now = systems_current(t->providers, uuid);
 	if (now)
 		r = tell_system(t, now, err);
-	if (r < 0 || c->told > 0 || (now && !t->class->points))
+	if (r < 0 || c->told > 0 || (now && with == 0))
 		return r;
-	return systems_each(t->providers, t->request, uuid, t->class->points,
-			    tell_system, t, err);
+	return systems_each(t->providers, t->request, uuid, with, tell_system,
+			    t, err);
 }
 
 static void prepare(struct telling *t, struct err *err)

@@ -28,8 +28,9 @@ struct wanted {
 	bool none; /* there can be none */
 	bool host; /* the host alone */
 	char uuid[GUID_TEXT_BYTES];
-	char id[GUID_TEXT_BYTES]; /* of a point */
-	bool indexed;             /* the disk or service of this index */
+	char id[GUID_TEXT_BYTES];     /* of a point */
+	char holder[GUID_TEXT_BYTES]; /* of settings or disks */
+	bool indexed;                 /* the disk or service of this index */
 	unsigned index;
 };
 
@@ -49,7 +50,7 @@ struct telling {
 struct object_class {
 	const char *name;
 	enum identity_kind kind;
-	bool points;              /* are looked at */
+	unsigned with;            /* SYSTEMS_... that are looked at */
 	const char *const *slots; /* the properties that differ; NULL ends */
 	/* Sets those that do not. */
 	void (*prepare)(struct telling *t);
@@ -66,6 +67,10 @@ struct wanted wanted_by_identity(const struct identity *identity);
 static inline bool wants_point(const struct wanted *wanted, const char *id)
 {
 	return !*wanted->id || strcmp(wanted->id, id) == 0;
+}
+static inline bool wants_holder(const struct wanted *wanted, const char *id)
+{
+	return !*wanted->holder || strcmp(wanted->holder, id) == 0;
 }
 static inline bool wants_index(const struct wanted *wanted, unsigned index)
 {

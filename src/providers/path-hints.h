@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a disk was found last, so that a client that asks for its changes again
- * and again has not all systems looked through each time.
+ * Where a disk or a snapshot was found last, so that a client that asks for its
+ * changes again and again has not all systems looked through each time.
  *
  * Only a hint: what is told must be looked at.  Any thread may call.
  */
@@ -12,7 +12,8 @@
 
 #include "common/guid.h"
 
-/* The UUID of the system that has a disk with that path, perhaps. */
+/* The UUID of the system that has a disk with that path, or a snapshot of that
+ * id, perhaps. */
 bool path_hint_get(const char *path, char ret_uuid[GUID_TEXT_BYTES]);
 void path_hint_set(const char *path, const char uuid[GUID_TEXT_BYTES]);
 

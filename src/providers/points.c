@@ -146,7 +146,7 @@ static int tell(struct telling *t, const struct system_view *system)
 
 static const struct object_class class = {.name = POINT_CLASS,
 					  .kind = IDENTITY_POINT,
-					  .points = true,
+					  .with = SYSTEMS_POINTS,
 					  .slots = slots,
 					  .prepare = prepare,
 					  .tell = tell};
@@ -199,7 +199,8 @@ int points_delete(void *arg, const struct cim_request *request,
 		return err_set(err, -CIM_ENOTFOUND,
 			       "there is no such reference point");
 	named.point = &own;
-	r = systems_each(p, request, own.uuid, true, find_name, &named, err);
+	r = systems_each(p, request, own.uuid, SYSTEMS_POINTS, find_name,
+			 &named, err);
 	if (r < 0)
 		return r;
 	if (!*named.vm)

@@ -15,6 +15,7 @@
 struct providers {
 	struct host_facts host;
 	struct backend backend;
+	struct paths paths; /* refpointd's */
 	/* Below which clients may have something written; NULL: nowhere. */
 	const char *export_root;
 };
@@ -33,7 +34,7 @@ extern const struct cim_provider job_providers[JOB_PROVIDERS];
 
 /* root/virtualization/v2: the host, the virtual systems, what they have, and
  * the services. */
-#define VIRTUAL_PROVIDERS 14
+#define VIRTUAL_PROVIDERS 16
 extern const struct cim_provider virtual_providers[VIRTUAL_PROVIDERS];
 
 #endif

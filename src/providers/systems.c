@@ -6,6 +6,7 @@
 #include "cim/status.h"
 #include "common/bytes.h"
 #include "common/limits.h"
+#include "providers/holders.h"
 #include "providers/identity.h"
 #include "rpc/pull.h"
 
@@ -128,6 +129,7 @@ static void read_disks(struct walk *w, struct pull *p,
 static struct point_disk_view read_point_disk(struct pull *p)
 {
 	struct point_disk_view disk = {0};
+	int64_t size = 0;
 	const char *key;
 
 	pull_object(p);
@@ -136,11 +138,16 @@ static struct point_disk_view read_point_disk(struct pull *p)
 			disk.id = pull_string(p);
 		else if (is(key, "tracking_id"))
 			disk.tracking_id = pull_string(p);
+		else if (is(key, "nbd_uri"))
+			disk.uri = pull_null(p) ? NULL : pull_string(p);
+		else if (is(key, "size"))
+			size = pull_integer(p);
 		else
 			pull_skip(p);
 	}
-	if (!disk.id || !disk.tracking_id)
+	if (!disk.id || !disk.tracking_id || size < 0)
 		pull_fail(p);
+	disk.size = (uint64_t)size;
 	return disk;
 }
 
@@ -185,6 +192,19 @@ static void read_of_point(struct walk *w, struct pull *p, const char *key,
 		pull_skip(p);
 }
 
+/* Once all of them were read. */
+static void end_point(struct pull *p, struct point_view *point,
+		      const struct point_words *words)
+{
+	if (!*point->id || !words->type || !words->consistency ||
+	    !point->label || !point->created || !point->disks) {
+		pull_fail(p);
+		return;
+	}
+	point->log = is(words->type, "log");
+	point->application = is(words->consistency, "application");
+}
+
 static struct point_view read_point(struct walk *w, struct pull *p)
 {
 	struct point_view point = {0};
@@ -194,13 +214,7 @@ static struct point_view read_point(struct walk *w, struct pull *p)
 	pull_object(p);
 	while ((key = pull_key(p)))
 		read_of_point(w, p, key, &point, &words);
-	if (!*point.id || !words.type || !words.consistency || !point.label ||
-	    !point.created || !point.disks) {
-		pull_fail(p);
-		return point;
-	}
-	point.log = is(words.type, "log");
-	point.application = is(words.consistency, "application");
+	end_point(p, &point, &words);
 	return point;
 }
 
@@ -218,6 +232,48 @@ static void read_points(struct walk *w, struct pull *p,
 	}
 	system->points = w->points;
 	system->point_count = n;
+}
+
+/* A Snapshot: as a Point but for its type, which it will have, and its state.
+ */
+static struct snapshot_view read_snapshot(struct walk *w, struct pull *p)
+{
+	struct point_words words = {.type = "rct"};
+	const char *key, *state = NULL, *reason = "";
+	struct snapshot_view snapshot = {0};
+
+	pull_object(p);
+	while ((key = pull_key(p))) {
+		if (is(key, "state"))
+			state = pull_string(p);
+		else if (is(key, "reason"))
+			reason = pull_string(p);
+		else
+			read_of_point(w, p, key, &snapshot.as, &words);
+	}
+	end_point(p, &snapshot.as, &words);
+	if (!state)
+		pull_fail(p);
+	else if (!is(state, "valid"))
+		snapshot.invalid = reason;
+	return snapshot;
+}
+
+static void read_snapshots(struct walk *w, struct pull *p,
+			   struct system_view *system)
+{
+	struct snapshot_view snapshots[SNAPSHOTS_PER_VM_MAX];
+	uint32_t n = 0;
+
+	pull_array(p);
+	while (pull_item(p)) {
+		if (n == ARRAY_SIZE(snapshots))
+			pull_fail(p);
+		else
+			snapshots[n++] = read_snapshot(w, p);
+	}
+	system->snapshots = keep(w, snapshots, n, sizeof(*snapshots));
+	system->snapshot_count = n;
 }
 
 static void read_pid(struct pull *p, struct system_view *system)
@@ -247,6 +303,8 @@ static void read_of_system(struct walk *w, struct pull *p, const char *key,
 		read_disks(w, p, system);
 	else if (is(key, "points"))
 		read_points(w, p, system);
+	else if (is(key, "snapshots"))
+		read_snapshots(w, p, system);
 	else
 		pull_skip(p);
 }
@@ -277,17 +335,22 @@ static unsigned find_disk(const struct system_view *system, const char *id,
 	return system->disk_count + hint;
 }
 
+static void find_disks_of(const struct system_view *system,
+			  const struct point_view *point)
+{
+	/* They are ours, and only now all is known. */
+	struct point_disk_view *disks = (struct point_disk_view *)point->disks;
+
+	for (unsigned d = 0; d < point->disk_count; d++)
+		disks[d].index = find_disk(system, disks[d].id, d);
+}
+
 static void find_disks(const struct system_view *system)
 {
-	for (uint32_t i = 0; i < system->point_count; i++) {
-		const struct point_view *point = &system->points[i];
-		/* They are ours, and only now all is known. */
-		struct point_disk_view *disks =
-		    (struct point_disk_view *)point->disks;
-
-		for (unsigned d = 0; d < point->disk_count; d++)
-			disks[d].index = find_disk(system, disks[d].id, d);
-	}
+	for (uint32_t i = 0; i < system->point_count; i++)
+		find_disks_of(system, &system->points[i]);
+	for (uint32_t i = 0; i < system->snapshot_count; i++)
+		find_disks_of(system, &system->snapshots[i].as);
 }
 
 /* ---- telling ---------------------------------------------------------------
@@ -374,7 +437,7 @@ static json_t *ask_for(const struct guid *guid, bool points)
 
 int systems_each(const struct providers *providers,
 		 const struct cim_request *request, const char *uuid,
-		 bool points, system_fn *fn, void *arg, struct err *err)
+		 unsigned with, system_fn *fn, void *arg, struct err *err)
 {
 	struct walk w = {.providers = providers,
 			 .outer = innermost,
@@ -393,13 +456,23 @@ int systems_each(const struct providers *providers,
 		return arena_full(w.arena, err);
 	innermost = &w;
 	r = backend_stream_text(&providers->backend, request, NULL, "Systems",
-				ask_for(uuid ? &guid : NULL, points),
+				ask_for(uuid ? &guid : NULL, with != 0),
 				BACKEND_QUICK_MS, take_reply, &w, err);
 	innermost = w.outer;
 	arena_rewind(w.arena, mark);
 	if (w.r != 0)
 		return MIN(w.r, 0);
 	return r < 0 ? systems_failed(r, err) : 0;
+}
+
+const struct system_view *systems_holding(const struct providers *providers,
+					  const char *holder)
+{
+	for (const struct walk *w = innermost; w; w = w->outer)
+		if (w->now && w->providers == providers &&
+		    holder_is_of(w->now, holder))
+			return w->now;
+	return NULL;
 }
 
 const struct system_view *systems_current(const struct providers *providers,

@@ -10,10 +10,8 @@
 	    "\",Name=\"" name                                                  \
 	    "\",SystemCreationClassName=\"Msvm_ComputerSystem\","              \
 	    "SystemName=\"hv\""
-#define SNAPSHOTS  SERVICE("Msvm_VirtualSystemSnapshotService", "vssnapsvc")
-#define MANAGEMENT SERVICE("Msvm_VirtualSystemManagementService", "vmms")
-#define SETTINGS                                                               \
-	"Msvm_VirtualSystemSettingData.InstanceID=\"Microsoft:" ALPHA "\""
+#define SNAPSHOTS    SERVICE("Msvm_VirtualSystemSnapshotService", "vssnapsvc")
+#define MANAGEMENT   SERVICE("Msvm_VirtualSystemManagementService", "vmms")
 #define EMPTY(class) "<INSTANCE CLASSNAME='" class "'></INSTANCE>"
 
 static struct cim_arguments out;
@@ -78,64 +76,6 @@ static void every_method_that_is_declared_answers(void **state)
 	assert_true(n > 40);
 }
 
-/* ---- snapshots
- * ---------------------------------------------------------------- */
-
-static void no_snapshot_is_taken_yet(void **state)
-{
-	static const char settings[] =
-	    EMPTY("Msvm_VirtualSystemSnapshotSettingData");
-
-	assert_int_equal(CALL(SNAPSHOTS, "CreateSnapshot", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)},
-			      {"SnapshotSettings", .instance = settings},
-			      {"SnapshotType", .number = 32768}),
-			 1);
-	assert_int_equal(CALL(SNAPSHOTS, "CreateSnapshot", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)},
-			      {"SnapshotType", .number = 2}),
-			 1);
-	assert_int_equal(CALL(SNAPSHOTS, "CreateSnapshot", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)},
-			      {"SnapshotSettings",
-			       .instance = EMPTY("Msvm_Error")},
-			      {"SnapshotType", .number = 2}),
-			 4);
-	assert_int_equal(CALL(SNAPSHOTS, "CreateSnapshot", &out,
-			      {"AffectedSystem", .path = SETTINGS},
-			      {"SnapshotType", .number = 2}),
-			 4);
-	assert_int_equal(CALL(SNAPSHOTS, "CreateSnapshot", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)}),
-			 4);
-}
-
-static void what_needs_a_snapshot_cannot_be_done_yet(void **state)
-{
-	static const struct {
-		const char *method, *parameter;
-		unsigned unsupported, wrong;
-	} cases[] = {
-	    {"ConvertToReferencePoint", "AffectedSnapshot", 1, 4},
-	    {"DestroySnapshot", "AffectedSnapshot", 1, 4},
-	    {"ApplySnapshot", "Snapshot", 32770, 32773},
-	    {"DestroySnapshotTree", "SnapshotSettingData", 32770, 32773},
-	    {"ClearSnapshotState", "SnapshotSettingData", 32770, 32773}};
-
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const char *name = cases[i].parameter;
-
-		assert_int_equal(CALL(SNAPSHOTS, cases[i].method, &out,
-				      {name, .path = SETTINGS}),
-				 cases[i].unsupported);
-		assert_int_equal(CALL(SNAPSHOTS, cases[i].method, &out,
-				      {name, .path = SYSTEM_PATH(ALPHA)}),
-				 cases[i].wrong);
-		assert_int_equal(CALL(SNAPSHOTS, cases[i].method, &out, {name}),
-				 cases[i].wrong);
-	}
-}
-
 /* ---- the rest
  * ------------------------------------------------------------------ */
 
@@ -178,8 +118,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    SCENE(every_method_that_is_declared_answers),
-	    SCENE(no_snapshot_is_taken_yet),
-	    SCENE(what_needs_a_snapshot_cannot_be_done_yet),
 	    SCENE(no_system_is_exported_or_changed_yet),
 	    SCENE(a_system_is_not_started_or_stopped_by_us),
 	};

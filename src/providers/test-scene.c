@@ -83,6 +83,8 @@ static json_t *cut(const json_t *system, size_t first, bool points)
 	     i++)
 		(void)json_array_append(some, json_array_get(all, i));
 	(void)json_object_set_new(copy, "points", some);
+	if (!points)
+		(void)json_object_set_new(copy, "snapshots", json_array());
 	return copy;
 }
 
@@ -149,6 +151,10 @@ static const struct rpc_method methods[] = {
     {"org.refpoint.Destroy", RPC_ROLE_GATEWAY, do_destroy},
     {"org.refpoint.CreateJob", RPC_ROLE_GATEWAY, do_create_job},
     {"org.refpoint.DestroyJob", RPC_ROLE_GATEWAY, do_destroy_job},
+    {"org.refpoint.SnapshotJob", RPC_ROLE_GATEWAY, do_snapshot_job},
+    {"org.refpoint.ConvertJob", RPC_ROLE_GATEWAY, do_convert_job},
+    {"org.refpoint.DropJob", RPC_ROLE_GATEWAY, do_drop_job},
+    {"org.refpoint.Rename", RPC_ROLE_GATEWAY, do_rename},
     {"org.refpoint.Jobs", RPC_ROLE_GATEWAY, do_jobs},
     {"org.refpoint.CancelJob", RPC_ROLE_GATEWAY, do_cancel_job},
     {"org.refpoint.Changes", RPC_ROLE_GATEWAY, do_changes},
@@ -171,6 +177,8 @@ int scene_set_up(void **state)
 	for (size_t i = 0; i < JOB_PROVIDERS; i++)
 		list[n++] = &job_providers[i];
 	strcpy(scene->providers.host.name, "hv");
+	if (paths_init(&scene->providers.paths, "/srv", &err) < 0)
+		fail_msg("%s", err.text);
 	scene->fake = fake_new(methods, NULL, &scene->providers.backend);
 	scene->request =
 	    (struct cim_request){.arena = arena_new(CIM_REQUEST_MEMORY),

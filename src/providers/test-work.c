@@ -60,10 +60,88 @@ static void add_point(const json_t *job)
 		      "2026-01-05T00:00:00Z", "disks"));
 }
 
+/* ---- snapshots ------------------------------------------------------------
+ */
+
+static json_t *snapshots_of(const json_t *job)
+{
+	json_t *system = find_vm(json_string_value(json_object_get(job, "vm")));
+
+	if (!json_object_get(system, "snapshots"))
+		(void)json_object_set_new(system, "snapshots", json_array());
+	return json_object_get(system, "snapshots");
+}
+
+/* Of the system's disks, each read by a socket of the snapshot's own. */
+static json_t *snapshot_disks(const json_t *system, const char *id)
+{
+	json_t *disks = json_array(), *disk;
+	char uri[160], tracking[80];
+	size_t i;
+
+	json_array_foreach(json_object_get(system, "disks"), i, disk)
+	{
+		const char *name =
+		    json_string_value(json_object_get(disk, "id"));
+
+		(void)snprintf(uri, sizeof(uri),
+			       "nbd+unix:///%s?socket=/run/%s.sock", name, id);
+		(void)snprintf(tracking, sizeof(tracking), "rctX:%s:%s", name,
+			       id);
+		(void)json_array_append_new(
+		    disks, json_pack("{s:s, s:i, s:s, s:s, s:i}", "id", name,
+				     "size", 1 << 30, "tracking_id", tracking,
+				     "nbd_uri", uri, "scratch_bytes", 0));
+	}
+	return disks;
+}
+
+static void add_snapshot(json_t *job, const char *id)
+{
+	const json_t *system =
+	    find_vm(json_string_value(json_object_get(job, "vm")));
+
+	set(job, "snapshot", id);
+	(void)json_array_append_new(
+	    snapshots_of(job),
+	    json_pack("{s:s, s:O, s:s, s:s, s:s, s:s, s:s, s:i, s:o}", "id", id,
+		      "vm", json_object_get(system, "vm"), "consistency",
+		      strstr(WORK->asked, "application") ? "application"
+							 : "crash",
+		      "label", "", "created", "2026-01-05T00:00:00.000000001Z",
+		      "state", "valid", "reason", "", "limit_bytes", 0, "disks",
+		      snapshot_disks(system, id)));
+}
+
+static void remove_snapshot(const json_t *job)
+{
+	const char *id = json_string_value(json_object_get(job, "snapshot"));
+	json_t *list = snapshots_of(job), *snapshot;
+	size_t i;
+
+	json_array_foreach(list, i, snapshot)
+	{
+		const char *its =
+		    json_string_value(json_object_get(snapshot, "id"));
+
+		if (strcasecmp(its, id) == 0) {
+			(void)json_array_remove(list, i);
+			return;
+		}
+	}
+}
+
+/* ---- their ends ------------------------------------------------------------
+ */
+
+static bool is_method(const json_t *job, const char *method)
+{
+	return strcmp(json_string_value(json_object_get(job, "method")),
+		      method) == 0;
+}
+
 static void end(json_t *job)
 {
-	bool create = strcmp(json_string_value(json_object_get(job, "method")),
-			     "Create") == 0;
 	char id[64];
 
 	set(job, "state", WORK->fail ? "failed" : "completed");
@@ -72,12 +150,21 @@ static void end(json_t *job)
 	if (WORK->fail) {
 		set(job, "error", err_name(WORK->fail));
 		set(job, "message", "the fake failed");
-	} else if (create) {
-		(void)snprintf(id, sizeof(id), "b0000000-0000-4000-8000-%012u",
-			       WORK->made);
-		set(job, "point", id);
-		add_point(job);
+		return;
 	}
+	(void)snprintf(id, sizeof(id), "b0000000-0000-4000-8000-%012u",
+		       WORK->made);
+	if (is_method(job, "Snapshot"))
+		add_snapshot(job, id);
+	if (is_method(job, "Convert") || is_method(job, "Drop"))
+		remove_snapshot(job);
+	if (is_method(job, "Convert"))
+		set(job, "point",
+		    json_string_value(json_object_get(job, "snapshot")));
+	if (is_method(job, "Create"))
+		set(job, "point", id);
+	if (is_method(job, "Create") || is_method(job, "Convert"))
+		add_point(job);
 }
 
 void work_end_job(void)
@@ -86,21 +173,24 @@ void work_end_job(void)
 }
 
 static json_t *new_job(const char *method, const json_t *system,
-		       const char *point)
+		       const char *point, const char *snapshot)
 {
+	bool undoable =
+	    strcmp(method, "Create") == 0 || strcmp(method, "Snapshot") == 0;
+
 	char id[64];
 	json_t *job;
 
 	(void)snprintf(id, sizeof(id), "a0000000-0000-4000-8000-%012u",
 		       ++WORK->made);
-	job = json_pack("{s:s, s:s, s:O, s:O, s:s?, s:s, s:s, s:i, s:b, s:s, "
-			"s:s, s:i, s:s, s:s}",
+	job = json_pack("{s:s, s:s, s:O, s:O, s:s?, s:s?, s:s, s:s, s:i, s:b, "
+			"s:s, s:s, s:i, s:s, s:s}",
 			"id", id, "method", method, "vm",
 			json_object_get(system, "vm"), "uuid",
 			json_object_get(system, "uuid"), "point", point,
-			"owner", "somebody", "state", "running", "percent", 40,
-			"cancellable", strcmp(method, "Create") == 0, "begun",
-			"2026-02-03T04:05:06.789012345Z", "changed",
+			"snapshot", snapshot, "owner", "somebody", "state",
+			"running", "percent", 40, "cancellable", undoable,
+			"begun", "2026-02-03T04:05:06.789012345Z", "changed",
 			"2026-02-03T04:05:07.000000000Z", "elapsed_ms", 61500,
 			"error", "", "message", "");
 	assert_non_null(job);
@@ -116,6 +206,8 @@ static void do_job(struct rpc_call *call, const json_t *parameters,
 	const char *vm = json_string_value(json_object_get(parameters, "vm"));
 	const char *point =
 	    json_string_value(json_object_get(parameters, "point"));
+	const char *snapshot =
+	    json_string_value(json_object_get(parameters, "snapshot"));
 	const json_t *system = find_vm(vm);
 	json_t *job;
 
@@ -124,7 +216,7 @@ static void do_job(struct rpc_call *call, const json_t *parameters,
 		refuse(call, system ? WORK->refuse : RP_ENOVM);
 		return;
 	}
-	job = new_job(method, system, point);
+	job = new_job(method, system, point, snapshot);
 	if (!WORK->running)
 		end(job);
 	rpc_reply(call, json_pack("{s:O}", "job", job));
@@ -138,6 +230,30 @@ void do_create_job(struct rpc_call *call, json_t *parameters, void *arg)
 void do_destroy_job(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	do_job(call, parameters, "Destroy");
+}
+
+void do_snapshot_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Snapshot");
+}
+
+void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Convert");
+}
+
+void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Drop");
+}
+
+void do_rename(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	note(call, parameters);
+	if (WORK->refuse)
+		refuse(call, WORK->refuse);
+	else
+		rpc_reply(call, json_object());
 }
 
 static bool has_id(const json_t *job, const char *id)

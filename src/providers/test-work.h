@@ -11,7 +11,7 @@
 #include "rpc/rpc.h"
 
 struct work {
-	/* What becomes of CreateJob and DestroyJob. */
+	/* What becomes of CreateJob and its like. */
 	int refuse;   /* this error, and no job; 0: not refused */
 	int fail;     /* the job fails so; 0: it succeeds */
 	bool running; /* the answer comes before its end */
@@ -33,6 +33,10 @@ struct work {
 /* For rpc_server_new(). */
 void do_create_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_destroy_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_snapshot_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_rename(struct rpc_call *call, json_t *parameters, void *arg);
 void do_jobs(struct rpc_call *call, json_t *parameters, void *arg);
 void do_cancel_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_changes(struct rpc_call *call, json_t *parameters, void *arg);

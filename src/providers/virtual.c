@@ -30,6 +30,8 @@ const struct cim_provider virtual_providers[VIRTUAL_PROVIDERS] = {
     {.class_name = "Msvm_SettingsDefineState", READ(settings_of_system)},
     {.class_name = "Msvm_VirtualSystemSettingDataComponent",
      READ(disk_of_settings)},
+    {.class_name = "Msvm_SnapshotOfVirtualSystem", READ(snapshot_of_system)},
+    {.class_name = "Msvm_MostCurrentSnapshotInBranch", READ(newest_of_system)},
     {.class_name = "Msvm_SystemExportSettingData", READ(export_of_system)},
     {.class_name = "Msvm_HostedService", READ(service_of_host)},
 };

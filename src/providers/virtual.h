@@ -22,6 +22,8 @@ READS(image_service);
 READS(point_of_system);
 READS(settings_of_system);
 READS(disk_of_settings);
+READS(snapshot_of_system);
+READS(newest_of_system);
 READS(export_of_system);
 READS(service_of_host);
 
