@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Methods of the service that changes virtual systems, and of these: none of it
- * can be done yet, and each says so in its own numbers, once its arguments are
- * in order.
+ * Methods of virtual systems: none of it can be done, and each says so in its
+ * own numbers, once its arguments are in order.
  */
 #include "common/bytes.h"
 #include "providers/methods.h"
@@ -11,30 +10,6 @@
 	method_dispatch(entries, ARRAY_SIZE(entries),                          \
 			&(struct method_call){arg, request, path, in, out},    \
 			ret_result, err)
-
-int management_service_invoke(void *arg, const struct cim_request *request,
-			      const struct cim_path *path,
-			      const struct cim_arguments *in,
-			      struct cim_arguments *out,
-			      struct cim_value *ret_result, struct err *err)
-{
-	static const struct method_entry entries[] = {
-	    {.name = "AddResourceSettings",
-	     .required = {"AffectedConfiguration", "ResourceSettings"}},
-	    {.name = "DefineSystem", .required = {"SystemSettings"}},
-	    {.name = "DestroySystem", .required = {"AffectedSystem"}},
-	    {.name = "ModifyResourceSettings",
-	     .required = {"ResourceSettings"}},
-	    {.name = "ModifySystemSettings", .required = {"SystemSettings"}},
-	    {.name = "RemoveResourceSettings",
-	     .required = {"ResourceSettings"}},
-	    {.name = "ExportSystemDefinition",
-	     .required = {"ComputerSystem", "ExportDirectory"}},
-	    {.name = "ModifyDiskMergeSettings", .required = {"SettingData"}},
-	};
-
-	return DISPATCH(entries);
-}
 
 int computer_system_invoke(void *arg, const struct cim_request *request,
 			   const struct cim_path *path,
