@@ -84,6 +84,16 @@ void paths_vm_run(const struct paths *paths, const char *vm, const char *file,
 		       file[0] ? "/" : "", file);
 }
 
+void paths_snapshot(const struct paths *paths, const char *vm,
+		    const struct guid *snapshot, char ret_path[PATH_BYTES])
+{
+	char id[GUID_TEXT_BYTES], name[SNAPSHOT_SOCKET_BYTES];
+
+	guid_format(snapshot, id);
+	(void)snprintf(name, sizeof(name), "%.18s.sock", id);
+	paths_vm_run(paths, vm, name, ret_path);
+}
+
 int paths_root_id(const struct paths *paths, char ret_id[ROOT_ID_BYTES],
 		  struct err *err)
 {

@@ -12,6 +12,7 @@
  *   RUN/pids/VM              which process is the VM's worker
  *   RUN/vm/VM/control.sock   the worker's
  *   RUN/vm/VM/nbd.sock       the guest's
+ *   RUN/vm/VM/SNAPSHOT.sock  a snapshot's readers'
  *   RUN/pam.sock             refpoint-pam's, which systemd listens on
  *   CIM/                     refpoint-cim's own: certificate and key
  *   LIVE/VM/                 live bitmaps, on a tmpfs
@@ -30,6 +31,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "common/guid.h"
 #include "common/limits.h"
 
 /* Users and groups of the system that programs of ours have in common. */
@@ -63,6 +65,14 @@ void paths_store(const struct paths *paths, const char *vm,
 /* FILE: "control.sock", "nbd.sock" or "" for the directory. */
 void paths_vm_run(const struct paths *paths, const char *vm, const char *file,
 		  char ret_path[PATH_BYTES]);
+/*
+ * The socket that a snapshot is read through: RUN/vm/VM/HEX-HEX-HEX.sock, by
+ * the first 64 bits of its id, for all of it would leave less room for VM than
+ * VM_NAME_BYTES: a socket's path has 107 bytes.
+ */
+#define SNAPSHOT_SOCKET_BYTES (18 + sizeof(".sock")) /* the name, with NUL */
+void paths_snapshot(const struct paths *paths, const char *vm,
+		    const struct guid *snapshot, char ret_path[PATH_BYTES]);
 
 /* LIB must exist. */
 int paths_root_id(const struct paths *paths, char ret_id[ROOT_ID_BYTES],

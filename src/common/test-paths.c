@@ -45,6 +45,7 @@ static void paths_follow_the_root(void **state)
 {
 	struct paths p;
 	struct err err = {0};
+	struct guid snapshot;
 	char path[PATH_BYTES];
 	char big[ROOT_BYTES + 1];
 
@@ -58,6 +59,12 @@ static void paths_follow_the_root(void **state)
 	assert_string_equal(path, "/r/run/vm/vm1/nbd.sock");
 	paths_vm_run(&p, "vm1", "", path);
 	assert_string_equal(path, "/r/run/vm/vm1");
+	assert_true(
+	    guid_parse("01234567-89ab-cdef-0123-456789abcdef", &snapshot));
+	paths_snapshot(&p, "vm1", &snapshot, path);
+	assert_string_equal(path, "/r/run/vm/vm1/01234567-89ab-cdef.sock");
+	assert_int_equal(strlen(strrchr(path, '/') + 1) + 1,
+			 SNAPSHOT_SOCKET_BYTES);
 	assert_int_equal(paths_init(&p, "rel", &err), 0);
 	assert_int_equal(p.lib[0], '/');
 	assert_int_equal(paths_init(&p, "", &err), -RP_EPARAM);

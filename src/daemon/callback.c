@@ -162,3 +162,35 @@ void callback_mark(struct rpc_call *call, json_t *parameters, void *arg)
 	if (!cb)
 		rpc_fail(call, &err);
 }
+
+/* ---- SnapshotListener
+ * --------------------------------------------------------
+ */
+
+void callback_snapshot_listener(struct rpc_call *call, json_t *parameters,
+				void *arg)
+{
+	const char *name = NULL, *text = NULL;
+	const struct rpc_field fields[] = {
+	    {"vm", RPC_STRING, true, VM_NAME_BYTES, &name, NULL},
+	    {"snapshot", RPC_STRING, true, GUID_TEXT_BYTES, &text, NULL},
+	    {0}};
+	struct callback *cb = NULL;
+	_cleanup_close_ int fd = -1;
+	struct guid snapshot;
+	struct err err = {0};
+	int r = rpc_read_fields(parameters, fields, &err);
+
+	if (r == 0 && !guid_parse(text, &snapshot))
+		r = err_set(&err, -RP_EPARAM, "'snapshot' is no GUID");
+	if (r == 0)
+		cb = begin(arg, call, name, &err);
+	if (cb)
+		r = vm_snapshot_listener(cb->vm, &snapshot, &fd, &err);
+	if (!cb || r < 0)
+		rpc_fail(call, &err);
+	else
+		rpc_reply_fds(call, NULL, &fd, 1);
+	if (cb)
+		end(cb);
+}

@@ -28,10 +28,24 @@ bool destroy_done(struct request *request, json_t *parameters, const char *text,
 	return false;
 }
 
+/* A repeat got the snapshot that was made the first time, and its listener was
+ * for nothing. */
+static void drop_listener(struct request *request, json_t *made)
+{
+	json_t *chosen = json_object_get(request->parameters, "id");
+	struct guid guid;
+
+	if (!json_equal(chosen, json_object_get(made, "id")) &&
+	    guid_parse(json_string_value(chosen), &guid))
+		vm_snapshot_unlisten(request->vm, &guid);
+}
+
 bool snapshot_done(struct request *request, json_t *parameters,
 		   const char *text, size_t bytes)
 {
 	json_t *snapshot = json_object_get(parameters, "snapshot");
+
+	drop_listener(request, snapshot);
 
 	if (request->record && request->record->cancelling &&
 	    undo(request, snapshot))

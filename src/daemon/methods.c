@@ -92,5 +92,7 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.Resize", ADMIN, proxy_method},
     {"org.refpoint.daemon.Start", RPC_ROLE_WORKER, callback_start},
     {"org.refpoint.daemon.Mark", RPC_ROLE_WORKER, callback_mark},
+    {"org.refpoint.daemon.SnapshotListener", RPC_ROLE_WORKER,
+     callback_snapshot_listener},
     {0},
 };

@@ -25,5 +25,7 @@ void proxy_job_method(struct rpc_call *call, json_t *parameters, void *arg);
 /* callback.c: org.refpoint.daemon */
 void callback_start(struct rpc_call *call, json_t *parameters, void *arg);
 void callback_mark(struct rpc_call *call, json_t *parameters, void *arg);
+void callback_snapshot_listener(struct rpc_call *call, json_t *parameters,
+				void *arg);
 
 #endif

@@ -24,6 +24,7 @@
 
 enum needs {
 	NEEDS_NOTHING,
+	NEEDS_READERS,        /* the listener of a snapshot's */
 	NEEDS_IMAGES_IF_IDLE, /* nobody serves them */
 	NEEDS_IMAGES,         /* and the listener and the tombstone */
 	NEEDS_ONE_IMAGE,      /* of the parameter `disk` */
@@ -100,6 +101,7 @@ static void forget_serving(struct vm *vm)
 		vm->timer = sd_event_source_disable_unref(vm->timer);
 	}
 	vm_close_listener(vm);
+	vm_snapshots_unlisten(vm);
 	(void)vm_save(vm, NULL);
 }
 
@@ -127,7 +129,7 @@ static const struct route routes[] = {
     {"Snapshots", false, false, NEEDS_NOTHING, 10000, NULL},
     {"Create", true, true, NEEDS_IMAGES_IF_IDLE, SEAL_TIMEOUT_MS, create_done},
     {"Destroy", true, true, NEEDS_NOTHING, 60000, destroy_done},
-    {"Snapshot", true, true, NEEDS_NOTHING, SEAL_TIMEOUT_MS, snapshot_done},
+    {"Snapshot", true, true, NEEDS_READERS, SEAL_TIMEOUT_MS, snapshot_done},
     {"Convert", true, true, NEEDS_NOTHING, 60000, convert_done},
     {"Drop", true, true, NEEDS_NOTHING, 60000, drop_done},
     {"Rename", true, true, NEEDS_NOTHING, 60000, rename_done},
@@ -145,18 +147,33 @@ static const struct route *route_of(const struct request *request)
 	return route;
 }
 
+/* The point or snapshot of the parameter NAME. */
+static bool take_id(const struct request *request, const char *name,
+		    struct guid *ret_guid)
+{
+	const char *id =
+	    json_string_value(json_object_get(request->parameters, name));
+
+	return id && guid_parse(id, ret_guid);
+}
+
 /* A listener that nobody will serve would keep guests waiting for ever; and a
  * change of the points that the worker did not refuse may have happened. */
 static void fail(struct request *request, const struct err *err)
 {
 	struct vm *vm = request->vm;
 	int result = err_result(err->code);
+	bool unknown = result == 2 || result == 3;
+	struct guid snapshot;
 
 	if (vm->changing && route_of(request)->points) {
 		vm->changing = false;
-		if (result == 2 || result == 3)
+		if (unknown)
 			vm_points_in_doubt(vm);
 	}
+	if (route_of(request)->needs == NEEDS_READERS && !unknown &&
+	    take_id(request, "id", &snapshot))
+		vm_snapshot_unlisten(vm, &snapshot);
 	if (route_of(request)->needs == NEEDS_IMAGES && !vm->entry.serve &&
 	    !vm->serving)
 		vm_close_listener(vm);
@@ -345,6 +362,21 @@ static bool wants_application(const struct request *request)
 	return level && strcmp(level, "application") == 0;
 }
 
+static void send_with_listener(struct request *request)
+{
+	struct guid snapshot = {0};
+	struct err err = {0};
+	int fd;
+
+	(void)take_id(request, "id", &snapshot);
+	if (vm_snapshot_listener(request->vm, &snapshot, &fd, &err) < 0) {
+		fail(request, &err);
+		return;
+	}
+	send(request, json_copy(request->parameters), &fd, 1);
+	(void)close(fd);
+}
+
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
@@ -369,6 +401,8 @@ static void on_ready(void *arg, const struct err *err)
 		ask_with_images(request, NULL);
 	else if (route->needs == NEEDS_ONE_IMAGE)
 		ask_with_images(request, disk);
+	else if (route->needs == NEEDS_READERS)
+		send_with_listener(request);
 	else
 		send(request, json_copy(request->parameters), NULL, 0);
 }
@@ -493,16 +527,6 @@ static int choose_id(struct request *request, struct err *err)
 	guid_format(&guid, id);
 	(void)json_object_set_new(request->parameters, "id", json_string(id));
 	return 0;
-}
-
-/* The point or snapshot of the parameter NAME, in the record. */
-static bool take_id(const struct request *request, const char *name,
-		    struct guid *ret_guid)
-{
-	const char *id =
-	    json_string_value(json_object_get(request->parameters, name));
-
-	return id && guid_parse(id, ret_guid);
 }
 
 static int begin_record(struct request *request, struct err *err)

@@ -30,8 +30,10 @@ static void forget(struct vm *vm, const char *id)
 	struct guid guid;
 
 	vm->points_serial++;
-	if (id && guid_parse(id, &guid))
-		inventory_points_remove(&vm->entry.snapshot, &guid);
+	if (!id || !guid_parse(id, &guid))
+		return;
+	inventory_points_remove(&vm->entry.snapshot, &guid);
+	vm_snapshot_unlisten(vm, &guid);
 }
 
 void vm_snapshot_dropped(struct vm *vm, const char *id)

@@ -36,6 +36,7 @@ static const struct {
     {"org.refpoint.Resize", A},
     {"org.refpoint.daemon.Start", W},
     {"org.refpoint.daemon.Mark", W},
+    {"org.refpoint.daemon.SnapshotListener", W},
     {"org.refpoint.Systems", A | O | G},
     {"org.refpoint.Jobs", A | O | G},
     {"org.refpoint.CreateJob", A | O | G},

@@ -210,6 +210,18 @@ void vm_close_listener(struct vm *vm);
 void vm_try_serve(struct vm *vm);
 void vm_serve_failed(struct vm *vm, const struct err *err);
 
+/* ---- readers.c -------------------------------------------------------------
+ */
+
+/* The listener of a snapshot's readers, bound anew; the descriptor is the
+ * caller's. */
+int vm_snapshot_listener(struct vm *vm, const struct guid *snapshot,
+			 int *ret_fd, struct err *err);
+/* It is gone, or never came to be. */
+void vm_snapshot_unlisten(struct vm *vm, const struct guid *snapshot);
+/* Nobody listens for any snapshot's. */
+void vm_snapshots_unlisten(struct vm *vm);
+
 struct images;
 #define SERVE_TIMEOUT_MS 60000
 /* What goes with Serve and Start: the images, the listener, the tombstone. The

@@ -189,6 +189,7 @@ static void life_over(struct vm *vm)
 	vm->serving = vm->in_use = false;
 	vm->deaf_until_ms = 0;
 	vm_points_life_over(vm);
+	vm_snapshots_unlisten(vm);
 	vm->ended = NULL;
 	if (ended)
 		ended(vm->ended_arg);

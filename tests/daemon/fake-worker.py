@@ -44,6 +44,7 @@ class Worker:
         self.images = []
         self.listener = None
         self.guests = []
+        self.readers = {}
         self.last_call = time.monotonic()
         self.selector = selectors.DefaultSelector()
         self.catalogue = None
@@ -84,6 +85,20 @@ class Worker:
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, self.guest)
         self.state = 'serving'
+
+    def listen(self, snapshot, fd):
+        """For readers, who get the snapshot's id."""
+        sock = self.readers[snapshot] = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        self.selector.register(
+            sock, selectors.EVENT_READ,
+            lambda sock: sock.accept()[0].sendall(snapshot.encode()))
+
+    def deafen(self, snapshot):
+        sock = self.readers.pop(snapshot, None)
+        if sock:
+            self.selector.unregister(sock)
+            sock.close()
 
     def guest(self, listener):
         conn, _ = listener.accept()
@@ -145,6 +160,8 @@ class Worker:
         for conn in self.guests:
             conn.close()
         self.guests = []
+        for snapshot in list(self.readers):
+            self.deafen(snapshot)
         for fd in self.images:
             os.close(fd)
         self.images = []
@@ -197,9 +214,14 @@ class Worker:
         if len(self.catalogue['snapshots']) >= 4:
             raise ValueError('LimitReached')
         self.event('id', id=p['id'])
+        request = p.get('request_id')
+        for s in self.snapshots():
+            if request and s['label'] == request:
+                return {'snapshot': s}, []
+        self.listen(p['id'], fds[0])
         self.catalogue['snapshots'].append({
             'id': p['id'], 'vm': self.vm, 'consistency': 'crash',
-            'label': p.get('label', ''),
+            'label': request or p.get('label', ''),
             'created': '2026-01-01T00:00:00.000000000Z', 'state': 'valid',
             'reason': '', 'limit_bytes': p.get('limit_bytes', 0),
             'disks': [{'id': disk['id'], 'size': size, 'tracking_id': 'rctX:s',
@@ -217,6 +239,7 @@ class Worker:
     def take_snapshot(self, p):
         for i, s in enumerate(self.catalogue['snapshots']):
             if s['id'] == p['snapshot']:
+                self.deafen(s['id'])
                 return self.catalogue['snapshots'].pop(i)
         raise ValueError('NoSuchPoint')
 
@@ -381,6 +404,10 @@ class Worker:
             except Error as e:
                 stamp = {'error': e.name}
             self.event('Mark', stamp=stamp)
+        for s in self.catalogue['snapshots'] if self.listener else []:
+            client.call('org.refpoint.daemon.SnapshotListener',
+                        {'vm': self.vm, 'snapshot': s['id']})
+            self.listen(s['id'], client.fds[0])
         client.close()
 
     def main(self):

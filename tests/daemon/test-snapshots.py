@@ -4,6 +4,7 @@
 jobs too, and what Systems tells."""
 import json
 import os
+import socket
 import sys
 import unittest
 
@@ -59,6 +60,72 @@ class Case(RigCase):
     def release(self):
         with open(f'{self.rig.root}/fake/now', 'w'):
             pass
+
+
+class Readers(Case):
+    def path(self, snapshot, vm='v'):
+        return f'{self.rig.root}/run/vm/{vm}/{snapshot["id"][:18]}.sock'
+
+    def names(self, vm='v'):
+        return sorted(n for n in os.listdir(f'{self.rig.root}/run/vm/{vm}')
+                      if n not in ('control.sock', 'nbd.sock'))
+
+    def read(self, snapshot):
+        """What the worker tells a reader: the snapshot's id."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(self.path(snapshot))
+            return s.recv(100).decode()
+
+    def test_each_snapshot_has_a_socket_for_as_long_as_it_is_there(self):
+        rig = self.served()
+        one, two, three = self.made(), self.made(), self.made()
+        for s in (one, two, three):
+            self.assertEqual(self.read(s), s['id'])
+            mode = os.stat(self.path(s)).st_mode
+            self.assertEqual(mode & 0o777, 0o660)
+        rig.call('Drop', vm='v', snapshot=one['id'])
+        rig.call('Convert', vm='v', snapshot=two['id'])
+        self.assertEqual(self.names(), [os.path.basename(self.path(three))])
+        self.assertEqual(self.read(three), three['id'])
+        rig.call('Unserve', vm='v')
+        self.assertEqual(self.names(), [])
+
+    def test_no_socket_is_left_of_a_snapshot_that_did_not_come_to_be(self):
+        rig = self.served()
+        for _ in range(4):
+            self.made()
+        self.assertEqual(rig.error('Snapshot', vm='v').name, 'LimitReached')
+        self.assertEqual(len(self.names()), 4)
+
+    def test_a_repeat_leaves_no_socket_of_its_own(self):
+        self.served()
+        one = self.made(request_id=NOBODY)
+        self.assertEqual(self.made(request_id=NOBODY), one)
+        self.assertEqual(self.names(), [os.path.basename(self.path(one))])
+        self.assertEqual(self.read(one), one['id'])
+
+    def test_a_cancelled_job_leaves_no_socket(self):
+        rig = self.served()
+        job = self.held('Snapshot')
+        rig.call('CancelJob', id=job['id'])
+        self.release()
+        self.assertEqual(self.ended(job)['state'], 'cancelled')
+        self.assertEqual(self.names(), [])
+
+    def test_the_next_worker_gets_a_socket_at_the_same_place(self):
+        rig = self.served()
+        one, two = self.made(), self.made()
+        kill_now(rig.worker_pid('v'))
+        wait_until('readers to be heard again', lambda: self.heard(two))
+        self.assertEqual(self.read(one), one['id'])
+        self.assertEqual(len(self.names()), 2)
+
+    def heard(self, snapshot):
+        try:
+            return self.read(snapshot)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
 
 
 class Told(Case):
