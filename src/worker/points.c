@@ -10,25 +10,56 @@
 
 /* Whether the guest is still frozen when the cut is over is known to refpointd
  * alone, and later: until it vouches the consistency is that of a crash. */
-static int read_kind(const char *type, const char *consistency,
-		     struct request *request, struct err *err)
+int read_consistency(struct request *request, const char *text, struct err *err)
 {
-	struct vm_point_request *create = &request->create;
+	request->application = strcmp(text, "application") == 0;
+	if (request->application || strcmp(text, "crash") == 0)
+		return 0;
+	return err_set(err, -RP_EPARAM,
+		       "'%.32s' is no consistency: crash or application", text);
+}
 
+static int read_type(const char *type, enum point_type *ret_type,
+		     struct err *err)
+{
 	if (strcmp(type, "rct") == 0)
-		create->type = POINT_RCT;
+		*ret_type = POINT_RCT;
 	else if (strcmp(type, "log") == 0)
-		create->type = POINT_LOG;
+		*ret_type = POINT_LOG;
 	else
 		return err_set(err, -RP_ETYPE,
 			       "'%.32s' is no type of point: rct or log", type);
-	create->consistency = CONSISTENCY_CRASH;
-	request->application = strcmp(consistency, "application") == 0;
-	if (!request->application && strcmp(consistency, "crash") != 0)
+	return 0;
+}
+
+int read_label(const char *text, char ret_label[LABEL_BYTES], struct err *err)
+{
+	if (text_has_controls(text))
 		return err_set(err, -RP_EPARAM,
-			       "'%.32s' is no consistency: crash or "
-			       "application",
-			       consistency);
+			       "'label' has control characters in it");
+	(void)strcpy(ret_label, text);
+	return 0;
+}
+
+int read_request_id(const char *text, char ret_id[REQUEST_ID_BYTES],
+		    struct err *err)
+{
+	struct guid guid;
+
+	if (!*text)
+		return 0;
+	if (!guid_parse(text, &guid))
+		return err_set(err, -RP_EPARAM, "'request_id' is no UUID");
+	guid_format(&guid, ret_id);
+	return 0;
+}
+
+int read_timeout(uint64_t ms, uint32_t *ret_ms, struct err *err)
+{
+	if (ms > 86400000)
+		return err_set(err, -RP_EPARAM,
+			       "'timeout_ms' is longer than a day");
+	*ret_ms = (uint32_t)ms;
 	return 0;
 }
 
@@ -55,28 +86,20 @@ int read_create(struct request *request, json_t *parameters, struct err *err)
 	    {"images", RPC_ARRAY, false, DISKS_PER_VM_MAX, &images, NULL},
 	    {0}};
 	struct vm_point_request *create = &request->create;
-	struct guid guid;
 	int r = rpc_read_fields(parameters, fields, err);
 
+	create->consistency = CONSISTENCY_CRASH;
 	if (r == 0)
-		r = read_kind(type, consistency, request, err);
-	if (r == 0 && text_has_controls(label))
-		r = err_set(err, -RP_EPARAM,
-			    "'label' has control characters in it");
-	if (r == 0 && *id && !guid_parse(id, &guid))
-		r = err_set(err, -RP_EPARAM, "'request_id' is no UUID");
-	if (r == 0 && timeout_ms > 86400000)
-		r = err_set(err, -RP_EPARAM,
-			    "'timeout_ms' is longer than a day");
+		r = read_type(type, &create->type, err);
 	if (r == 0)
-		r = read_images(request, images, err);
-	if (r < 0)
-		return r;
-	(void)strcpy(create->label, label);
-	if (*id)
-		guid_format(&guid, create->request_id);
-	create->timeout_ms = (uint32_t)timeout_ms;
-	return 0;
+		r = read_consistency(request, consistency, err);
+	if (r == 0)
+		r = read_label(label, create->label, err);
+	if (r == 0)
+		r = read_request_id(id, create->request_id, err);
+	if (r == 0)
+		r = read_timeout(timeout_ms, &create->timeout_ms, err);
+	return r < 0 ? r : read_images(request, images, err);
 }
 
 /* What a request id gives again must be what is asked for now. */

@@ -64,6 +64,13 @@ void definition_free(struct definition *definition);
 /* ---- points.c
  * ---------------------------------------------------------------- */
 
+int read_consistency(struct request *request, const char *text,
+		     struct err *err);
+int read_label(const char *text, char ret_label[LABEL_BYTES], struct err *err);
+int read_request_id(const char *text, char ret_id[REQUEST_ID_BYTES],
+		    struct err *err);
+int read_timeout(uint64_t ms, uint32_t *ret_ms, struct err *err);
+
 int read_create(struct request *request, json_t *parameters, struct err *err);
 int run_create(struct request *request, struct err *err);
 int read_destroy(struct request *request, json_t *parameters, struct err *err);

@@ -44,14 +44,12 @@ json_t *point_json(struct vm *vm, const struct point_row *row)
 			 disks);
 }
 
-/* nbd+unix:///ID?socket=PATH, with what a URI may not hold escaped. */
-static json_t *uri_json(struct worker *worker, const char *id)
+json_t *uri_json(const char *path, const char *id)
 {
 	static const char hex[] = "0123456789ABCDEF";
-	char path[PATH_BYTES], uri[3 * PATH_BYTES + 64];
+	char uri[3 * PATH_BYTES + 64];
 	size_t n;
 
-	paths_vm_run(&worker->paths, worker->name, "nbd.sock", path);
 	n = (size_t)snprintf(uri, sizeof(uri), "nbd+unix:///%s?socket=", id);
 	for (const char *p = path; *p; p++) {
 		unsigned char c = (unsigned char)*p;
@@ -83,13 +81,15 @@ static json_t *disk_json(struct worker *worker, uint32_t disk, bool serving)
 	const struct disk_row *row = vm_disk(vm, disk);
 	struct vm_disk_status s;
 	struct accuracy_row *a = &s.accuracy;
+	char path[PATH_BYTES];
 
+	paths_vm_run(&worker->paths, worker->name, "nbd.sock", path);
 	if (vm_disk_status(vm, disk, &s, NULL) < 0)
 		return NULL;
 	return json_pack(
 	    "{s:s, s:s, s:I, s:o, s:i, s:s, s:s, s:I, s:i, s:i, s:I, s:I, s:s}",
 	    "id", row->id, "path", row->path, "size", (json_int_t)row->bytes,
-	    "nbd_uri", serving ? uri_json(worker, row->id) : json_null(),
+	    "nbd_uri", serving ? uri_json(path, row->id) : json_null(),
 	    "connected", (int)engine_connected(worker->engine, disk),
 	    "accuracy", accuracy_name(a->accuracy), "reason", a->reason,
 	    "widened_bytes", (json_int_t)a->widened_bytes, "hot_regions",

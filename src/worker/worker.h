@@ -124,6 +124,8 @@ int worker_check_defined(const struct worker *worker, struct err *err);
 /* Under vm_lock, for reading.  NULL: no memory. */
 json_t *status_json(struct worker *worker);
 json_t *point_json(struct vm *vm, const struct point_row *row);
+/* nbd+unix:///ID?socket=PATH, with what a URI may not hold escaped. */
+json_t *uri_json(const char *path, const char *id);
 
 /* ---- methods.c -------------------------------------------------------------
  */
