@@ -137,8 +137,15 @@
 
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
-#define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
-#define SEAL_TIMEOUT_MS 30000 /* default; --timeout */
-#define WORKER_IDLE_MS  60000 /* a worker without exports ends */
+#define SNAPSHOTS_PER_VM_MAX 4
+/* Of the store's file system: kept from scratch files, besides twice what the
+ * bitmaps of all disks take. */
+#define SNAPSHOT_RESERVE_BYTES MIB(16)
+#define SNAPSHOT_STALL_MS      1000 /* of a copy: the snapshot is invalid then */
+#define SNAPSHOT_COPY_BYTES    KIB(256) /* copied at once */
+#define SNAPSHOT_COPIES_MAX    64       /* under way at once, of all disks */
+#define STORE_STALL_MS         2500  /* then tracking gives way to the guest */
+#define SEAL_TIMEOUT_MS        30000 /* default; --timeout */
+#define WORKER_IDLE_MS         60000 /* a worker without exports ends */
 
 #endif

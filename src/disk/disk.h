@@ -67,6 +67,10 @@ struct file_ops {
 	 * page that cannot be had would be a SIGBUS. */
 	int (*map)(struct file *file, void **ret_addr, uint64_t *ret_bytes,
 		   struct err *err);
+	/* Has the system, since this file was opened, failed to write back
+	 * anything that was written to it?  A negative code then: what is read
+	 * may be something else.  Waits for nothing.  NULL: that cannot be. */
+	int (*lost)(struct file *file);
 	/* NULL is not accepted; never fails. */
 	void (*close)(struct file *file);
 };
@@ -117,6 +121,11 @@ static inline int file_write(struct file *file, const void *buf, uint64_t bytes,
 static inline int file_sync(struct file *file, struct err *err)
 {
 	return file->ops->sync(file, err);
+}
+
+static inline int file_lost(struct file *file)
+{
+	return file->ops->lost ? file->ops->lost(file) : 0;
 }
 
 static inline void file_close(struct file *file)

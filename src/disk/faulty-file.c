@@ -110,6 +110,11 @@ static int faulty_map(struct file *file, void **ret_addr, uint64_t *ret_bytes,
 		  inner->ops->map(inner, ret_addr, ret_bytes, err));
 }
 
+static int faulty_lost(struct file *file)
+{
+	return file_lost(faulty_file_inner(file));
+}
+
 static void faulty_close(struct file *file)
 {
 	struct faulty_file *self = faulty_file(file);
@@ -126,6 +131,7 @@ static const struct file_ops faulty_file_ops = {
     .allocate = faulty_allocate,
     .size = faulty_size,
     .map = faulty_map,
+    .lost = faulty_lost,
     .close = faulty_close,
 };
 

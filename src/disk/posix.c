@@ -54,6 +54,7 @@ struct posix_file {
 	int fd;
 	atomic_bool whole;  /* the next sync is an fsync, invariant 2 */
 	atomic_int latched; /* invariant 3: 0 or negative */
+	atomic_int lost;    /* 0, or why write-back failed */
 	void *map;          /* or NULL */
 	uint64_t map_bytes;
 	struct writers *writers; /* the ring's; or NULL */
@@ -246,6 +247,20 @@ static int posix_map(struct file *file, void **ret_addr, uint64_t *ret_bytes,
 	return 0;
 }
 
+/* sync_file_range(2) tells what write-back failed at, of the whole file, after
+ * waiting for the pages of a range: this one has none.  Told once, so it is
+ * kept. */
+static int posix_lost(struct file *file)
+{
+	struct posix_file *pf = posix_file(file);
+	int none = 0;
+
+	if (sync_file_range(pf->fd, INT64_MAX - 4096, 1,
+			    SYNC_FILE_RANGE_WAIT_BEFORE) < 0)
+		(void)atomic_compare_exchange_strong(&pf->lost, &none, -errno);
+	return atomic_load(&pf->lost);
+}
+
 static void posix_close(struct file *file)
 {
 	struct posix_file *pf = posix_file(file);
@@ -265,6 +280,7 @@ static const struct file_ops posix_file_ops = {
     .allocate = posix_allocate,
     .size = posix_size,
     .map = posix_map,
+    .lost = posix_lost,
     .close = posix_close,
 };
 

@@ -104,6 +104,37 @@ int live_decode(const uint8_t buf[LIVE_HEAD_BYTES], struct live_head *ret_head,
  * regions. */
 uint64_t live_file_bytes(uint64_t bytes);
 
+/* ---- The snapshot file: which blocks were copied, on the tmpfs ------- */
+
+#define SNAPSHOT_HEAD_BYTES 4096u
+
+struct snapshot_head {
+	struct guid store;
+	struct guid snapshot;
+	struct guid boot;     /* boot id when it was made */
+	uint64_t bytes;       /* the disk's size */
+	uint64_t limit_bytes; /* of scratch, all disks; 0: none */
+	uint32_t disk;
+};
+
+/* Changing fields, beyond the checksummed part, used through the mapping. */
+struct snapshot_file_state {
+	_Atomic uint64_t copied_bytes; /* into the scratch file */
+	_Atomic uint32_t invalid;      /* non-zero: of no use any more */
+	_Atomic uint32_t
+	    cloned; /* non-zero: the clone has what is not copied */
+	char reason[REASON_BYTES]; /* written before `invalid` */
+};
+#define SNAPSHOT_STATE_OFFSET 2048u
+
+void snapshot_encode(const struct snapshot_head *head,
+		     uint8_t buf[SNAPSHOT_HEAD_BYTES]);
+int snapshot_decode(const uint8_t buf[SNAPSHOT_HEAD_BYTES],
+		    struct snapshot_head *ret_head, struct err *err);
+/* Bytes of the whole file for a disk of BYTES: header and one bit for each
+ * block, in whole words. */
+uint64_t snapshot_file_bytes(uint64_t bytes);
+
 /* ---- The tombstone: why tracking stopped ---------------------------- */
 
 #define TOMBSTONE_BYTES 4096u

@@ -10,6 +10,9 @@
  *   tombstone        why tracking stopped             definition   4 KiB
  *   gen-GEN-SERIAL   one sealed generation            seal, merge  as needed
  *   live-ORD-GEN     live bitmap, on the tmpfs        serve, seal  fixed
+ *   snapshot-ID-ORD  blocks copied, on the tmpfs      snapshot     fixed
+ *   scratch-ID-ORD   what they held                   snapshot     sparse
+ *   clone-ID-ORD     the image, by FICLONE            snapshot     the image's
  *
  * GEN is 16 hex digits, SERIAL 8, ORD decimal.  All preallocated files are
  * written with zeros when made, so that later writes allocate nothing.
@@ -116,6 +119,43 @@ int sealed_read(struct fs *fs, const struct guid *store, uint64_t generation,
 		uint32_t serial, struct sealed_head *ret_head,
 		struct sealed_disk ret_disks[DISKS_PER_VM_MAX],
 		struct err *err);
+
+/* ---- snapshots -------------------------------------------------------- */
+
+struct snapshot_file {
+	struct file *file;
+	struct snapshot_head head;
+	struct snapshot_file_state *state; /* in the mapping */
+	_Atomic uint64_t *bits;            /* in the mapping */
+};
+
+#define SNAPSHOT_NAME_BYTES 64
+
+enum snapshot_part {
+	SNAPSHOT_COPIED,  /* on the tmpfs */
+	SNAPSHOT_SCRATCH, /* in the store, as the next one */
+	SNAPSHOT_CLONE,
+};
+void snapshot_name(enum snapshot_part part, const struct guid *id,
+		   uint32_t disk, char name[SNAPSHOT_NAME_BYTES]);
+
+/* Makes the file on the tmpfs, all space allocated, all bits clear. */
+int snapshot_file_create(struct fs *memory, const struct snapshot_head *head,
+			 struct snapshot_file *ret_file, struct err *err);
+/* -ENOENT if there is none; -RP_ECORRUPT if it is not of STORE, or not what its
+ * name says. */
+int snapshot_file_open(struct fs *memory, const struct guid *store,
+		       const struct guid *id, uint32_t disk,
+		       struct snapshot_file *ret_file, struct err *err);
+void snapshot_file_close(struct snapshot_file *file); /* leaves the file */
+/* Removes what one disk of a snapshot has; what is not there is no failure. */
+void snapshot_unlink(struct fs *store, struct fs *memory, const struct guid *id,
+		     uint32_t disk);
+/* Calls FN for each file of a snapshot in FS, the store or the tmpfs (by name
+ * alone); stops at its first non-zero result. */
+int snapshot_files(struct fs *fs,
+		   int (*fn)(void *arg, const struct guid *id, uint32_t disk),
+		   void *arg, struct err *err);
 
 /* ---- live bitmaps ----------------------------------------------------- */
 

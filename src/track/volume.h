@@ -44,6 +44,7 @@ struct volume_request {
 	void (*done)(struct volume_request *request, int result);
 	/* ------------------------------------------------------------------ */
 	struct volume *volume;
+	void *owner; /* who serves it, where that is no volume */
 	struct volume_request *next; /* in one list at a time */
 	struct volume_request *prev;
 	struct volume_request *waiting; /* next that waits for its region */

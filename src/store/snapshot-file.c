@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files of snapshots.  The one on the tmpfs is made under a temporary name
+ * and renamed when complete; a scratch file and a clone mean something only
+ * through it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "store/files.h"
+#include "store/preallocated.h"
+
+static const char *const prefixes[] = {
+    [SNAPSHOT_COPIED] = "snapshot",
+    [SNAPSHOT_SCRATCH] = "scratch",
+    [SNAPSHOT_CLONE] = "clone",
+};
+
+void snapshot_name(enum snapshot_part part, const struct guid *id,
+		   uint32_t disk, char name[SNAPSHOT_NAME_BYTES])
+{
+	char text[GUID_TEXT_BYTES];
+
+	guid_format(id, text);
+	(void)snprintf(name, SNAPSHOT_NAME_BYTES, "%s-%s-%" PRIu32,
+		       prefixes[part], text, disk);
+}
+
+/* Is NAME exactly what snapshot_name() makes? */
+static bool name_parse(const char *name, struct guid *ret_id,
+		       uint32_t *ret_disk)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		size_t n = strlen(prefixes[i]);
+		char text[GUID_TEXT_BYTES], again[SNAPSHOT_NAME_BYTES];
+
+		if (strncmp(name, prefixes[i], n) != 0 || name[n] != '-' ||
+		    strlen(name + n + 1) < sizeof(text))
+			continue;
+		memcpy(text, name + n + 1, sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+		if (!guid_parse(text, ret_id) ||
+		    sscanf(name + n + sizeof(text), "-%9" SCNu32, ret_disk) !=
+			1)
+			continue;
+		snapshot_name((enum snapshot_part)i, ret_id, *ret_disk, again);
+		if (strcmp(name, again) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int map(struct snapshot_file *f, struct err *err)
+{
+	uint64_t bytes, want = snapshot_file_bytes(f->head.bytes);
+	void *addr;
+	int r = f->file->ops->map(f->file, &addr, &bytes, err);
+
+	if (r < 0)
+		return r;
+	if (bytes != want)
+		return err_set(err, -RP_ECORRUPT,
+			       "it has %" PRIu64 " bytes, should have %" PRIu64,
+			       bytes, want);
+	f->state = (void *)((char *)addr + SNAPSHOT_STATE_OFFSET);
+	f->bits = (void *)((char *)addr + SNAPSHOT_HEAD_BYTES);
+	return 0;
+}
+
+/* Allocated, so that no store into the mapping can fail. */
+static int fill(struct snapshot_file *f, struct err *err)
+{
+	uint8_t head[SNAPSHOT_HEAD_BYTES];
+	struct file *file = f->file;
+	int r = file->ops->truncate(file, 0, err);
+
+	snapshot_encode(&f->head, head);
+	if (r == 0)
+		r = file->ops->allocate(file, 0,
+					snapshot_file_bytes(f->head.bytes),
+					err);
+	if (r == 0)
+		r = file_write(file, head, sizeof(head), 0, err);
+	return r < 0 ? r : map(f, err);
+}
+
+int snapshot_file_create(struct fs *memory, const struct snapshot_head *head,
+			 struct snapshot_file *ret_file, struct err *err)
+{
+	struct snapshot_file f = {.head = *head};
+	char name[SNAPSHOT_NAME_BYTES], temporary[SNAPSHOT_NAME_BYTES];
+	int r;
+
+	snapshot_name(SNAPSHOT_COPIED, &head->snapshot, head->disk, name);
+	(void)snprintf(temporary, sizeof(temporary), "new-snapshot-%" PRIu32,
+		       head->disk);
+	r = fs_open(memory, temporary, FILE_WRITE | FILE_CREATE, &f.file, err);
+	if (r < 0)
+		return r;
+	r = fill(&f, err);
+	if (r == 0)
+		r = memory->ops->rename(memory, temporary, name, err);
+	if (r < 0) {
+		file_close(f.file);
+		(void)memory->ops->unlink(memory, temporary, NULL);
+		return r;
+	}
+	*ret_file = f;
+	return 0;
+}
+
+static int check_head(const struct snapshot_head *head,
+		      const struct guid *store, const struct guid *id,
+		      uint32_t disk, struct err *err)
+{
+	const char *what = NULL;
+
+	if (!guid_equal(&head->store, store))
+		what = "another store";
+	else if (!guid_equal(&head->snapshot, id))
+		what = "another snapshot";
+	else if (head->disk != disk)
+		what = "another disk";
+	return what ? err_set(err, -RP_ECORRUPT, "it is of %s", what) : 0;
+}
+
+int snapshot_file_open(struct fs *memory, const struct guid *store,
+		       const struct guid *id, uint32_t disk,
+		       struct snapshot_file *ret_file, struct err *err)
+{
+	struct snapshot_file f = {0};
+	char name[SNAPSHOT_NAME_BYTES];
+	uint8_t head[SNAPSHOT_HEAD_BYTES];
+	int r;
+
+	snapshot_name(SNAPSHOT_COPIED, id, disk, name);
+	r = fs_open(memory, name, FILE_WRITE, &f.file, err);
+	if (r < 0)
+		return r;
+	r = file_read_all(f.file, head, sizeof(head), 0, err);
+	if (r == 0)
+		r = snapshot_decode(head, &f.head, err);
+	if (r == 0)
+		r = check_head(&f.head, store, id, disk, err);
+	if (r == 0)
+		r = map(&f, err);
+	if (r < 0) {
+		(void)err_wrap(err, "snapshot file '%s'", name);
+		file_close(f.file);
+		return r;
+	}
+	*ret_file = f;
+	return 0;
+}
+
+void snapshot_file_close(struct snapshot_file *file)
+{
+	file_close(file->file);
+	*file = (struct snapshot_file){0};
+}
+
+void snapshot_unlink(struct fs *store, struct fs *memory, const struct guid *id,
+		     uint32_t disk)
+{
+	char name[SNAPSHOT_NAME_BYTES];
+
+	/* What cannot be unlinked now is swept at the next opening. */
+	if (memory) {
+		snapshot_name(SNAPSHOT_COPIED, id, disk, name);
+		(void)memory->ops->unlink(memory, name, NULL);
+	}
+	snapshot_name(SNAPSHOT_SCRATCH, id, disk, name);
+	(void)store->ops->unlink(store, name, NULL);
+	snapshot_name(SNAPSHOT_CLONE, id, disk, name);
+	(void)store->ops->unlink(store, name, NULL);
+}
+
+struct walk {
+	int (*fn)(void *arg, const struct guid *id, uint32_t disk);
+	void *arg;
+};
+
+static int walk_one(void *arg, const char *name)
+{
+	const struct walk *walk = arg;
+	struct guid id;
+	uint32_t disk;
+
+	return name_parse(name, &id, &disk) ? walk->fn(walk->arg, &id, disk)
+					    : 0;
+}
+
+int snapshot_files(struct fs *fs,
+		   int (*fn)(void *arg, const struct guid *id, uint32_t disk),
+		   void *arg, struct err *err)
+{
+	struct walk walk = {fn, arg};
+
+	return fs->ops->list(fs, walk_one, &walk, err);
+}
