@@ -67,6 +67,23 @@ int cli_stream(struct cli *cli, const char *method, json_t *parameters,
 				 fn, arg, err);
 }
 
+int cli_stream_fds(struct cli *cli, const char *method, json_t *parameters,
+		   const int *fds, unsigned n_fds, unsigned reply_ms,
+		   int (*fn)(void *arg, json_t *parameters, bool continues),
+		   void *arg, struct err *err)
+{
+	char name[64];
+	int r = cli_connect(cli, err);
+
+	if (r < 0) {
+		json_decref(parameters);
+		return r;
+	}
+	full_name(method, name);
+	return rpc_call_more_fds(cli->client, name, parameters, fds, n_fds,
+				 reply_ms, fn, arg, err);
+}
+
 int cli_call_for(struct cli *cli, const char *method, json_t *parameters,
 		 unsigned timeout_ms, const char *member, json_t **ret_member,
 		 struct err *err)

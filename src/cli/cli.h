@@ -7,7 +7,8 @@
  *  1. Standard output carries the result only, standard error one line that
  *     begins with "refpoint: " for a failure; the exit status is
  *     err_exit_status() of what failed, and never 0 with half a result.
- *  2. With --json standard output is one JSON value (man: refpoint(1)).
+ *  2. With --json standard output is one JSON value (man: refpoint(1)), of
+ *     export one a line.
  *  3. Text of others (labels, paths) never reaches a terminal with control
  *     characters in it.
  */
@@ -63,7 +64,8 @@ extern const struct command command_define, command_undefine, command_serve,
     command_unserve, command_list, command_status, command_create,
     command_points, command_changes, command_destroy, command_check,
     command_attach, command_resize, command_snapshot, command_snapshots,
-    command_convert, command_drop, command_rename, command_set_agent;
+    command_convert, command_drop, command_rename, command_export,
+    command_set_agent;
 
 /* ---- Calls --------------------------------------------------------------- */
 
@@ -87,6 +89,12 @@ int cli_stream(struct cli *cli, const char *method, json_t *parameters,
 	       size_t (*cut)(void *arg, char *text, size_t bytes),
 	       int (*fn)(void *arg, json_t *parameters, bool continues),
 	       void *arg, struct err *err);
+
+/* As rpc_call_more_fds(); REPLY_MS is for each reply anew. */
+int cli_stream_fds(struct cli *cli, const char *method, json_t *parameters,
+		   const int *fds, unsigned n_fds, unsigned reply_ms,
+		   int (*fn)(void *arg, json_t *parameters, bool continues),
+		   void *arg, struct err *err);
 
 /* What refpointd knows of VM; *RET_STATUS is the caller's. */
 int cli_status(struct cli *cli, const char *vm, json_t **ret_status,

@@ -5,12 +5,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "cli/cli.h"
 #include "cli/extents.h"
 #include "cli/map.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include "common/bytes.h"
 
@@ -180,6 +182,29 @@ static void lists_of_another_form_are_left_to_the_parser(void **state)
 	}
 }
 
+static void progress_tells_what_is_left(void **state)
+{
+	struct progress progress = {0};
+	char text[PROGRESS_BYTES];
+
+	progress_format(&progress, 5000, 0, GIB(4), text);
+	assert_string_equal(text, "[....................]   0%  0 bytes of "
+				  "4.0 GiB");
+	progress_format(&progress, 7000, GIB(1), GIB(4), text);
+	assert_string_equal(text, "[#####...............]  25%  1.0 GiB of "
+				  "4.0 GiB  512.0 MiB/s  0:06 left");
+	progress_format(&progress, 9005000, GIB(1), GIB(4), text);
+	assert_string_equal(text, "[#####...............]  25%  1.0 GiB of "
+				  "4.0 GiB  116.5 KiB/s  7:30:00 left");
+	progress_format(&progress, 9006000, GIB(9), GIB(4), text);
+	assert_non_null(strstr(text, "] 100%  4.0 GiB of 4.0 GiB"));
+	progress = (struct progress){0};
+	progress_format(&progress, 1, 0, 0, text);
+	assert_non_null(strstr(text, "100%"));
+	progress_format(&progress, 5000, 0, 0, text);
+	assert_non_null(strstr(text, "waiting"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +215,7 @@ int main(void)
 	    cmocka_unit_test(levels_rise_with_the_share),
 	    cmocka_unit_test(lists_are_cut_out_of_a_message),
 	    cmocka_unit_test(lists_of_another_form_are_left_to_the_parser),
+	    cmocka_unit_test(progress_tells_what_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

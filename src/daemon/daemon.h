@@ -40,6 +40,7 @@
 
 struct vm;
 struct systems;
+struct export;
 
 struct daemon {
 	sd_event *event;
@@ -53,6 +54,7 @@ struct daemon {
 	struct vm *by_name[VM_BUCKETS];
 	unsigned n_vms;
 	unsigned refreshing;      /* workers at work for the inventory now */
+	struct export *exports;   /* under way */
 	struct systems *asking;   /* calls that are being answered */
 	sd_event_source *settled; /* and look again at what is known */
 	bool privileged;  /* runs as root: workers get a user of their own */

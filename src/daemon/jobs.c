@@ -11,7 +11,8 @@
 
 static bool can_be_cancelled(const struct record *record)
 {
-	return record->state == RECORD_RUNNING && undo_is_possible(record);
+	return record->state == RECORD_RUNNING &&
+	       (record->cancel || undo_is_possible(record));
 }
 
 static json_t *id_json(bool has, const struct guid *guid)
@@ -40,9 +41,9 @@ json_t *jobs_json(const struct records *records, const struct record *record)
 	    "point", id_json(record->has_point, &record->point), "snapshot",
 	    id_json(record->has_snapshot, &record->snapshot), "owner",
 	    record->owner, "state", record_state_name(record->state), "percent",
-	    record->state == RECORD_COMPLETED ? 100 : 0, "cancellable",
-	    can_be_cancelled(record) && !record->cancelling, "begun", begun,
-	    "changed", changed, "elapsed_ms",
+	    record->state == RECORD_COMPLETED ? 100 : (int)record->percent,
+	    "cancellable", can_be_cancelled(record) && !record->cancelling,
+	    "begun", begun, "changed", changed, "elapsed_ms",
 	    (json_int_t)record_elapsed_ms(records, record), "error",
 	    record->code ? err_name(record->code) : "", "message",
 	    record->message);
@@ -134,6 +135,8 @@ static int cancel(struct record *record, const char *id, struct err *err)
 			       "%s cannot be cancelled (job '%s')",
 			       record->method, id);
 	record->cancelling = true;
+	if (record->cancel)
+		record->cancel(record->cancel_arg);
 	return 0;
 }
 

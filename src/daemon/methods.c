@@ -2,6 +2,7 @@
 #include "daemon/methods.h"
 
 #include "daemon/caller.h"
+#include "daemon/export.h"
 #include "daemon/jobs.h"
 #include "daemon/scan.h"
 #include "daemon/systems.h"
@@ -77,11 +78,14 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.Convert", USERS, proxy_method},
     {"org.refpoint.Drop", USERS, proxy_method},
     {"org.refpoint.Rename", USERS, proxy_method},
+    {"org.refpoint.Export", USERS, export_method},
     {"org.refpoint.CreateJob", USERS, proxy_job_method},
     {"org.refpoint.DestroyJob", USERS, proxy_job_method},
     {"org.refpoint.SnapshotJob", USERS, proxy_job_method},
     {"org.refpoint.ConvertJob", USERS, proxy_job_method},
     {"org.refpoint.DropJob", USERS, proxy_job_method},
+    {"org.refpoint.ExportJob", USERS, export_job_method},
+    {"org.refpoint.ExportDone", USERS, export_done_method},
     {"org.refpoint.Jobs", USERS, jobs_method},
     {"org.refpoint.CancelJob", USERS, cancel_job_method},
     {"org.refpoint.Define", ADMIN, define_method},

@@ -89,7 +89,7 @@ static bool finish(struct request *request, const struct err *err)
 
 	if (!request->record)
 		return false;
-	if (is_refusal(request, err)) {
+	if (!request->record->told && is_refusal(request, err)) {
 		record_drop(daemon->records, request->record);
 		request->record = NULL;
 		return false;

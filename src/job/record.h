@@ -55,6 +55,11 @@ struct record {
 	enum record_state state;
 	bool told;
 	bool cancelling; /* it is to be undone once it is done */
+	/* In memory only, while it runs: how far it is, and how it is cancelled
+	 * at once, which may end it (NULL: it cannot be). */
+	unsigned percent;
+	void (*cancel)(void *arg);
+	void *cancel_arg;
 	struct record_time begun, changed;
 	int code; /* of the failure; 0: none */
 	char message[ERR_TEXT_BYTES];

@@ -375,10 +375,11 @@ int rpc_call(struct rpc_client *client, const char *method, json_t *parameters,
 }
 
 static int call_more(struct rpc_client *client, const char *method,
-		     json_t *parameters, unsigned timeout_ms,
-		     const struct reader *reader, struct err *err)
+		     json_t *parameters, const int *fds, unsigned n_fds,
+		     unsigned timeout_ms, const struct reader *reader,
+		     struct err *err)
 {
-	int r = client_queue(client, method, parameters, true, NULL, 0, err);
+	int r = client_queue(client, method, parameters, true, fds, n_fds, err);
 
 	if (r == 0)
 		r = call_and_read(client, true, timeout_ms, reader, err);
@@ -394,7 +395,8 @@ int rpc_call_more_cut(struct rpc_client *client, const char *method,
 {
 	const struct reader reader = {.cut = cut, .fn = fn, .arg = arg};
 
-	return call_more(client, method, parameters, timeout_ms, &reader, err);
+	return call_more(client, method, parameters, NULL, 0, timeout_ms,
+			 &reader, err);
 }
 
 int rpc_call_more_text(struct rpc_client *client, const char *method,
@@ -404,7 +406,8 @@ int rpc_call_more_text(struct rpc_client *client, const char *method,
 {
 	const struct reader reader = {.text = fn, .arg = arg};
 
-	return call_more(client, method, parameters, timeout_ms, &reader, err);
+	return call_more(client, method, parameters, NULL, 0, timeout_ms,
+			 &reader, err);
 }
 
 int rpc_call_more_replies(struct rpc_client *client, const char *method,
@@ -415,4 +418,16 @@ int rpc_call_more_replies(struct rpc_client *client, const char *method,
 {
 	return rpc_call_more_cut(client, method, parameters, timeout_ms, NULL,
 				 fn, arg, err);
+}
+
+int rpc_call_more_fds(struct rpc_client *client, const char *method,
+		      json_t *parameters, const int *fds, unsigned n_fds,
+		      unsigned timeout_ms,
+		      int (*fn)(void *arg, json_t *parameters, bool continues),
+		      void *arg, struct err *err)
+{
+	const struct reader reader = {.fn = fn, .arg = arg};
+
+	return call_more(client, method, parameters, fds, n_fds, timeout_ms,
+			 &reader, err);
 }

@@ -134,6 +134,13 @@ int rpc_call_more_replies(struct rpc_client *client, const char *method,
 				    bool continues),
 			  void *arg, struct err *err);
 
+/* The same with descriptors, which stay the caller's. */
+int rpc_call_more_fds(struct rpc_client *client, const char *method,
+		      json_t *parameters, const int *fds, unsigned n_fds,
+		      unsigned timeout_ms,
+		      int (*fn)(void *arg, json_t *parameters, bool continues),
+		      void *arg, struct err *err);
+
 /* The same for answers with lists too long for json_t: before a message (BYTES,
  * with a NUL behind) is parsed, CUT may shorten it in place and returns its new
  * length. */

@@ -7,9 +7,11 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import xml.etree.ElementTree
 
@@ -104,8 +106,8 @@ class CommandLine(Case):
         self.assertEqual(names, [
             'define', 'undefine', 'serve', 'unserve', 'list', 'status',
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
-            'convert', 'drop', 'rename', 'check', 'attach', 'resize',
-            'set-agent'])
+            'convert', 'drop', 'rename', 'export', 'check', 'attach',
+            'resize', 'set-agent'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -518,6 +520,138 @@ class Snapshots(Case):
             {'vm': 'vm1', 'snapshot': LATER}] * 2 + [
             {'vm': 'vm1', 'snapshot': LATER, 'label': 'a b'},
             {'vm': 'vm1', 'snapshot': LATER, 'label': ''}])
+
+
+EXPORTED = {
+    'vm': 'vm1', 'uuid': LATER, 'id': POINT, 'kind': 'point', 'base': None,
+    'disks': [{'id': 'vda', 'size': 1 << 30, 'data_bytes': 8192,
+               'accuracy': 'exact', 'file': f'vda-{POINT}.qcow2'}]}
+
+
+def far(done, total=1000):
+    return reply({'progress': {'done_bytes': done, 'total_bytes': total}},
+                 True)
+
+
+class Export(Case):
+    def setUp(self):
+        super().setUp()
+        self.target = tempfile.mkdtemp(prefix='refpoint-target.')
+        self.addCleanup(shutil.rmtree, self.target)
+        self.dir = os.path.join(self.target, 'out')
+        self.answer(Status={'status': STATUS},
+                    Export=[far(0), far(500), far(1000),
+                            reply({'exported': EXPORTED})])
+
+    def left(self):
+        return sorted(os.listdir(self.target))
+
+    def test_the_directory_is_there_when_all_is_done(self):
+        out = self.good('export', 'vm1', POINT.upper(), self.dir)
+        self.assertRegex(out, r'(?m)^vda +1\.0 GiB +8\.0 KiB +exact +vda-')
+        self.assertEqual(self.left(), ['out'])
+        self.assertEqual(sorted(os.listdir(self.dir)),
+                         ['refpoint.json', f'vda-{POINT}.qcow2'])
+        with open(os.path.join(self.dir, 'refpoint.json'),
+                  encoding='utf-8') as f:
+            self.assertEqual(json.load(f), {**EXPORTED, 'version': 1})
+        self.assertEqual(self.asked()[1:], [
+            ('Export', {'vm': 'vm1', 'source': POINT, 'disks': ['vda']},
+             True)])
+        self.assertRegex(self.daemon.inodes[0][2], 'vda-')
+
+    def test_a_base_and_disks_are_passed(self):
+        self.answer(Status={'status': {**STATUS, 'disks': [
+            {**DISK, 'id': n} for n in ('vda', 'vdb', 'vdc')]}})
+        self.good('export', 'vm1', POINT, self.dir, '--base', LATER,
+                  '--disk', 'vdc', '--disk', 'vda')
+        self.assertEqual(self.asked()[1], (
+            'Export', {'vm': 'vm1', 'source': POINT, 'base': LATER,
+                       'disks': ['vdc', 'vda']}, True))
+        self.assertEqual(len(self.daemon.inodes), 2)
+
+    def test_json_is_a_line_for_each_step(self):
+        lines = [json.loads(x) for x in self.good(
+            'export', 'vm1', POINT, self.dir, '--json').splitlines()]
+        self.assertEqual(lines[:-1], [
+            {'progress': {'done_bytes': n, 'total_bytes': 1000}}
+            for n in (500, 1000)])
+        self.assertEqual(lines[-1],
+                         {'exported': {**EXPORTED, 'directory': self.dir}})
+
+    def test_what_fails_leaves_nothing(self):
+        for answers, status, word in (
+                ([far(1), error('InvalidState', '4096 bytes')], 4, '4096'),
+                ([far(1), error('NoSpace', 'the disk is full')], 1, 'full'),
+                ([], 7, 'closed'), ([reply({})], 1, 'exported')):
+            self.answer(Export=answers)
+            self.assertIn(word, self.bad(status, 'export', 'vm1', POINT,
+                                         self.dir))
+            self.assertEqual(self.left(), [])
+
+    def test_a_directory_that_is_taken_is_refused_before_anything(self):
+        os.mkdir(self.dir)
+        with open(os.path.join(self.dir, 'x'), 'w', encoding='utf-8'):
+            pass
+        self.assertIn('is there already', self.bad(
+            4, 'export', 'vm1', POINT, self.dir))
+        self.assertEqual([c[0] for c in self.asked()], ['Status'])
+        self.assertEqual(self.left(), ['out'])
+
+    def test_what_does_not_exist_is_named(self):
+        self.assertIn("'x'", self.bad(3, 'export', 'vm1', 'x', self.dir))
+        self.assertIn("'y'", self.bad(3, 'export', 'vm1', POINT, self.dir,
+                                      '--base', 'y'))
+        self.assertIn("'vdz'", self.bad(3, 'export', 'vm1', POINT, self.dir,
+                                        '--disk', 'vdz'))
+        self.bad(2, 'export', 'vm1', POINT, self.dir, '--disk', 'vda',
+                 '--disk', 'vda')
+        self.assertEqual(self.left(), [])
+
+    def test_what_a_kill_left_is_told(self):
+        os.mkdir(self.dir + '.partial-abcdef')
+        done = self.run_cli('export', 'vm1', POINT, self.dir)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("'out.partial-abcdef'", done.stderr)
+        self.assertEqual(self.left(), ['out', 'out.partial-abcdef'])
+
+    def test_interrupted_it_removes_what_it_made(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            there, go = threading.Event(), threading.Event()
+            self.addCleanup(go.set)
+
+            def hang(_):
+                there.set()
+                go.wait(30)
+                return [far(1)]
+            self.answer(Export=hang)
+            with subprocess.Popen(
+                    [REFPOINT, '--root', self.root, 'export', 'vm1', POINT,
+                     self.dir], stderr=subprocess.PIPE, text=True) as program:
+                self.assertTrue(there.wait(30))
+                self.assertEqual(len(self.left()), 1)
+                program.send_signal(number)
+                _, text = program.communicate(timeout=30)
+                self.assertEqual(program.returncode, 1)
+            self.assertIn('interrupted', text)
+            self.assertEqual(self.left(), [])
+            go.set()
+
+    def test_a_terminal_shows_how_far_it_is(self):
+        master, slave = pty.openpty()
+        with subprocess.Popen([REFPOINT, '--root', self.root, 'export', 'vm1',
+                               POINT, self.dir], stdout=subprocess.DEVNULL,
+                              stderr=slave) as program:
+            os.close(slave)
+            shown = b''
+            try:
+                while piece := os.read(master, 4096):
+                    shown += piece
+            except OSError:  # nobody has it open any more
+                pass
+            self.assertEqual(program.wait(30), 0)
+        os.close(master)
+        self.assertIn('50%  500 bytes of 1000 bytes', shown.decode())
 
 
 class Points(Case):

@@ -282,6 +282,9 @@ class Worker:
                 return self.status(), []
         raise ValueError('NoSuchDisk')
 
+    def m_export(self, p, fds):
+        raise ValueError('InvalidState')
+
     def m_listener(self, p, fds):
         return {}, [self.listener.fileno()] if self.listener else []
 
@@ -304,6 +307,23 @@ class Worker:
                           'continues': i + 1 < n})
             with open(f'{self.store}/progress', 'w') as f:
                 f.write(str(i + 1))
+
+    def export(self, channel, parameters, fds):
+        """Tells that it is at 30 of 60 bytes until ROOT/fake/now is there."""
+        try:
+            while not os.path.exists(f'{self.fake}/now'):
+                channel.send({'parameters': {'progress': {
+                    'done_bytes': 30, 'total_bytes': 60}}, 'continues': True})
+                time.sleep(0.02)
+            for fd in fds:
+                os.write(fd, b'filled')
+            channel.send({'parameters': {'exported': {
+                'id': parameters['source'], 'disks': [
+                    {'id': d} for d in parameters['disks']]}}})
+        except OSError:
+            self.event('gone')
+        for fd in fds:
+            os.close(fd)
 
     @staticmethod
     def send_raw(channel, text, fds):
@@ -371,6 +391,10 @@ class Worker:
             time.sleep(0.2)
         if name in behaviour.get('reply', {}):
             channel.send({'parameters': behaviour['reply'][name]}, extra)
+            return
+        if name == 'Export' and self.state == 'serving':
+            threading.Thread(target=self.export, daemon=True, args=(
+                channel, message['parameters'], fds)).start()
             return
         if name == 'Changes':
             self.changes(channel, message, fds)

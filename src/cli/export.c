@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* export */
+#include "cli/cli.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "backup/opener.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+#include "common/bytes.h"
+
+enum {
+	OPT_BASE,
+	OPT_DISK
+};
+
+/* A worker says how far it is several times a second, whatever its target
+ * does. */
+#define REPLY_MS   60000u
+#define LINE_STEPS 100 /* JSON lines of progress, at most */
+
+struct export
+{
+	struct cli *cli;
+	const char *vm, *dir;
+	struct guid source, base;
+	bool has_base;
+	const char *disks[DISKS_PER_VM_MAX];
+	unsigned n;
+	struct progress progress;
+	uint64_t step; /* of LINE_STEPS, last told */
+	json_t *exported;
+	struct err *err;
+};
+
+/* ---- Interruption ---------------------------------------------------------
+ *
+ * The handler hangs up, so that whoever waits for an answer stops waiting, and
+ * the worker hears of it.
+ */
+
+static volatile int interrupted;
+static volatile int connection = -1;
+
+static void on_signal(int number)
+{
+	interrupted = number;
+	if (connection >= 0)
+		(void)shutdown(connection, SHUT_RDWR);
+}
+
+static void catch_signals(const struct cli *cli)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct sigaction action = {.sa_handler = on_signal}, old;
+
+	connection = rpc_client_fd(cli->client);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			(void)sigaction(numbers[i], &action, NULL);
+	/* who reads our lines may go; what we made must be removed then too */
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- What is asked --------------------------------------------------------
+ */
+
+static int read_id(const char *what, const char *text, struct guid *ret_id,
+		   struct err *err)
+{
+	if (guid_parse(text, ret_id))
+		return 0;
+	return err_set(err, -RP_ENOPOINT, "there is no %s '%s'", what, text);
+}
+
+static bool is_named(const struct export *export, const char *id)
+{
+	for (unsigned i = 0; i < export->n; i++)
+		if (strcmp(export->disks[i], id) == 0)
+			return true;
+	return false;
+}
+
+static bool is_disk(const json_t *disks, const char *id)
+{
+	const json_t *disk;
+	size_t i;
+
+	json_array_foreach(disks, i, disk)
+	{
+		if (strcmp(json_text(disk, "id"), id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Those that were named, or all that there are; STATUS keeps their names. */
+static int choose_disks(struct export *export, const struct cli_args *args,
+			const json_t *status, struct err *err)
+{
+	const json_t *disks = json_object_get(status, "disks"), *disk;
+	size_t i;
+
+	for (unsigned k = 0; k < args->n_repeated; k++) {
+		const char *id = args->repeated[k];
+
+		if (!is_disk(disks, id))
+			return err_set(err, -RP_ENODISK,
+				       "'%s' has no disk '%s'", export->vm, id);
+		if (is_named(export, id))
+			return err_set(err, -RP_EPARAM,
+				       "--disk %s is given twice", id);
+		export->disks[export->n++] = id;
+	}
+	if (export->n > 0)
+		return 0;
+	json_array_foreach(disks, i, disk)
+	{
+		if (export->n < DISKS_PER_VM_MAX)
+			export->disks[export->n++] = json_text(disk, "id");
+	}
+	return 0;
+}
+
+static json_t *parameters_of(const struct export *export)
+{
+	char source[GUID_TEXT_BYTES], base[GUID_TEXT_BYTES];
+	json_t *disks = json_array();
+
+	guid_format(&export->source, source);
+	guid_format(&export->base, base);
+	for (unsigned i = 0; i < export->n; i++)
+		(void)json_array_append_new(disks,
+					    json_string(export->disks[i]));
+	return json_pack("{s:s, s:s, s:s*, s:o}", "vm", export->vm, "source",
+			 source, "base", export->has_base ? base : NULL,
+			 "disks", disks);
+}
+
+/* ---- What is answered -----------------------------------------------------
+ */
+
+static void tell_line(struct export *export, const json_t *progress,
+		      uint64_t done, uint64_t total)
+{
+	uint64_t step =
+	    total ? (uint64_t)((double)done * LINE_STEPS / (double)total) : 0;
+	json_t *line;
+
+	if (step <= export->step)
+		return;
+	export->step = step;
+	line = json_pack("{s:O}", "progress", progress);
+	(void)json_dumpf(line, stdout, JSON_COMPACT);
+	(void)putchar('\n');
+	(void)fflush(stdout);
+	json_decref(line);
+}
+
+static int on_reply(void *arg, json_t *parameters, bool continues)
+{
+	struct export *export = arg;
+	const json_t *progress = json_object_get(parameters, "progress");
+	uint64_t done = json_number(progress, "done_bytes");
+	uint64_t total = json_number(progress, "total_bytes");
+
+	if (interrupted)
+		return err_set(export->err, -RP_ECANCELLED, "interrupted");
+	if (!continues) {
+		export->exported =
+		    json_incref(json_object_get(parameters, "exported"));
+		return 0;
+	}
+	if (export->cli->json)
+		tell_line(export, progress, done, total);
+	else
+		progress_show(&export->progress, done, total);
+	return 0;
+}
+
+static void print_result(const struct export *export)
+{
+	static const char *const titles[] = {"DISK",     "SIZE", "STORED",
+					     "ACCURACY", "FILE", NULL};
+	const json_t *disks = json_object_get(export->exported, "disks"), *disk;
+	struct table *table;
+	size_t i;
+
+	if (export->cli->json) {
+		(void)json_object_set_new(export->exported, "directory",
+					  json_string(export->dir));
+		(void)printf("{\"exported\":");
+		(void)json_dumpf(export->exported, stdout, JSON_COMPACT);
+		(void)printf("}\n");
+		return;
+	}
+	table = table_new(titles);
+	json_array_foreach(disks, i, disk)
+	{
+		char size[SIZE_TEXT_BYTES];
+
+		table_add(table, json_text(disk, "id"));
+		table_add(table, text_size(json_number(disk, "size"), size));
+		table_add(table,
+			  text_size(json_number(disk, "data_bytes"), size));
+		table_add(table, json_text(disk, "accuracy"));
+		table_add(table, json_text(disk, "file"));
+	}
+	table_print(table);
+}
+
+/* ---- export ---------------------------------------------------------------
+ */
+
+static void note_leftover(const struct export_files *files)
+{
+	const char *name = export_files_leftover(files);
+	char text[NAME_MAX + 1];
+
+	if (!name)
+		return;
+	(void)snprintf(text, sizeof(text), "%s", name);
+	text_clean(text);
+	(void)fprintf(stderr,
+		      "refpoint: note: '%s' beside it is of an export that was "
+		      "killed; remove it\n",
+		      text);
+}
+
+static int fill(struct export *export, struct export_files *files,
+		struct err *err)
+{
+	int r;
+
+	export->err = err;
+	r = cli_stream_fds(export->cli, "Export", parameters_of(export),
+			   export_files_fds(files), export->n, REPLY_MS,
+			   on_reply, export, err);
+	if (r == 0 && !json_is_object(export->exported))
+		r = err_set(err, -RP_EWIRE,
+			    "refpointd's answer to Export has no 'exported'");
+	if (r == 0)
+		r = export_files_finish(files, export->exported, &interrupted,
+					err);
+	progress_end(&export->progress);
+	if (r < 0 && interrupted)
+		r = err_set(err, -RP_ECANCELLED,
+			    "interrupted; nothing is left of the export");
+	return r;
+}
+
+static int export_all(struct export *export, struct err *err)
+{
+	struct export_files *files = NULL;
+	int r;
+
+	catch_signals(export->cli);
+	r = export_files_new(export->dir, &export->source, export->disks,
+			     export->n, &files, err);
+	if (r == 0) {
+		note_leftover(files);
+		r = fill(export, files, err);
+	}
+	export_files_free(files);
+	connection = -1;
+	if (r == 0)
+		print_result(export);
+	json_decref(export->exported);
+	return r;
+}
+
+static int run_export(struct cli *cli, const struct cli_args *args,
+		      struct err *err)
+{
+	struct export export = {.cli = cli,
+				.vm = args->positional[0],
+				.dir = args->positional[2]};
+	const char *base = args->option[OPT_BASE];
+	json_t *status = NULL;
+	int r = read_id("point or snapshot", args->positional[1],
+			&export.source, err);
+
+	if (r == 0 && base) {
+		export.has_base = true;
+		r = read_id("point or snapshot", base, &export.base, err);
+	}
+	if (r == 0)
+		r = cli_status(cli, export.vm, &status, err);
+	if (r == 0)
+		r = choose_disks(&export, args, status, err);
+	if (r == 0)
+		r = export_all(&export, err);
+	json_decref(status);
+	return r;
+}
+
+const struct command command_export = {
+    .name = "export",
+    .summary = "write a snapshot's or point's disks as qcow2 images",
+    .positionals = {"VM", "SNAPSHOT|POINT", "DIR"},
+    .options = {[OPT_BASE] = {"base", "POINT",
+			      "only what changed since; default: all", false},
+		[OPT_DISK] = {"disk", "ID", "only this disk; may be repeated",
+			      true}},
+    .details =
+	"Makes DIR with DISK-ID.qcow2 for each disk, ID being the snapshot's\n"
+	"or point's, and refpoint.json.  With --base each image names\n"
+	"DISK-BASE.qcow2 as its backing file: put them in one directory and\n"
+	"qemu-img reads the chain.\n",
+    .run = run_export,
+};

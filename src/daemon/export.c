@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/export.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/jobs.h"
+#include "daemon/link.h"
+#include "daemon/request.h"
+
+#define BACKLOG_BYTES (16u << 10) /* who does not read is told less */
+
+enum stage {
+	EXPORT_STARTING, /* the worker is being had */
+	EXPORT_RUNNING,  /* it was asked */
+	EXPORT_WRITTEN,  /* until ExportDone */
+};
+
+struct export
+{
+	struct request *request;
+	enum stage stage;
+	bool cancelled; /* while it was starting */
+	struct export *next;
+};
+
+/* ---- Life ------------------------------------------------------------------
+ */
+
+static struct export *drop(struct export *export)
+{
+	struct export **at = &export->request->daemon->exports;
+
+	while (*at != export)
+		at = &(*at)->next;
+	*at = export->next;
+	if (export->request->record)
+		export->request->record->cancel = NULL;
+	free(export);
+	return NULL;
+}
+
+static void fail(struct export *export, const struct err *err)
+{
+	struct request *request = export->request;
+
+	drop(export);
+	request_fail(request, err);
+}
+
+static void stop_asking(struct export *export)
+{
+	link_cancel(export->request->link);
+	export->request->link = NULL;
+}
+
+static void on_hangup(void *arg)
+{
+	struct export *export = arg;
+	struct err err = {0};
+
+	export->request->gone = true;
+	if (export->stage == EXPORT_STARTING)
+		return;
+	stop_asking(export);
+	err_set(&err, -RP_ECANCELLED, "who asked for the export has gone");
+	fail(export, &err);
+}
+
+/* CancelJob. */
+static void on_cancel(void *arg)
+{
+	struct export *export = arg;
+	struct request *request = export->request;
+
+	export->cancelled = true;
+	if (export->stage == EXPORT_STARTING)
+		return;
+	stop_asking(export);
+	drop(export);
+	request->undone = true;
+	err_set(&request->note, -RP_ECANCELLED, "cancelled, as asked for");
+	request_reply(request, NULL);
+}
+
+/* ---- The worker's answer --------------------------------------------------
+ */
+
+static json_t *job_of(const struct request *request)
+{
+	return jobs_json(request->daemon->records, request->record);
+}
+
+static void note_progress(struct request *request, json_t *progress)
+{
+	json_int_t done =
+	    json_integer_value(json_object_get(progress, "done_bytes"));
+	json_int_t total =
+	    json_integer_value(json_object_get(progress, "total_bytes"));
+
+	if (total > 0 && done >= 0 && done <= total)
+		request->record->percent =
+		    (unsigned)((double)done * 99 / (double)total);
+}
+
+/* How far it is; that it began is what makes the job one. */
+static void pass_on(struct export *export, json_t *parameters, const char *text,
+		    size_t bytes)
+{
+	struct request *request = export->request;
+	json_t *progress = json_object_get(parameters, "progress");
+
+	if (request->record) {
+		record_tell(request->daemon->records, request->record);
+		note_progress(request, progress);
+	}
+	if (!request->more || rpc_call_backlog(request->call) > BACKLOG_BYTES)
+		return;
+	if (request->record)
+		rpc_reply_continues(request->call,
+				    json_pack("{s:o, s:O*}", "job",
+					      job_of(request), "progress",
+					      progress));
+	else
+		rpc_reply_text(request->call, text, bytes, true);
+}
+
+static void written(struct export *export, json_t *parameters)
+{
+	struct request *request = export->request;
+	json_t *exported = json_object_get(parameters, "exported");
+
+	export->stage = EXPORT_WRITTEN;
+	request->record->cancel = NULL;
+	record_tell(request->daemon->records, request->record);
+	request->record->percent = 99;
+	rpc_reply_continues(request->call,
+			    json_pack("{s:o, s:O*}", "job", job_of(request),
+				      "exported", exported));
+}
+
+static void on_answer(void *arg, const struct err *err, json_t *parameters,
+		      bool continues, const char *text, size_t bytes, int *fds,
+		      unsigned n_fds)
+{
+	struct export *export = arg;
+	struct request *request = export->request;
+
+	if (continues) {
+		pass_on(export, parameters, text, bytes);
+		return;
+	}
+	request->link = NULL;
+	if (err->code) {
+		fail(export, err);
+	} else if (request->record) {
+		written(export, parameters);
+	} else {
+		drop(export);
+		request_reply_text(request, text, bytes);
+	}
+}
+
+/* ---- The question ---------------------------------------------------------
+ */
+
+static void send(struct export *export)
+{
+	struct request *request = export->request;
+	int fds[DISKS_PER_VM_MAX];
+	unsigned n = 0;
+	struct err err = {0};
+	int r;
+
+	while (n < DISKS_PER_VM_MAX &&
+	       (fds[n] = rpc_call_take_fd(request->call, n)) >= 0)
+		n++;
+	export->stage = EXPORT_RUNNING;
+	r = (request->record ? link_call : link_call_through)(
+	    request->daemon, request->vm_name, "Export",
+	    json_copy(request->parameters), request->more, fds, n, 0, on_answer,
+	    export, &request->link, &err);
+	while (n > 0)
+		(void)close(fds[--n]);
+	if (r < 0)
+		fail(export, &err);
+}
+
+static void on_ready(void *arg, const struct err *why)
+{
+	struct export *export = arg;
+	struct err err = *why;
+
+	if (!err.code && export->request->gone)
+		err_set(&err, -RP_ECANCELLED,
+			"who asked for the export has gone");
+	if (!err.code && export->cancelled)
+		err_set(&err, -RP_ECANCELLED, "cancelled, as asked for");
+	if (err.code)
+		fail(export, &err);
+	else
+		send(export);
+}
+
+static int begin_record(struct export *export, struct err *err)
+{
+	struct request *request = export->request;
+	char owner[CALLER_NAME_BYTES];
+	const char *id =
+	    json_string_value(json_object_get(request->parameters, "source"));
+	struct record *record;
+	struct guid source;
+	int r;
+
+	if (!request->more)
+		return err_set(err, -RP_EPARAM, "call it with 'more'");
+	request_owner(request, owner);
+	r = record_begin(request->daemon->records, request->method,
+			 request->vm_name, &request->vm->entry.uuid, owner,
+			 &request->record, err);
+	if (r < 0)
+		return r;
+	record = request->record;
+	record->cancel = on_cancel;
+	record->cancel_arg = export;
+	if (!id || !guid_parse(id, &source))
+		return 0;
+	record->has_snapshot =
+	    inventory_points_find(&request->vm->entry.snapshot, &source);
+	record->has_point = !record->has_snapshot;
+	record->snapshot = record->point = source;
+	return 0;
+}
+
+static int begin(struct export *export, struct err *err)
+{
+	struct request *request = export->request;
+	struct vm *vm = request->vm;
+	int r = job_begin(request->daemon->jobs, request->method, vm->name,
+			  false, &request->job, err);
+
+	if (r == 0 && !vm->entry.serve && !vm->serving)
+		r = err_set(err, -RP_ESTATE,
+			    "'%s' is not served: its disks are read by who "
+			    "serves them; serve it first",
+			    vm->name);
+	if (r == 0 && request->remembered)
+		r = begin_record(export, err);
+	return r;
+}
+
+static void handle(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct request *request = request_new(daemon, call, parameters, false);
+	struct export *export;
+	struct err err = {0};
+
+	if (!request || !request_find_vm(request))
+		return;
+	export = calloc(1, sizeof(*export));
+	if (!export) {
+		err_set(&err, -ENOMEM, "export");
+		request_fail(request, &err);
+		return;
+	}
+	*export = (struct export){.request = request, .next = daemon->exports};
+	daemon->exports = export;
+	rpc_call_on_hangup(call, on_hangup, export);
+	if (begin(export, &err) < 0)
+		fail(export, &err);
+	else
+		vm_when_ready(request->vm, on_ready, export);
+}
+
+void export_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	handle(call, parameters, arg);
+}
+
+void export_job_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	handle(call, parameters, arg);
+}
+
+/* ---- ExportDone -----------------------------------------------------------
+ */
+
+static struct export *find(const struct daemon *daemon, const char *job)
+{
+	struct export *export = daemon->exports;
+	struct guid id;
+
+	if (!guid_parse(job, &id))
+		return NULL;
+	while (export && !(export->request->record &&
+			   guid_equal(&export->request->record->id, &id)))
+		export = export->next;
+	return export;
+}
+
+static int find_written(struct rpc_call *call, const struct daemon *daemon,
+			const char *job, struct export **ret_export,
+			struct err *err)
+{
+	struct export *export = find(daemon, job);
+
+	if (!export || export->request->uid != rpc_call_uid(call))
+		return err_set(err, -RP_EPARAM, "you have no export '%.64s'",
+			       job);
+	if (export->stage != EXPORT_WRITTEN)
+		return err_set(err, -RP_ESTATE, "export '%s' is not written",
+			       job);
+	*ret_export = export;
+	return 0;
+}
+
+static void end(struct export *export, const char *name, const char *message)
+{
+	struct request *request = export->request;
+	struct err err = {0};
+
+	if (name && *name) {
+		err_set(&err, err_from_name(name), "%s", message);
+		fail(export, &err);
+		return;
+	}
+	drop(export);
+	request_reply(request, NULL);
+}
+
+void export_done_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	const char *job = NULL, *name = NULL, *message = "";
+	const struct rpc_field fields[] = {
+	    {"job", RPC_STRING, true, 0, &job, NULL},
+	    {"error", RPC_STRING, false, 0, &name, NULL},
+	    {"message", RPC_STRING, false, 0, &message, NULL},
+	    {0}};
+	struct export *export = NULL;
+	struct caller caller;
+	struct err err = {0};
+	int r = caller_take(parameters, rpc_call_role(call), &caller, &err);
+
+	if (r == 0)
+		r = rpc_read_fields(parameters, fields, &err);
+	if (r == 0)
+		r = find_written(call, arg, job, &export, &err);
+	if (r < 0) {
+		rpc_fail(call, &err);
+		return;
+	}
+	end(export, name, message);
+	rpc_reply(call, NULL);
+}
