@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "disk/faulty.h"
+#include "disk/image.h"
 #include "disk/posix.h"
 #include "snapshot/internal.h"
 
@@ -223,29 +223,6 @@ static int data_fd(const struct snapshot_disk *disk)
 		return volume_fd(disk->volume);
 	clone = faulty_file_inner(clone);
 	return posix_is_file(clone) ? posix_file_fd(clone) : -1;
-}
-
-/* By the image alone, in whole sectors; where it cannot tell all is data. */
-static void image_extent(int fd, uint64_t offset, uint64_t end,
-			 uint64_t *ret_to, bool *ret_hole)
-{
-	off_t data = fd < 0 ? -1 : lseek(fd, (off_t)offset, SEEK_DATA), hole;
-
-	*ret_to = end;
-	*ret_hole = false;
-	if (fd < 0 || (data < 0 && errno != ENXIO))
-		return;
-	if (data < 0)
-		data = (off_t)end;
-	data -= data % SECTOR_BYTES;
-	if ((uint64_t)data > offset) {
-		*ret_to = MIN((uint64_t)data, end);
-		*ret_hole = true;
-		return;
-	}
-	hole = lseek(fd, (off_t)offset, SEEK_HOLE);
-	if (hole > (off_t)offset)
-		*ret_to = MIN(round_up((uint64_t)hole, SECTOR_BYTES), end);
 }
 
 int snapshot_extent(struct snapshot_disk *disk, uint64_t offset, uint64_t end,
