@@ -20,7 +20,8 @@ SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
 ROUNDS = int(os.environ.get('ROUNDS', 60))
 VMS = ('v0', 'v1', 'v2')
 METHODS = ('Create', 'Points', 'Status', 'List', 'Serve', 'Unserve', 'Define',
-           'Systems', 'Undefine', 'Check', 'Destroy', 'Changes')
+           'Systems', 'Undefine', 'Check', 'Destroy', 'Changes', 'Snapshot',
+           'Snapshot', 'Convert', 'Drop')
 
 
 class Callers:
@@ -52,6 +53,10 @@ class Callers:
             points = self.rig.call('Points', vm=vm)['points']
             self.rig.call('Destroy', vm=vm, point=r.choice(points)['id']
                           if points else 'none')
+        elif method in ('Convert', 'Drop'):
+            there = self.rig.call('Snapshots', vm=vm)['snapshots']
+            self.rig.call(method, vm=vm, snapshot=r.choice(there)['id']
+                          if there else 'none')
         elif method == 'Changes':  # and leave in the middle
             client = self.rig.client()
             client.send('org.refpoint.Changes',
@@ -114,11 +119,17 @@ def quiet(rig, vm):
 
 
 def told_rightly(rig, vm):
-    """What refpointd remembers of the points is what the worker says."""
-    points = rig.call('Points', vm=vm)['points']
-    told = rig.system(vm)['points']
-    if told != points:
-        raise AssertionError(f'{vm}: told {told}, not {points}')
+    """What refpointd remembers of them is what the worker says: all of it, or
+    for a while nothing, after it could not be asked."""
+    for method in ('points', 'snapshots'):
+        there = rig.call(method.capitalize(), vm=vm)[method]
+
+        def told():
+            found = rig.system(vm)[method]
+            if found not in ([], there):
+                raise AssertionError(f'{vm}: told {found}, not {there}')
+            return found == there
+        wait_until(f'{vm} to be told', told, 30)
 
 
 def go_through(rig, vm):
