@@ -11,7 +11,9 @@
 #include "common/log.h"
 #include "disk/image.h"
 #include "nbd/server.h"
+#include "worker/answer.h"
 #include "worker/hooks.h"
+#include "worker/reading.h"
 #include "worker/view.h"
 
 #define RING_ENTRIES 256
@@ -32,6 +34,7 @@ struct engine {
 
 	/* The ring's thread only; set while nothing is served. */
 	struct vm *vm;
+	struct snapshots *snapshots;
 	struct track_queue *queue;
 	struct live_disk disks[DISKS_PER_VM_MAX];
 	unsigned count;
@@ -41,10 +44,13 @@ struct engine {
 	_Atomic unsigned connected[DISKS_PER_VM_MAX];
 	_Atomic uint64_t inflight;
 
-	pthread_mutex_t lock; /* for answers of the ring's thread */
-	pthread_cond_t answered;
-	bool answer;
-	struct err start; /* of the thread */
+	/* Changed by the control thread alone, under the lock. */
+	pthread_mutex_t lock;
+	struct reading *readings[SNAPSHOTS_PER_VM_MAX];
+	unsigned reading_count;
+
+	struct answer answer; /* of the ring's thread */
+	struct err start;     /* likewise, once */
 };
 
 /* ---- The disks ------------------------------------------------------------
@@ -136,7 +142,7 @@ static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
 	struct engine *engine = engine_of(host);
 
 	return view_open(engine->views, engine->vm, ordinal(engine, disk),
-			 point, ret_view, err);
+			 point, NULL, ret_view, err);
 }
 
 static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
@@ -176,23 +182,6 @@ static const struct nbd_host host_ops = {
 /* ---- The thread -----------------------------------------------------------
  */
 
-static void tell(struct engine *engine)
-{
-	(void)pthread_mutex_lock(&engine->lock);
-	engine->answer = true;
-	(void)pthread_cond_signal(&engine->answered);
-	(void)pthread_mutex_unlock(&engine->lock);
-}
-
-static void await(struct engine *engine)
-{
-	(void)pthread_mutex_lock(&engine->lock);
-	while (!engine->answer)
-		(void)pthread_cond_wait(&engine->answered, &engine->lock);
-	engine->answer = false;
-	(void)pthread_mutex_unlock(&engine->lock);
-}
-
 static void turn(void *arg)
 {
 	struct engine *engine = arg;
@@ -213,7 +202,7 @@ static void *engine_run(void *arg)
 	if (r == 0)
 		r = hooks_ioq(engine->ring, &engine->ioq, &err);
 	engine->start = err;
-	tell(engine);
+	answer_tell(&engine->answer);
 	if (r < 0)
 		return NULL;
 	r = ring_run(engine->ring, &err);
@@ -232,7 +221,7 @@ static int start_thread(struct engine *engine, struct err *err)
 
 	if (r)
 		return err_set(err, -r, "start a thread");
-	await(engine);
+	answer_await(&engine->answer);
 	if (engine->start.code == 0)
 		return 0;
 	(void)pthread_join(engine->thread, NULL);
@@ -247,7 +236,7 @@ static void release(struct engine *engine)
 	views_free(engine->views);
 	nbd_server_free(engine->server);
 	ring_free(engine->ring);
-	(void)pthread_cond_destroy(&engine->answered);
+	answer_done(&engine->answer);
 	(void)pthread_mutex_destroy(&engine->lock);
 	free(engine);
 }
@@ -265,7 +254,7 @@ int engine_new(struct engine **ret_engine, struct err *err)
 	engine->host = host_ops;
 	engine->tick.done = tick;
 	(void)pthread_mutex_init(&engine->lock, NULL);
-	(void)pthread_cond_init(&engine->answered, NULL);
+	answer_init(&engine->answer);
 	r = ring_new(RING_ENTRIES, &engine->ring, err);
 	if (r == 0)
 		r = nbd_server_new(engine->ring, &engine->host, &setup,
@@ -306,6 +295,7 @@ static void tick(struct ring_op *op, int result, unsigned cqe_flags)
 	if (!engine->ticking)
 		return;
 	vm_tick(engine->queue);
+	snapshots_tick(engine->snapshots);
 	ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
 }
 
@@ -313,6 +303,7 @@ struct start {
 	struct ring_task task;
 	struct engine *engine;
 	struct vm *vm;
+	struct snapshots *snapshots;
 	struct track_queue *queue;
 	int listen_fd;
 };
@@ -323,6 +314,7 @@ static void begin(struct ring_task *task)
 	struct engine *engine = start->engine;
 
 	engine->vm = start->vm;
+	engine->snapshots = start->snapshots;
 	engine->queue = start->queue;
 	engine->count = vm_disk_count(start->vm);
 	for (uint32_t i = 0; i < engine->count; i++)
@@ -332,7 +324,7 @@ static void begin(struct ring_task *task)
 		ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
 	engine->ticking = true;
 	nbd_server_listen(engine->server, start->listen_fd);
-	tell(engine);
+	answer_tell(&engine->answer);
 }
 
 static void post(void *arg, struct ring_task *task)
@@ -340,19 +332,20 @@ static void post(void *arg, struct ring_task *task)
 	ring_post(((struct engine *)arg)->ring, task);
 }
 
-int engine_serve(struct engine *engine, struct vm *vm, int listen_fd,
-		 struct err *err)
+int engine_serve(struct engine *engine, struct vm *vm,
+		 struct snapshots *snapshots, int listen_fd, struct err *err)
 {
 	struct start start = {.task = {.run = begin},
 			      .engine = engine,
 			      .vm = vm,
+			      .snapshots = snapshots,
 			      .listen_fd = listen_fd};
 
 	start.queue = vm_queue_new(vm, engine->ioq, post, engine);
 	if (!start.queue)
 		return err_set(err, -ENOMEM, "queue");
 	ring_post(engine->ring, &start.task);
-	await(engine);
+	answer_await(&engine->answer);
 	return 0;
 }
 
@@ -362,9 +355,10 @@ static void drained(void *arg)
 
 	assert(vm_queue_inflight(engine->queue) == 0);
 	engine->vm = NULL;
+	engine->snapshots = NULL;
 	engine->queue = NULL;
 	engine->count = 0;
-	tell(engine);
+	answer_tell(&engine->answer);
 }
 
 static void drain(struct ring_task *task)
@@ -378,10 +372,75 @@ void engine_drain(struct engine *engine)
 {
 	struct start start = {.task = {.run = drain}, .engine = engine};
 
+	while (engine->reading_count)
+		engine_close_snapshot(engine, reading_id(engine->readings[0]));
 	ring_post(engine->ring, &start.task);
-	await(engine);
+	answer_await(&engine->answer);
 	views_settle(engine->views);
 }
+
+/* ---- Snapshots ------------------------------------------------------------
+ */
+
+/* -1: it is not open. */
+static int find(const struct engine *engine, const struct guid *id)
+{
+	for (unsigned i = 0; i < engine->reading_count; i++)
+		if (guid_equal(reading_id(engine->readings[i]), id))
+			return (int)i;
+	return -1;
+}
+
+int engine_open_snapshot(struct engine *engine, const struct guid *id,
+			 int listen_fd, struct err *err)
+{
+	struct reading *reading;
+	int r;
+
+	if (!engine->vm)
+		return err_set(err, -RP_ESTATE, "nothing is served");
+	if (find(engine, id) >= 0)
+		return err_set(err, -RP_EALREADY, "it is read already");
+	if (engine->reading_count == SNAPSHOTS_PER_VM_MAX)
+		return err_set(err, -RP_ELIMIT, "too many snapshots are read");
+	r = reading_open(engine->ring, engine->vm, engine->snapshots, id,
+			 listen_fd, &reading, err);
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&engine->lock);
+	engine->readings[engine->reading_count++] = reading;
+	(void)pthread_mutex_unlock(&engine->lock);
+	return 0;
+}
+
+void engine_close_snapshot(struct engine *engine, const struct guid *id)
+{
+	int i = find(engine, id);
+	struct reading *reading;
+
+	if (i < 0)
+		return;
+	(void)pthread_mutex_lock(&engine->lock);
+	reading = engine->readings[i];
+	engine->readings[i] = engine->readings[--engine->reading_count];
+	(void)pthread_mutex_unlock(&engine->lock);
+	reading_close(reading);
+}
+
+int engine_readers(struct engine *engine, const struct guid *id)
+{
+	int n;
+
+	(void)pthread_mutex_lock(&engine->lock);
+	n = find(engine, id);
+	if (n >= 0)
+		n = (int)reading_readers(engine->readings[n]);
+	(void)pthread_mutex_unlock(&engine->lock);
+	return n;
+}
+
+/* ---- What is told ---------------------------------------------------------
+ */
 
 unsigned engine_connected(struct engine *engine, uint32_t disk)
 {

@@ -14,6 +14,7 @@
 #define CONNECT_MS   2000
 #define START_MS     120000 /* refpointd opens images */
 #define MARK_MS      30000
+#define LISTENER_MS  5000
 #define PAUSE_MIN_MS 20
 #define PAUSE_MAX_MS 1000
 
@@ -190,6 +191,26 @@ int link_mark(struct link *link, const char *id, const struct guid *nonce,
 			   "nonce", text),
 		 MARK_MS, NULL, NULL, NULL, err);
 	(void)pthread_mutex_unlock(&link->lock);
+	return r;
+}
+
+int link_snapshot_listener(struct link *link, const struct guid *snapshot,
+			   int *ret_fd, struct err *err)
+{
+	char text[GUID_TEXT_BYTES];
+	unsigned n = 1;
+	int r, fd;
+
+	guid_format(snapshot, text);
+	(void)pthread_mutex_lock(&link->lock);
+	r = call(link, "org.refpoint.daemon.SnapshotListener",
+		 json_pack("{s:s, s:s}", "vm", link->vm, "snapshot", text),
+		 LISTENER_MS, NULL, &fd, &n, err);
+	(void)pthread_mutex_unlock(&link->lock);
+	if (r == 0 && n != 1)
+		r = err_set(err, -RP_EWIRE, "no listener came");
+	if (r == 0)
+		*ret_fd = fd;
 	return r;
 }
 

@@ -41,6 +41,10 @@ uid_t link_uid(const struct link *link);
 int link_mark(struct link *link, const char *id, const struct guid *nonce,
 	      struct err *err);
 
+/* The listener of a snapshot's readers, anew; the caller's.  Any one thread. */
+int link_snapshot_listener(struct link *link, const struct guid *snapshot,
+			   int *ret_fd, struct err *err);
+
 /* No more connections from here on. */
 void link_seal(struct link *link);
 /* Can refpointd be asked?  False only after link_seal().  Any thread. */

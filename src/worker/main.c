@@ -219,7 +219,7 @@ static void go_down(struct worker *worker)
 	rpc_server_free(worker->server);
 	jobs_free(worker->jobs);
 	engine_free(worker->engine);
-	vm_close(worker->vm);
+	worker_close_store(worker);
 	sd_event_source_disable_unref(worker->idle);
 	sd_event_unref(worker->event);
 	link_free(worker->link);

@@ -57,6 +57,12 @@ static int mark(void *arg, uint32_t disk, const struct guid *nonce,
 	return r;
 }
 
+void worker_close_store(struct worker *worker)
+{
+	worker->snapshots = snapshots_free(worker->snapshots);
+	worker->vm = vm_close(worker->vm);
+}
+
 int worker_open_store(struct worker *worker, struct err *err)
 {
 	struct vm *vm = NULL;
@@ -66,8 +72,12 @@ int worker_open_store(struct worker *worker, struct err *err)
 	worker->env.stamp = read_stamp;
 	worker->env.mark = mark;
 	(void)pthread_rwlock_wrlock(&worker->vm_lock);
-	worker->vm = vm_close(worker->vm);
+	worker_close_store(worker);
 	r = vm_open(&worker->env, &vm, &why);
+	if (r == 0)
+		r = snapshots_new(vm, &worker->snapshots, &why);
+	if (r < 0)
+		vm = vm_close(vm);
 	if (r == -ENOENT) {
 		r = 0;
 		why.code = 0;
@@ -110,13 +120,38 @@ int worker_check_defined(const struct worker *worker, struct err *err)
 /* ---- Up and down ------------------------------------------------------------
  */
 
-static int detach(struct worker *worker, struct err *err)
+/* The vm with its snapshots, W3. */
+static int detach_vm(struct worker *worker, struct err *err)
 {
 	int r;
 
 	(void)pthread_rwlock_wrlock(&worker->vm_lock);
+	snapshots_detach(worker->snapshots);
 	r = vm_detach(worker->vm, err);
 	(void)pthread_rwlock_unlock(&worker->vm_lock);
+	return r;
+}
+
+/* Snapshots that stay are judged by what was found, also where no guest will
+ * write: what others wrote shows only once. */
+static int attach_vm(struct worker *worker, const struct images *images,
+		     unsigned flags, struct err *err)
+{
+	int r =
+	    vm_attach(worker->vm, images->files, images->geometry, flags, err);
+
+	if (r < 0)
+		return r;
+	r = snapshots_attach(worker->snapshots, err);
+	if (r < 0)
+		(void)detach_vm(worker, NULL);
+	return r;
+}
+
+static int detach(struct worker *worker, struct err *err)
+{
+	int r = detach_vm(worker, err);
+
 	worker->images = images_free(worker->images);
 	return r;
 }
@@ -158,8 +193,7 @@ static int attach(struct worker *worker, struct images *images, unsigned flags,
 	if (r == 0 && vm_system(worker->vm)->live)
 		r = drop_caches(images, err);
 	if (r == 0)
-		r = vm_attach(worker->vm, images->files, images->geometry,
-			      flags, err);
+		r = attach_vm(worker, images, flags, err);
 	if (r < 0)
 		worker->images = images_free(images);
 	return r;
@@ -187,10 +221,50 @@ static int go_up(struct worker *worker, struct images *images, int listener,
 		return r;
 	r = seal(worker, err);
 	if (r == 0)
-		r = engine_serve(worker->engine, worker->vm, listener, err);
+		r = engine_serve(worker->engine, worker->vm, worker->snapshots,
+				 listener, err);
 	if (r < 0)
 		(void)detach(worker, NULL);
 	return r;
+}
+
+struct shown {
+	struct guid ids[SNAPSHOTS_PER_VM_MAX];
+	unsigned n;
+};
+
+static int note_valid(void *arg, const struct snapshot_info *info)
+{
+	struct shown *shown = arg;
+
+	if (info->state == SNAPSHOT_VALID && shown->n < SNAPSHOTS_PER_VM_MAX)
+		shown->ids[shown->n++] = info->row.id;
+	return 0;
+}
+
+/* Those that were there before us can be read again.  Failures are theirs, not
+ * the guest's. */
+static void show_snapshots(struct worker *worker)
+{
+	struct shown shown = {.n = 0};
+	struct err err = {0};
+
+	if (snapshots_list(worker->snapshots, note_valid, &shown, &err) < 0)
+		log_warning("snapshots: %s", err.text);
+	for (unsigned i = 0; i < shown.n; i++) {
+		int fd = -1;
+		int r = link_snapshot_listener(worker->link, &shown.ids[i], &fd,
+					       &err);
+
+		if (r == 0)
+			r = engine_open_snapshot(worker->engine, &shown.ids[i],
+						 fd, &err);
+		if (r == 0)
+			continue;
+		log_warning("a snapshot cannot be read: %s", err.text);
+		if (fd >= 0)
+			(void)close(fd);
+	}
 }
 
 int worker_serve(struct worker *worker, struct images *images, int listener,
@@ -213,6 +287,7 @@ int worker_serve(struct worker *worker, struct images *images, int listener,
 	worker->listener = listener;
 	atomic_store(&worker->state, WORKER_SERVING);
 	log_info("serving");
+	show_snapshots(worker);
 	return 0;
 }
 
@@ -362,18 +437,17 @@ static int grow_serving(struct worker *worker, uint32_t disk, uint64_t bytes,
 
 	atomic_store(&worker->state, WORKER_STOPPING);
 	engine_drain(worker->engine);
-	(void)pthread_rwlock_wrlock(&worker->vm_lock);
-	r = vm_detach(worker->vm, err);
-	(void)pthread_rwlock_unlock(&worker->vm_lock);
+	r = detach_vm(worker, err);
 	if (r == 0)
 		r = grow(worker, disk, bytes, err);
 	atomic_store(&worker->state, WORKER_STARTING);
 	r2 = images_probe(images, disk, &why);
 	if (r2 == 0)
-		r2 = vm_attach(worker->vm, images->files, images->geometry,
+		r2 = attach_vm(worker, images,
 			       VM_ATTACH_WRITE | hooks_attach_flags(), &why);
 	if (r2 == 0)
-		r2 = engine_serve(worker->engine, worker->vm, listener, &why);
+		r2 = engine_serve(worker->engine, worker->vm, worker->snapshots,
+				  listener, &why);
 	if (r2 == 0) {
 		atomic_store(&worker->state, WORKER_SERVING);
 		return r;
@@ -391,6 +465,21 @@ static int grow_serving(struct worker *worker, uint32_t disk, uint64_t bytes,
 	return r < 0 ? r : 0;
 }
 
+static int note_one(void *arg, const struct snapshot_info *info)
+{
+	*(bool *)arg = true;
+	return 0;
+}
+
+/* If that cannot be told, there may be. */
+static bool has_snapshots(struct worker *worker)
+{
+	bool any = false;
+
+	return snapshots_list(worker->snapshots, note_one, &any, NULL) < 0 ||
+	       any;
+}
+
 int worker_resize(struct worker *worker, const char *disk, uint64_t bytes,
 		  struct images *image, struct err *err)
 {
@@ -398,6 +487,11 @@ int worker_resize(struct worker *worker, const char *disk, uint64_t bytes,
 
 	if (r == 0)
 		r = ordinal = vm_disk_find(worker->vm, disk, err);
+	if (r >= 0 && has_snapshots(worker))
+		r = err_set(err, -RP_ESTATE,
+			    "'%s' has snapshots: convert or drop them before a "
+			    "disk grows",
+			    worker->name);
 	if (r >= 0 && strcmp(image->ids[0], disk) != 0)
 		r = err_set(err, -RP_EPARAM, "the image is not of disk '%s'",
 			    disk);

@@ -17,6 +17,8 @@ struct ask {
 	struct vm *vm;
 	uint32_t disk;
 	struct guid point;
+	struct guid until;
+	bool fixed; /* there is an UNTIL */
 	bool done;
 	bool abandoned;
 	int result;
@@ -40,6 +42,8 @@ struct nbd_view {
 	struct vm *vm;
 	uint32_t disk;
 	struct guid point;
+	struct guid until;
+	bool fixed;
 	uint64_t serial; /* of the vm, before SET was made */
 	struct blockset *set;
 };
@@ -71,7 +75,8 @@ static void answer(struct views *views, struct ask *ask)
 	(void)pthread_mutex_unlock(&views->lock);
 	if (!abandoned) {
 		ask->serial = vm_changes_serial(ask->vm);
-		ask->result = vm_changes(ask->vm, ask->disk, &ask->point, NULL,
+		ask->result = vm_changes(ask->vm, ask->disk, &ask->point,
+					 ask->fixed ? &ask->until : NULL,
 					 &ask->changes, &ask->err);
 	}
 	(void)pthread_mutex_lock(&views->lock);
@@ -192,6 +197,8 @@ static int view_fill(struct nbd_view *view, struct err *err)
 	ask->vm = view->vm;
 	ask->disk = view->disk;
 	ask->point = view->point;
+	ask->until = view->until;
+	ask->fixed = view->fixed;
 	if (!ask_and_wait(view->views, ask))
 		return err_set(err, -RP_ETIMEOUT,
 			       "reading what changed takes too long");
@@ -209,7 +216,8 @@ static int view_fill(struct nbd_view *view, struct err *err)
 }
 
 int view_open(struct views *views, struct vm *vm, uint32_t disk,
-	      const char *point, struct nbd_view **ret_view, struct err *err)
+	      const char *point, const struct guid *until,
+	      struct nbd_view **ret_view, struct err *err)
 {
 	struct nbd_view *view;
 	struct guid id;
@@ -223,10 +231,15 @@ int view_open(struct views *views, struct vm *vm, uint32_t disk,
 		return err_set(err, -ENOMEM, "view");
 	*view = (struct nbd_view){
 	    .views = views, .vm = vm, .disk = disk, .point = id};
+	if (until) {
+		view->until = *until;
+		view->fixed = true;
+	}
 	r = view_fill(view, err);
 	if (r < 0) {
 		view_close(view);
-		return r;
+		/* UNTIL is there: POINT is younger, or is UNTIL itself */
+		return until && r == -RP_EPARAM ? -RP_ENOPOINT : r;
 	}
 	*ret_view = view;
 	return 0;
@@ -297,6 +310,9 @@ int view_extents(struct nbd_view *view, uint64_t offset, uint64_t length,
 	struct err err = {0};
 	int r;
 
+	if (view->fixed)
+		return list_extents(view->set, offset, offset + length, extents,
+				    max);
 	/* untracked writes: nothing can be ruled out */
 	if (vm_latched(view->vm, reason)) {
 		extents[0] = (struct nbd_extent){length, true};

@@ -8,6 +8,9 @@
  * serial has moved the union is made anew, by a thread of its own; the server's
  * waits for it VIEW_WAIT_MS at most, and then the question fails, so that a
  * store that hangs keeps only those waiting who ask for it.
+ *
+ * What changed up to a snapshot's instant is read once, and stays as it is,
+ * even if the point that it was asked for is destroyed.
  */
 #ifndef WORKER_VIEW_H
 #define WORKER_VIEW_H
@@ -26,9 +29,11 @@ struct views *views_free(struct views *views); /* accepts NULL */
 /* Waits until nothing is being made of any vm.  All views are closed. */
 void views_settle(struct views *views);
 
-/* -RP_ENOPOINT, -RP_ETIMEOUT. */
+/* UNTIL: a snapshot, or NULL: now.  -RP_ENOPOINT, also where UNTIL is older;
+ * -RP_ETIMEOUT. */
 int view_open(struct views *views, struct vm *vm, uint32_t disk,
-	      const char *point, struct nbd_view **ret_view, struct err *err);
+	      const char *point, const struct guid *until,
+	      struct nbd_view **ret_view, struct err *err);
 /* As nbd_host's view_extents. */
 int view_extents(struct nbd_view *view, uint64_t offset, uint64_t length,
 		 struct nbd_extent *extents, int max);

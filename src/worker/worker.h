@@ -23,7 +23,7 @@
 #include <stdatomic.h>
 
 #include "common/paths.h"
-#include "track/vm.h"
+#include "snapshot/snapshot.h"
 #include "worker/engine.h"
 #include "worker/images.h"
 #include "worker/job.h"
@@ -52,8 +52,9 @@ struct worker {
 
 	/* W3 */
 	pthread_rwlock_t vm_lock;
-	struct vm *vm;         /* NULL: not defined, or open_error */
-	struct err open_error; /* code 0: none */
+	struct vm *vm;               /* NULL: not defined, or open_error */
+	struct snapshots *snapshots; /* of VM; attached whenever that is */
+	struct err open_error;       /* code 0: none */
 
 	_Atomic int state; /* enum worker_state */
 	pthread_mutex_t note_lock;
@@ -100,6 +101,8 @@ void place_close(struct worker *worker);
 
 /* Opens the store; not being defined is no failure. */
 int worker_open_store(struct worker *worker, struct err *err);
+/* Under vm_lock, or alone. */
+void worker_close_store(struct worker *worker);
 /* Again, if a commit's outcome is not known and no disk is attached. */
 void worker_read_anew(struct worker *worker);
 /* Takes IMAGES over, also on failure; LISTENER only on success. */
