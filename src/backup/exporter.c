@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backup/exporter.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backup/plan.h"
@@ -340,16 +342,66 @@ static int export_disk(struct exporter *e, struct one_disk *disk,
 	return r;
 }
 
+/* ---- The thread -----------------------------------------------------------
+ */
+
+/* What a descriptor is was decided by whoever opened it; here is only made sure
+ * that it can be filled, and that what has content already is let alone. */
+static int check_target(const struct one_disk *disk, struct stat *ret_stat,
+			struct err *err)
+{
+	int flags = fcntl(disk->fd, F_GETFL);
+
+	if (flags < 0 || fstat(disk->fd, ret_stat) < 0)
+		return err_set(err, -errno, "the file for disk '%s'", disk->id);
+	if ((flags & (O_ACCMODE | O_APPEND | O_PATH)) != O_RDWR)
+		return err_set(err, -RP_EPARAM,
+			       "the file for disk '%s' is not open for reading "
+			       "and writing, or for appending",
+			       disk->id);
+	if (!S_ISREG(ret_stat->st_mode) || ret_stat->st_size != 0)
+		return err_set(
+		    err, -RP_EPARAM,
+		    "what is to be filled with disk '%s' is no empty "
+		    "regular file",
+		    disk->id);
+	return 0;
+}
+
+static int check_targets(const struct exporter *e, struct err *err)
+{
+	struct stat stats[DISKS_PER_VM_MAX];
+
+	for (unsigned i = 0; i < e->n; i++) {
+		int r = check_target(&e->disks[i], &stats[i], err);
+
+		if (r < 0)
+			return r;
+		for (unsigned k = 0; k < i; k++)
+			if (stats[k].st_ino == stats[i].st_ino &&
+			    stats[k].st_dev == stats[i].st_dev)
+				return err_set(err, -RP_EPARAM,
+					       "disks '%s' and '%s' have the "
+					       "same file",
+					       e->disks[k].id, e->disks[i].id);
+	}
+	return 0;
+}
+
 static void *run(void *arg)
 {
 	struct exporter *e = arg;
-	int r = 0;
+	int r;
 
 	(void)pthread_setname_np(pthread_self(), "export");
+	r = check_targets(e, &e->err);
 	for (unsigned i = 0; r == 0 && i < e->n; i++)
 		r = export_disk(e, &e->disks[i], &e->err);
 	if (r == 0)
 		e->err.code = 0;
+	/* here, as that may wait for the target, too */
+	for (unsigned i = 0; i < e->n; i++)
+		(void)close(e->disks[i].fd);
 	e->ended(e->arg);
 	return NULL;
 }
@@ -438,10 +490,8 @@ struct exporter *exporter_free(struct exporter *e)
 	if (!e)
 		return NULL;
 	(void)pthread_join(e->thread, NULL);
-	for (unsigned i = 0; i < e->n; i++) {
+	for (unsigned i = 0; i < e->n; i++)
 		blockset_free(e->disks[i].changed);
-		(void)close(e->disks[i].fd);
-	}
 	release(e);
 	return NULL;
 }

@@ -13,6 +13,8 @@
  *     them is not written.  Zeros are found and take no space.
  *  4. The result is success only when each file is complete.  They are not
  *     synced.
+ *  5. Only regular files that are empty are written to, opened for reading and
+ *     writing, no two the same: else -RP_EPARAM is the outcome.
  */
 #ifndef BACKUP_EXPORTER_H
 #define BACKUP_EXPORTER_H
@@ -47,7 +49,7 @@ struct export_disk {
 	struct export_source *source; /* stays the caller's; see stop */
 	struct blockset *changed;     /* taken over; NULL: all of the disk */
 	uint64_t bytes;
-	int fd;              /* of the target, taken over */
+	int fd;              /* of an empty regular file, taken over */
 	const char *backing; /* a qcow2's file name; NULL: none */
 };
 

@@ -8,8 +8,10 @@
  * With BACKING standard input has the blocks, "FIRST END" a line.  Under
  * EXPORT_FILE_DIRECT=1 RAW is read past the page cache, under
  * EXPORT_FILE_CANCEL=BYTES it is cancelled when so much is done, under
- * EXPORT_FILE_FAIL=OFFSET reads of that byte fail.  Prints what was stored and
- * the file's length, or fails with the error's name and text.
+ * EXPORT_FILE_FAIL=OFFSET reads of that byte fail, EXPORT_FILE_KEEP=1 leaves
+ * what the target has, EXPORT_FILE_APPEND=1 opens it for appending.  Prints
+ * what was stored and the file's length, or fails with the error's name and
+ * text.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -171,7 +173,11 @@ static int export_to(struct source *s, const char *to, const char *backing,
 	disk.bytes = (uint64_t)st.st_size;
 	if (backing)
 		disk.changed = read_blocks_of(disk.bytes);
-	disk.fd = open(to, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	disk.fd = open(to,
+		       O_RDWR | O_CREAT | O_CLOEXEC |
+			   (getenv("EXPORT_FILE_KEEP") ? 0 : O_TRUNC) |
+			   (getenv("EXPORT_FILE_APPEND") ? O_APPEND : 0),
+		       0600);
 	if (disk.fd < 0)
 		return err_set(err, -errno, "'%s'", to);
 	r = exporter_start(&disk, 1, ended, &event, &exporter, err);

@@ -158,6 +158,23 @@ class Exporter(unittest.TestCase):
         self.assertIn('enough', error)
 
 
+    def test_only_empty_regular_files_are_filled(self):
+        self.make(random.Random(SEED), 1 << 20)
+        with open(self.path('taken'), 'w', encoding='utf-8') as f:
+            f.write('x')
+        os.mkfifo(self.path('fifo'))
+        for name, flags in (('taken', ''), ('fifo', ''), ('new', 'append')):
+            done = subprocess.run(
+                [EXPORT, self.raw, self.path(name)], capture_output=True,
+                text=True, timeout=60,
+                env={**os.environ, 'EXPORT_FILE_KEEP': '1',
+                     **({'EXPORT_FILE_APPEND': '1'} if flags else {})})
+            self.assertEqual(done.returncode, 1, name)
+            self.assertIn('InvalidParameter', done.stderr)
+        with open(self.path('taken'), encoding='utf-8') as f:
+            self.assertEqual(f.read(), 'x')
+
+
 if __name__ == '__main__':
     if not shutil.which('qemu-img'):
         print('SKIP: qemu-img is not installed')
