@@ -231,6 +231,11 @@ int view_open(struct views *views, struct vm *vm, uint32_t disk,
 		return err_set(err, -ENOMEM, "view");
 	*view = (struct nbd_view){
 	    .views = views, .vm = vm, .disk = disk, .point = id};
+	if (until && guid_equal(until, &id)) {
+		free(view);
+		return err_set(err, -RP_ENOPOINT,
+			       "a snapshot is no point to itself");
+	}
 	if (until) {
 		view->until = *until;
 		view->fixed = true;
