@@ -97,6 +97,7 @@ static void learn(struct vm *vm)
 	vm->heard = vm->heard_snapshots = (struct inventory_points){0};
 	vm->points_tries = vm->points_lives = 0;
 	(void)vm_save(vm, NULL);
+	vm_snapshots_tidy(vm);
 	vm_refresh_over(vm);
 	systems_settled(vm->daemon);
 	tell_waiter(vm);

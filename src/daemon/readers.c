@@ -51,7 +51,23 @@ static bool is_snapshots(const char *name)
 		      ".sock") == 0;
 }
 
-void vm_snapshots_unlisten(struct vm *vm)
+/* One of VM's snapshots, as far as known, is read by the socket NAME. */
+static bool is_known(const struct vm *vm, const char *name)
+{
+	const struct inventory_points *snapshots = &vm->entry.snapshot;
+	char path[PATH_BYTES];
+	unsigned i = 0;
+
+	for (; i < snapshots->n; i++) {
+		paths_snapshot(&vm->daemon->paths, vm->name,
+			       &snapshots->list[i].id, path);
+		if (strcmp(strrchr(path, '/') + 1, name) == 0)
+			break;
+	}
+	return i < snapshots->n;
+}
+
+static void unlisten(struct vm *vm, bool all)
 {
 	char path[PATH_BYTES];
 	struct dirent *entry;
@@ -63,9 +79,26 @@ void vm_snapshots_unlisten(struct vm *vm)
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir && fd >= 0)
 		(void)close(fd);
-	while (dir && (entry = readdir(dir)))
-		if (is_snapshots(entry->d_name))
+	while (dir && (entry = readdir(dir))) {
+		if (!is_snapshots(entry->d_name))
+			continue;
+		paths_vm_run(&vm->daemon->paths, vm->name, entry->d_name, path);
+		if (all ||
+		    (!is_known(vm, entry->d_name) && sockets_is_dead(path)))
 			(void)unlinkat(fd, entry->d_name, 0);
+	}
 	if (dir)
 		(void)closedir(dir);
+}
+
+void vm_snapshots_unlisten(struct vm *vm)
+{
+	unlisten(vm, true);
+}
+
+/* The worker may be at work for a refpointd that has gone: it has the listener
+ * of what it will tell of later. */
+void vm_snapshots_tidy(struct vm *vm)
+{
+	unlisten(vm, false);
 }

@@ -127,7 +127,10 @@ void scan_start(struct daemon *daemon)
 	struct err err = {0};
 
 	for (struct vm *vm = daemon->vms; vm; vm = vm->next) {
-		if (vm_adopt_worker(vm) || !vm->entry.serve)
+		if (vm_adopt_worker(vm))
+			continue;
+		vm_snapshots_unlisten(vm);
+		if (!vm->entry.serve)
 			continue;
 		/* guests that come before the worker wait in the backlog */
 		if (vm_prepare(vm, false, &err) < 0 ||

@@ -15,11 +15,37 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 
+static int check_dead(const struct sockaddr_un *sun, struct err *err)
+{
+	_cleanup_close_ int fd =
+	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return err_set(err, -errno, "socket");
+	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 ||
+	    errno != ECONNREFUSED)
+		return err_set(err, -RP_EINUSE, "somebody listens on '%s'",
+			       sun->sun_path);
+	return 0;
+}
+
+bool sockets_is_dead(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (strlen(path) >= sizeof(sun.sun_path) || lstat(path, &st) < 0 ||
+	    !S_ISSOCK(st.st_mode))
+		return false;
+	(void)strcpy(sun.sun_path, path);
+	return check_dead(&sun, NULL) == 0;
+}
+
 /* A socket that nobody listens on any more goes. */
 static int clear_place(const struct sockaddr_un *sun, struct err *err)
 {
-	_cleanup_close_ int fd = -1;
 	struct stat st;
+	int r;
 
 	if (lstat(sun->sun_path, &st) < 0)
 		return errno == ENOENT
@@ -28,13 +54,9 @@ static int clear_place(const struct sockaddr_un *sun, struct err *err)
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(err, -RP_EINUSE, "'%s' is there and no socket",
 			       sun->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(err, -errno, "socket");
-	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 ||
-	    errno != ECONNREFUSED)
-		return err_set(err, -RP_EINUSE, "somebody listens on '%s'",
-			       sun->sun_path);
+	r = check_dead(sun, err);
+	if (r < 0)
+		return r;
 	if (unlink(sun->sun_path) < 0)
 		return err_set(err, -errno, "remove '%s'", sun->sun_path);
 	return 0;

@@ -12,6 +12,9 @@
 int sockets_bind(const char *path, mode_t mask, int backlog, int *ret_fd,
 		 struct err *err);
 
+/* A socket's name that its listener left. */
+bool sockets_is_dead(const char *path);
+
 /* All of daemon->server's. */
 int sockets_listen(struct daemon *daemon, struct err *err);
 

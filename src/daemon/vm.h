@@ -221,6 +221,8 @@ int vm_snapshot_listener(struct vm *vm, const struct guid *snapshot,
 void vm_snapshot_unlisten(struct vm *vm, const struct guid *snapshot);
 /* Nobody listens for any snapshot's. */
 void vm_snapshots_unlisten(struct vm *vm);
+/* All are known: of others, that an earlier refpointd left, nobody listens. */
+void vm_snapshots_tidy(struct vm *vm);
 
 struct images;
 #define SERVE_TIMEOUT_MS 60000
