@@ -343,6 +343,15 @@ static const struct method set_agent = {LANE_CONTROL, false, read_set_agent,
 static const struct method check = {LANE_CONTROL, false, NULL, run_check};
 static const struct method resize = {LANE_CONTROL, true, read_resize,
 				     run_resize};
+static const struct method snapshot = {LANE_CONTROL, false, read_snapshot,
+				       run_snapshot};
+static const struct method snapshots = {LANE_QUERY, false, NULL, run_snapshots};
+static const struct method convert = {LANE_CONTROL, false, read_one_snapshot,
+				      run_convert};
+static const struct method drop = {LANE_CONTROL, false, read_one_snapshot,
+				   run_drop};
+static const struct method rename_snapshot = {LANE_CONTROL, false, read_rename,
+					      run_rename};
 static const struct method changes = {LANE_QUERY, false, read_changes,
 				      run_changes};
 /* with images, which are attached for it */
@@ -368,6 +377,11 @@ HANDLER(vouch)
 HANDLER(set_agent)
 HANDLER(check)
 HANDLER(resize)
+HANDLER(snapshot)
+HANDLER(snapshots)
+HANDLER(convert)
+HANDLER(drop)
+HANDLER(rename_snapshot)
 
 static void on_changes(struct rpc_call *call, json_t *parameters, void *arg)
 {
@@ -465,6 +479,11 @@ const struct rpc_method worker_methods[] = {
     METHOD("SetAgent", on_set_agent),
     METHOD("Check", on_check),
     METHOD("Resize", on_resize),
+    METHOD("Snapshot", on_snapshot),
+    METHOD("Snapshots", on_snapshots),
+    METHOD("Convert", on_convert),
+    METHOD("Drop", on_drop),
+    METHOD("Rename", on_rename_snapshot),
     METHOD("Listener", on_listener),
     METHOD("Stop", on_stop),
     {0},

@@ -40,7 +40,8 @@ struct request {
 	uint64_t bytes;
 	struct guid point;
 	struct vm_point_request create;
-	bool application; /* it will be vouched for */
+	struct snapshot_request take; /* or the id and label of another one */
+	bool application;             /* it will be vouched for */
 	char agent[AGENT_BYTES];
 	struct changes_request ask;
 	struct definition *definition;
@@ -79,5 +80,18 @@ int run_vouch(struct request *request, struct err *err);
 int run_points(struct request *request, struct err *err);
 int read_changes(struct request *request, json_t *parameters, struct err *err);
 int run_changes(struct request *request, struct err *err);
+
+/* ---- snapshots.c -----------------------------------------------------------
+ */
+
+int read_snapshot(struct request *request, json_t *parameters, struct err *err);
+int run_snapshot(struct request *request, struct err *err);
+int run_snapshots(struct request *request, struct err *err);
+int read_one_snapshot(struct request *request, json_t *parameters,
+		      struct err *err);
+int run_convert(struct request *request, struct err *err);
+int run_drop(struct request *request, struct err *err);
+int read_rename(struct request *request, json_t *parameters, struct err *err);
+int run_rename(struct request *request, struct err *err);
 
 #endif

@@ -115,7 +115,7 @@ json_t *status_json(struct worker *worker)
 	bool serving = state == WORKER_SERVING && vm_attached(vm);
 	char uuid[GUID_TEXT_BYTES], reason[ERR_TEXT_BYTES] = "";
 	char agent[AGENT_BYTES];
-	json_t *disks = json_array();
+	json_t *disks = json_array(), *snapshots = NULL;
 	bool latched = vm_latched(vm, reason);
 	struct vm_cut_times cut;
 	struct vm_counts counts;
@@ -128,13 +128,15 @@ json_t *status_json(struct worker *worker)
 	for (uint32_t i = 0; i < vm_disk_count(vm); i++)
 		(void)json_array_append_new(disks,
 					    disk_json(worker, i, serving));
+	if (snapshots_json(worker, &snapshots, NULL) < 0)
+		snapshots = json_array();
 	guid_format(&vm_system(vm)->uuid, uuid);
 	vm_agent(vm, agent);
 	vm_cut_times(vm, &cut);
 	vm_counts(vm, &counts);
 	return json_pack(
 	    "{s:s, s:s, s:s, s:s, s:b, s:s, s:i, s:o, s:i, s:I, s:I, "
-	    "s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
 	    "vm", worker->name, "uuid", uuid, "agent", agent, "state",
 	    worker_state_name(state), "latched", latched, "reason", reason,
 	    "worker_pid", (int)getpid(), "points", points_json(vm),
@@ -144,5 +146,6 @@ json_t *status_json(struct worker *worker)
 	    "turn_max_ns", (json_int_t)atomic_load(&worker->turn_max_ns),
 	    "activations", (json_int_t)counts.activations, "intent_syncs",
 	    (json_int_t)counts.intent_syncs, "waited_writes",
-	    (json_int_t)counts.waited_writes, "disks", disks);
+	    (json_int_t)counts.waited_writes, "disks", disks, "snapshots",
+	    snapshots);
 }

@@ -130,6 +130,13 @@ json_t *point_json(struct vm *vm, const struct point_row *row);
 /* nbd+unix:///ID?socket=PATH, with what a URI may not hold escaped. */
 json_t *uri_json(const char *path, const char *id);
 
+/* ---- snapshots.c -----------------------------------------------------------
+ */
+
+/* Under vm_lock, for reading: []Snapshot.  -RP_ELATCHED. */
+int snapshots_json(struct worker *worker, json_t **ret_snapshots,
+		   struct err *err);
+
 /* ---- methods.c -------------------------------------------------------------
  */
 
