@@ -337,6 +337,10 @@ static int grow_begin_locked(struct vm *vm, uint32_t disk, uint64_t bytes,
 	struct disk_change *change;
 	int r = grow_check(vm, disk, bytes, err);
 
+	if (r == 0 && model_count(vm, true) > 0)
+		r = err_set(err, -RP_ESTATE,
+			    "a disk cannot grow beneath a snapshot: drop or "
+			    "convert it first");
 	if (r == 0)
 		r = pages_create(vm->env.store, disk, bytes, err);
 	if (r < 0)

@@ -270,6 +270,7 @@ int vm_check(struct vm *vm, void (*fn)(void *arg, const struct vm_finding *f),
  * takes it as done if it has; the open generation is then invalid, as growth
  * and others' writes move the same times.
  * -RP_EPARAM: not larger, no multiple of 512, or beyond DISK_BYTES_MAX.
+ * -RP_ESTATE: there are snapshots.
  */
 int vm_grow_begin(struct vm *vm, uint32_t disk, uint64_t bytes,
 		  struct err *err);

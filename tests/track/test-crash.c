@@ -213,7 +213,88 @@ static void run_latch(struct world *w)
 	(void)down(w);
 }
 
+/* Snapshots under load, two at once, read while the guest writes; one becomes a
+ * point, one is dropped, one stays over a clean stop. */
+static void run_snapshots(struct world *w)
+{
+	struct err err = {0};
+
+	if (!up(w))
+		return;
+	steps(w, 15);
+	if (!make_point(w) || !ok(w, world_snapshot(w, &err), &err))
+		return;
+	steps(w, 20);
+	world_read_snapshot(w, false);
+	if (sim_dead(w->sim) || !ok(w, world_snapshot(w, &err), &err))
+		return;
+	steps(w, 20);
+	world_read_snapshot(w, true);
+	if (sim_dead(w->sim) || !ok(w, world_convert(w, &err), &err))
+		return;
+	steps(w, 15);
+	if (!down(w) || !up(w))
+		return;
+	steps(w, 10);
+	world_read_snapshot(w, true);
+	if (sim_dead(w->sim) || !make_point(w) ||
+	    !ok(w, world_drop(w, &err), &err))
+		return;
+	steps(w, 10);
+	(void)down(w);
+}
+
+/* Writes of parts of the same blocks, older ones in flight at the cut. */
+static void run_snapshot_blocks(struct world *w)
+{
+	struct err err = {0};
+
+	w->narrow = true;
+	if (!up(w))
+		return;
+	for (unsigned i = 0; i < 6; i++) {
+		steps(w, 12);
+		if (!ok(w, world_snapshot(w, &err), &err))
+			return;
+		steps(w, 8);
+		world_read_snapshot(w, true);
+		if (sim_dead(w->sim) || !ok(w, world_drop(w, &err), &err))
+			return;
+	}
+	(void)down(w);
+}
+
+/* No room for the scratch, and none for a seal: nothing but a snapshot is
+ * lost. */
+static void run_snapshot_fails(struct world *w)
+{
+	struct err err = {0};
+
+	w->scratch_fails = true;
+	if (!up(w))
+		return;
+	steps(w, 10);
+	if (!make_point(w) || !ok(w, world_snapshot(w, &err), &err))
+		return;
+	sim_fail(w->sim, SIM_IO_WRITE, 2 + (unsigned)sim_random(w->sim, 5),
+		 ENOSPC, true, "scratch-*");
+	steps(w, 30);
+	sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, true, "gen-*");
+	if (world_snapshot(w, &err) == 0 && !sim_dead(w->sim))
+		abort();
+	sim_fail_none(w->sim);
+	steps(w, 20);
+	world_read_snapshot(w, true);
+	if (sim_dead(w->sim) || !ok(w, world_snapshot(w, &err), &err))
+		return;
+	steps(w, 20);
+	(void)down(w);
+}
+
 static const struct scenario scenarios[] = {
+    {"snapshots", 3, 30, run_snapshots},
+    {"snapshot-blocks", 2, 70, run_snapshot_blocks},
+    {"snapshot-fails", 2, 40, run_snapshot_fails},
     {"points", 3, 30, run_points},
     {"points-one-hot-region", 1, 30, run_points},
     {"undo", 2, 40, run_undo},

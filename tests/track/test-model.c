@@ -21,7 +21,8 @@
 #define POINTS_MAX 7 /* alive: every pair is asked at each start */
 
 static struct {
-	uint64_t lives, deaths, points, failed_points, unknown, latches;
+	uint64_t lives, deaths, points, snapshots, failed_points, unknown,
+	    latches;
 	uint64_t pokes, growths, attach_failures, refused_detaches, order;
 } count;
 
@@ -89,8 +90,9 @@ static unsigned alive(const struct world *w)
 
 static void inject(struct model *m)
 {
-	static const char *const names[] = {"intents", "pages.*",  "gen-*",
-					    "gen-*",   "catalog*", "live-*"};
+	static const char *const names[] = {"intents",    "pages.*",  "gen-*",
+					    "gen-*",      "catalog*", "live-*",
+					    "snapshot-*", "scratch-*"};
 	static const unsigned store_ops[] = {SIM_WRITE, SIM_SYNC, SIM_CREATE,
 					     SIM_SYNC | SIM_WRITE | SIM_CREATE |
 						 SIM_TRUNCATE | SIM_ALLOCATE |
@@ -156,12 +158,52 @@ static void destroy_point(struct model *m)
 		FAIL("not destroyed: %s", err.text);
 }
 
+/* What snapshots may lose to an injected failure is nothing but themselves. */
+static void act_on_snapshots(struct model *m)
+{
+	struct err err = {0};
+	char reason[REASON_BYTES];
+	struct world *w = m->w;
+	bool latched = vm_latched(w->vm, reason);
+	int r = 0;
+
+	w->scratch_fails |= m->faults;
+	switch (dice(m, 5)) {
+	case 0:
+	case 1:
+		r = world_snapshot(w, &err);
+		if (latched && r == 0 && !sim_dead(w->sim))
+			FAIL("a snapshot of a latched system");
+		count.snapshots += r == 0;
+		break;
+	case 2:
+		r = world_convert(w, &err);
+		break;
+	case 3:
+		r = world_drop(w, &err);
+		break;
+	case 4:
+		if (!w->vm->broken)
+			world_read_snapshot(w, dice(m, 2));
+		break;
+	}
+	note_latch(m);
+	TELL("snapshots: %d %s", r, r ? err.text : "");
+	if (r < 0 && r != -RP_ELIMIT && sim_failed(w->sim) == 0 &&
+	    !w->scratch_fails && !latched && !sim_dead(w->sim))
+		FAIL("snapshots: %s", err.text);
+}
+
 static void act(struct model *m)
 {
 	struct world *w = m->w;
 
 	w->guest_rate = (unsigned)dice(m, 60);
-	switch (dice(m, 12)) {
+	switch (dice(m, 15)) {
+	case 12:
+	case 13:
+		act_on_snapshots(m);
+		break;
 	case 0:
 	case 1:
 	case 2:
@@ -243,6 +285,12 @@ static void grow(struct model *m)
 	sim_advance(w->sim, INT64_C(2000000000));
 	if (r == 0)
 		r = vm_grow_begin(w->vm, disk, bytes, &err);
+	if (r == -RP_ESTATE && world_has_snapshots(w)) {
+		world_stop(w);
+		return;
+	}
+	if (r == 0 && world_has_snapshots(w))
+		FAIL("a disk grew beneath a snapshot");
 	if (r == 0 && stop == 0) {
 		TELL("growth was only begun");
 		world_stop(w);
@@ -421,12 +469,13 @@ int main(void)
 	for (uint64_t i = 0; i < runs; i++)
 		run(seed + i, getenv("VERBOSE") != NULL);
 	printf(
-	    "%llu lives, %llu deaths, %llu points, %llu failed (%llu of unknown fate), "
+	    "%llu lives, %llu deaths, %llu points, %llu snapshots, %llu failed (%llu of unknown fate), "
 	    "%llu latches, %llu foreign writes, %llu growths, %llu failed "
 	    "attaches, %llu failed detaches, %llu writes checked for "
 	    "order\n",
 	    (unsigned long long)count.lives, (unsigned long long)count.deaths,
 	    (unsigned long long)count.points,
+	    (unsigned long long)count.snapshots,
 	    (unsigned long long)count.failed_points,
 	    (unsigned long long)count.unknown,
 	    (unsigned long long)count.latches, (unsigned long long)count.pokes,

@@ -234,6 +234,15 @@ static bool open_is_invalid(struct world *w, uint32_t disk)
 	       status.accuracy.accuracy == ACCURACY_INVALID;
 }
 
+/* The guest's request that IO is of; NULL: it is somebody else's. */
+static struct world_request *request_of(struct world *w, const struct io *io)
+{
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		if (&w->requests[i].request.io == io)
+			return &w->requests[i];
+	return NULL;
+}
+
 static void check_order(struct world *w, uint32_t disk, uint64_t offset,
 			uint64_t length)
 {
@@ -256,11 +265,8 @@ static void check_order(struct world *w, uint32_t disk, uint64_t offset,
 
 /* ---- the guest -------------------------------------------------------- */
 
-static void remember(struct world *w, uint32_t disk, uint64_t sector,
-		     uint32_t id, uint64_t epoch)
+static void history_add(struct history *h, uint32_t id, uint64_t epoch)
 {
-	struct history *h = &w->histories[disk][sector];
-
 	if (h->count == h->room) {
 		h->room = h->room ? h->room * 2 : 2;
 		h->ids = realloc(h->ids, h->room * sizeof(*h->ids));
@@ -270,6 +276,12 @@ static void remember(struct world *w, uint32_t disk, uint64_t sector,
 	}
 	h->ids[h->count] = id;
 	h->epochs[h->count++] = epoch;
+}
+
+static void remember(struct world *w, uint32_t disk, uint64_t sector,
+		     uint32_t id, uint64_t epoch)
+{
+	history_add(&w->histories[disk][sector], id, epoch);
 	w->touched[disk][sector / 8] = 1;
 }
 
@@ -344,18 +356,33 @@ static void watch_done(struct io *io, int result)
 static void watch_submit(struct ioq *ioq, struct io *io)
 {
 	struct world *w = container_of(ioq, struct world, watched);
-	struct volume_request *r = container_of(io, struct volume_request, io);
-	struct world_request *wr =
-	    container_of(r, struct world_request, request);
+	struct world_request *wr = request_of(w, io);
 
-	wr->io_done = io->done;
-	io->done = watch_done;
+	if (wr) {
+		wr->io_done = io->done;
+		io->done = watch_done;
+	}
 	ioq_submit(w->ioq, io);
 }
 
 static bool is_write(enum volume_op op)
 {
 	return op == VOLUME_WRITE || op == VOLUME_ZERO || op == VOLUME_DISCARD;
+}
+
+/* P2 lets what was in flight at a death be reported: also what had its mark and
+ * was not handed to the disk yet, as its blocks were being copied. */
+static void note_asked(struct world *w, const struct world_request *wr)
+{
+	uint64_t epoch = w->epoch_base + atomic_load(&w->vm->epoch.current);
+	const struct volume_request *r = &wr->request;
+	uint64_t end = div_round_up(r->offset + r->length, BLOCK_BYTES);
+
+	if (!w->snapshots_made || !is_write(r->op))
+		return;
+	for (uint64_t b = r->offset / BLOCK_BYTES; b < end; b++)
+		history_add(&w->asked[r->volume->ordinal][b], 0, epoch);
+	w->epoch_top = MAX(w->epoch_top, epoch);
 }
 
 static void request_done(struct volume_request *request, int result)
@@ -365,9 +392,18 @@ static void request_done(struct volume_request *request, int result)
 	struct world *w = wr->world;
 
 	wr->busy = false;
+	if (sim_dead(w->sim))
+		note_asked(w, wr);
 	if (is_write(request->op))
 		w->epoch_done =
 		    MAX(w->epoch_done, w->epoch_base + request->epoch);
+}
+
+static void note_all_asked(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+		if (w->requests[i].busy)
+			note_asked(w, &w->requests[i]);
 }
 
 static struct world_request *idle_request(struct world *w)
@@ -391,6 +427,8 @@ static uint64_t random_place(struct world *w, uint64_t bytes)
 {
 	uint64_t sectors = bytes / 512;
 
+	if (w->narrow)
+		return sim_random(w->sim, 16) * 512;
 	if (sim_random(w->sim, 4) == 0)
 		return sim_random(w->sim, sectors) * 512;
 	return (sim_random(w->sim, 10) * (sectors / 10) +
@@ -461,6 +499,8 @@ bool world_write(struct world *w)
 		r->length = (1 + sim_random(w->sim, most / 512)) * 512;
 		if (most > KIB(16) && sim_random(w->sim, 3))
 			r->length = KIB(4);
+		if (w->narrow)
+			r->length = 512;
 		r->length = MIN(r->length, w->bytes[disk] - r->offset);
 		r->flags = sim_random(w->sim, 8) == 0 ? VOLUME_FUA : 0;
 	}
@@ -553,6 +593,8 @@ struct world *world_new(uint64_t seed, uint32_t hot_regions)
 		w->histories[i] =
 		    calloc(w->bytes[i] / 512, sizeof(struct history));
 		w->touched[i] = calloc(w->bytes[i] / 4096 + 1, 1);
+		w->asked[i] =
+		    calloc(w->bytes[i] / 4096 + 1, sizeof(*w->asked[i]));
 	}
 	for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
 		w->requests[i].world = w;
@@ -562,16 +604,22 @@ struct world *world_new(uint64_t seed, uint32_t hot_regions)
 	return w;
 }
 
+static void histories_free(struct history *h, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		free(h[i].ids);
+		free(h[i].epochs);
+	}
+	free(h);
+}
+
 struct world *world_free(struct world *w)
 {
 	world_stop(w);
 	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
-		for (uint64_t s = 0; s < w->bytes[i] / 512; s++) {
-			free(w->histories[i][s].ids);
-			free(w->histories[i][s].epochs);
-		}
-		free(w->histories[i]);
+		histories_free(w->histories[i], w->bytes[i] / 512);
 		free(w->touched[i]);
+		histories_free(w->asked[i], w->bytes[i] / 4096 + 1);
 		blockset_free(w->claims[i]);
 	}
 	for (unsigned i = 0; i < WORLD_REQUESTS; i++)
@@ -658,9 +706,15 @@ int world_open(struct world *w, struct err *err)
 {
 	struct vm_env env;
 
+	int r;
+
 	open_handles(w);
 	env = environment(w);
-	return vm_open(&env, &w->vm, err);
+	w->powerless |=
+	    !guid_is_zero(&w->boot) && !guid_equal(&w->boot, &env.boot);
+	w->boot = env.boot;
+	r = vm_open(&env, &w->vm, err);
+	return r < 0 ? r : snapshots_new(w->vm, &w->snapshots, err);
 }
 
 /* As the worker does before it attaches: a predecessor's sync may have failed,
@@ -698,6 +752,9 @@ int world_start(struct world *w, unsigned flags, struct err *err)
 		queue->track = vm_queue_new(w->vm, &w->watched, post, queue);
 		(void)vm_volume(w->vm, i, queue->track);
 	}
+	r = snapshots_attach(w->snapshots, err);
+	if (r < 0)
+		return r;
 	sim_on_image_write(w->sim, on_image_write, w);
 	sim_on_op(w->sim, on_op, w);
 	return 0;
@@ -714,7 +771,9 @@ int world_detach(struct world *w, struct err *err)
 	int r;
 
 	world_settle(w);
+	note_all_asked(w); /* if it died */
 	forget_queues(w);
+	snapshots_detach(w->snapshots);
 	r = vm_detach(w->vm, err);
 	return r;
 }
@@ -730,8 +789,13 @@ void world_stop(struct world *w)
 		if (vm_attached(w->vm)) {
 			if (!sim_dead(w->sim))
 				FAIL("stopped alive");
+			note_all_asked(w);
 			(void)vm_detach(w->vm, &err);
 		}
+		w->reading = snapshot_close(w->reading);
+		if (w->snapshots)
+			snapshots_detach(w->snapshots);
+		w->snapshots = snapshots_free(w->snapshots);
 		w->vm = vm_close(w->vm);
 	}
 	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
@@ -772,14 +836,14 @@ static void check_nothing_before(struct world *w, uint64_t stamp)
 {
 	for (unsigned i = 0; i < sim_ioq_pending(w->sim); i++) {
 		struct io *io = sim_ioq_peek(w->sim, i);
-		struct volume_request *r =
-		    container_of(io, struct volume_request, io);
+		struct world_request *wr = request_of(w, io);
 
-		if (io->op != IO_READ && io->op != IO_SYNC &&
-		    w->epoch_base + r->epoch <= stamp)
+		if (wr && io->op != IO_READ && io->op != IO_SYNC &&
+		    w->epoch_base + wr->request.epoch <= stamp)
 			FAIL("a write of epoch %llu is in flight, and the "
 			     "point is of %llu",
-			     (unsigned long long)(w->epoch_base + r->epoch),
+			     (unsigned long long)(w->epoch_base +
+						  wr->request.epoch),
 			     (unsigned long long)stamp);
 	}
 }
@@ -820,26 +884,121 @@ int world_point(struct world *w, struct err *err)
 	return r;
 }
 
+/* A point, or snapshot, that is there, with an index not below FROM; NULL:
+ * none. */
+static struct world_point *pick(struct world *w, unsigned from, bool snapshot)
+{
+	unsigned n = 0, index, i;
+
+	for (i = from; i < w->point_count; i++)
+		n += w->points[i].acked && !w->points[i].destroyed &&
+		     w->points[i].snapshot == snapshot;
+	if (n == 0)
+		return NULL;
+	index = (unsigned)sim_random(w->sim, n);
+	for (i = from;; i++)
+		if (w->points[i].acked && !w->points[i].destroyed &&
+		    w->points[i].snapshot == snapshot && index-- == 0)
+			return &w->points[i];
+}
+
+/* After a change that failed with R: was it done, or does nobody know? */
+static void changed(struct world *w, struct world_point *p, bool broken, int r)
+{
+	if (r == 0)
+		p->destroyed = true;
+	else if (sim_dead(w->sim) || (w->vm->broken && !broken))
+		p->acked = false; /* there or not */
+}
+
 int world_destroy(struct world *w, struct err *err)
 {
-	unsigned n = 0, pick, i;
+	struct world_point *p = pick(w, 0, false);
 	bool broken = w->vm->broken;
 	int r;
 
-	for (i = 0; i < w->point_count; i++)
-		n += w->points[i].acked && !w->points[i].destroyed;
-	if (n == 0)
+	if (!p)
 		return 0;
-	pick = (unsigned)sim_random(w->sim, n);
-	for (i = 0; i < w->point_count; i++)
-		if (w->points[i].acked && !w->points[i].destroyed &&
-		    pick-- == 0)
-			break;
-	r = vm_point_destroy(w->vm, &w->points[i].id, err);
+	r = vm_point_destroy(w->vm, &p->id, err);
+	changed(w, p, broken, r);
+	return r;
+}
+
+/* ---- snapshots -------------------------------------------------------- */
+
+int world_snapshot(struct world *w, struct err *err)
+{
+	struct snapshot_request request = {.id = guid_random(),
+					   .consistency = CONSISTENCY_CRASH,
+					   .timeout_ms = 600000};
+	struct snapshot_info info;
+	uint64_t before = w->epoch_base + atomic_load(&w->vm->epoch.current);
+	bool broken = w->vm->broken;
+	struct world_point *p = &w->points[w->point_count];
+	int r;
+
+	if (w->point_count + 2 >= WORLD_POINTS_MAX)
+		return 0;
+	*p = (struct world_point){.id = request.id,
+				  .snapshot = true,
+				  .stamp = before,
+				  .bytes = {w->bytes[0], w->bytes[1]}};
+	w->snapshots_made = true;
+	r = snapshot_create(w->snapshots, &request, &info, err);
+	if (r == 0) {
+		if (!sim_dead(w->sim))
+			check_nothing_before(w, before);
+		p->acked = true;
+		w->point_count++;
+	} else if (sim_dead(w->sim) || (w->vm->broken && !broken)) {
+		w->point_count++; /* there or not */
+	}
+	w->epoch_top = MAX(w->epoch_top,
+			   w->epoch_base + atomic_load(&w->vm->epoch.current));
+	return r;
+}
+
+static bool is_valid(struct world *w, const struct world_point *p);
+
+static int is_one(void *arg, const struct point_row *row)
+{
+	return 1;
+}
+
+bool world_has_snapshots(struct world *w)
+{
+	return vm_snapshots(w->vm, is_one, NULL, NULL) == 1;
+}
+
+int world_convert(struct world *w, struct err *err)
+{
+	struct world_point *p = pick(w, 0, true);
+	bool broken = w->vm->broken;
+	struct point_row row;
+	int r;
+
+	if (!p)
+		return 0;
+	r = snapshot_convert(w->snapshots, &p->id, &row, err);
+	if (r == -RP_ESTATE && !is_valid(w, p))
+		return 0;
 	if (r == 0)
-		w->points[i].destroyed = true;
+		p->snapshot = false;
 	else if (sim_dead(w->sim) || (w->vm->broken && !broken))
-		w->points[i].acked = false; /* there or not */
+		p->converting = true;
+	return r;
+}
+
+int world_drop(struct world *w, struct err *err)
+{
+	struct world_point *p = pick(w, 0, true);
+	bool broken = w->vm->broken;
+	int r;
+
+	if (!p)
+		return 0;
+	r = snapshot_drop(w->snapshots, &p->id, err);
+	changed(w, p, broken, r);
 	return r;
 }
 
@@ -922,6 +1081,30 @@ static void check_unreported(struct world *w, const struct world_point *p,
 	}
 }
 
+/* P2: is a write of the block under way, perhaps marked and not submitted? */
+static bool is_asked(const struct world *w, uint32_t disk, uint64_t b)
+{
+	for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
+		const struct volume_request *r = &w->requests[i].request;
+
+		if (w->requests[i].busy && is_write(r->op) &&
+		    r->volume->ordinal == disk &&
+		    r->offset / BLOCK_BYTES <= b &&
+		    b * BLOCK_BYTES < r->offset + r->length)
+			return true;
+	}
+	return false;
+}
+
+static bool asked_between(const struct world *w, const struct world_point *p,
+			  const struct world_point *q, uint32_t disk,
+			  uint64_t b)
+{
+	return (!q && w->snapshots_made && is_asked(w, disk, b)) ||
+	       written_between(&w->asked[disk][b], p->stamp,
+			       q ? q->stamp : UINT64_MAX);
+}
+
 static void check_disk(struct world *w, const struct world_point *p,
 		       const struct world_point *q, uint32_t disk)
 {
@@ -952,14 +1135,16 @@ static void check_disk(struct world *w, const struct world_point *p,
 			     "reported",
 			     (unsigned long long)b, disk);
 		if (!w->touched[disk][b]) {
-			over += reported && !written;
+			over += reported && !written &&
+				!asked_between(w, p, q, disk, b);
 			continue;
 		}
 		for (uint64_t s = 0; s < n / 512 && !written; s++)
 			written =
 			    written_between(&w->histories[disk][b * 8 + s],
 					    p->stamp, upto);
-		over += reported && !written;
+		over +=
+		    reported && !written && !asked_between(w, p, q, disk, b);
 		if (!reported)
 			check_unreported(w, p, q, disk, b, n, written);
 	}
@@ -976,11 +1161,42 @@ static void check_disk(struct world *w, const struct world_point *p,
 	blockset_free(changes.set);
 }
 
-static bool exists(struct world *w, const struct guid *id)
+static bool exists(struct world *w, const struct world_point *p)
 {
 	struct point_row row;
 
-	return vm_point_find(w->vm, id, &row, NULL) == 0;
+	return (p->snapshot ? vm_snapshot_find(w->vm, &p->id, &row, NULL)
+			    : vm_point_find(w->vm, &p->id, &row, NULL)) == 0;
+}
+
+/* A conversion was cut short: it is one or the other, and not both. */
+static void settle_conversion(struct world *w, struct world_point *p)
+{
+	struct world_point other = *p;
+
+	if (!p->converting)
+		return;
+	other.snapshot = !p->snapshot;
+	if (exists(w, p) && exists(w, &other))
+		FAIL("P3: a snapshot is a point as well");
+	if (exists(w, &other))
+		p->snapshot = other.snapshot;
+	p->converting = false;
+}
+
+/* The store may not have let its row go. */
+static void check_ended(struct world *w, struct world_point *p)
+{
+	struct snapshot_info info;
+
+	p->destroyed = !exists(w, p);
+	if (p->destroyed)
+		return;
+	if (!w->scratch_fails ||
+	    snapshot_find(w->snapshots, &p->id, &info, NULL) < 0 ||
+	    info.state == SNAPSHOT_VALID)
+		FAIL("N7: a snapshot survived the power cut");
+	p->acked = true;
 }
 
 /* P3, and gives the points whose fate was open their fate. */
@@ -991,16 +1207,22 @@ static void check_points(struct world *w)
 	for (unsigned i = 0; i < known; i++) {
 		struct world_point *p = &w->points[i];
 
-		if (p->destroyed && exists(w, &p->id))
+		settle_conversion(w, p);
+		if (p->snapshot && w->powerless)
+			check_ended(w, p);
+		if (p->destroyed && exists(w, p))
 			FAIL("P3: a destroyed point is back");
 		if (p->destroyed)
 			continue;
-		if (p->acked && !exists(w, &p->id))
-			FAIL("P3: point %u of %u is gone", i, w->point_count);
+		if (p->acked && !exists(w, p))
+			FAIL("P3: %s %u of %u is gone",
+			     p->snapshot ? "snapshot" : "point", i,
+			     w->point_count);
 		if (p->acked)
 			continue;
-		if (!guid_is_zero(&p->id)) { /* a destroy was cut short */
-			p->acked = exists(w, &p->id);
+		/* a snapshot, or a destroy was cut short */
+		if (!guid_is_zero(&p->id)) {
+			p->acked = exists(w, p);
 			p->destroyed = !p->acked;
 			continue;
 		}
@@ -1013,8 +1235,144 @@ static void check_points(struct world *w)
 			p->id = guid_random();
 		}
 	}
-	if (vm_points(w->vm, find_new, w, NULL) != 0)
+	if (vm_points(w->vm, find_new, w, NULL) != 0 ||
+	    vm_snapshots(w->vm, find_new, w, NULL) != 0)
 		FAIL("P3: there is a point that nobody made");
+	w->powerless = false;
+}
+
+/* ---- what snapshots hold ---------------------------------------------- */
+
+static void read_over(struct volume_request *request, int result)
+{
+	request->result = result;
+	request->held = request; /* over */
+}
+
+/* Reads, while all else goes on; the result. */
+static int read_through(struct world *w, struct snapshot_disk *disk,
+			uint64_t offset, uint64_t length, void *buf)
+{
+	/* Outlives a death. */
+	static struct volume_request request;
+
+	request = (struct volume_request){.op = VOLUME_READ,
+					  .offset = offset,
+					  .length = length,
+					  .data = buf,
+					  .done = read_over};
+	snapshot_read(disk, &request);
+	for (unsigned n = 0; !request.held && !sim_dead(w->sim); n++) {
+		if (sim_random(w->sim, 100) < w->guest_rate)
+			world_step(w);
+		else if (sim_ioq_pending(w->sim))
+			sim_ioq_complete_random(w->sim);
+		world_run_tasks(w);
+		if (n > 100000)
+			FAIL("a snapshot's read does not end");
+	}
+	w->snapshot_reads++;
+	return request.held ? request.result : -RP_EDEAD;
+}
+
+static void compare_read(struct world *w, const struct world_point *p,
+			 uint32_t disk, uint64_t offset, uint64_t length,
+			 const uint8_t *buf)
+{
+	for (uint64_t s = 0; s < length / 512; s++) {
+		const struct history *h = &w->histories[disk][offset / 512 + s];
+		uint32_t now;
+
+		memcpy(&now, buf + s * 512, sizeof(now));
+		if (now != id_at(h, p->stamp))
+			FAIL("N4: sector %llu of disk %u of a snapshot is that "
+			     "of write %u, not %u",
+			     (unsigned long long)(offset / 512 + s), disk, now,
+			     id_at(h, p->stamp));
+	}
+}
+
+static bool is_valid(struct world *w, const struct world_point *p)
+{
+	struct snapshot_info info;
+	struct err err = {0};
+
+	if (snapshot_find(w->snapshots, &p->id, &info, &err) < 0)
+		FAIL("N: %s", err.text);
+	if (info.state != SNAPSHOT_VALID && !w->scratch_fails &&
+	    !doubtful(w, p, NULL, 0) && !doubtful(w, p, NULL, 1))
+		FAIL("N: invalid without a cause: %s", info.reason);
+	return info.state == SNAPSHOT_VALID;
+}
+
+#define READ_BYTES KIB(64)
+
+/* LENGTH bytes from OFFSET on, or what the disk had of them. */
+static bool check_read(struct world *w, const struct world_point *p,
+		       struct snapshot_disk *handle, uint32_t disk,
+		       uint64_t offset, uint64_t length)
+{
+	static uint8_t buf[READ_BYTES] __attribute__((aligned(4096)));
+	int r;
+
+	length = MIN(length, p->bytes[disk] - offset);
+	r = read_through(w, handle, offset, length, buf);
+	if (sim_dead(w->sim))
+		return false;
+	if (r == 0)
+		compare_read(w, p, disk, offset, length, buf);
+	else if (is_valid(w, p))
+		FAIL("N: a valid snapshot cannot be read: %d", r);
+	return r == 0;
+}
+
+/* All that was ever written, or a few sectors here and there. */
+static void read_disk(struct world *w, const struct world_point *p,
+		      uint32_t disk, bool all)
+{
+	const uint64_t step = READ_BYTES / BLOCK_BYTES;
+	struct snapshot_disk *handle;
+	struct err err = {0};
+	bool goes_on = true;
+
+	if (snapshot_open(w->snapshots, &p->id, disk, &handle, &err) < 0)
+		FAIL("N: %s", err.text);
+	for (unsigned i = 0; goes_on && i < 4; i++)
+		goes_on = check_read(w, p, handle, disk,
+				     random_place(w, p->bytes[disk]),
+				     512 + sim_random(w->sim, 100) * 512);
+	for (uint64_t b = 0; all && goes_on && b < p->bytes[disk] / BLOCK_BYTES;
+	     b++)
+		if (w->touched[disk][b]) {
+			goes_on = check_read(w, p, handle, disk,
+					     b * BLOCK_BYTES, READ_BYTES);
+			b += step - 1;
+		}
+	if (sim_dead(w->sim)) /* what is in flight needs it */
+		w->reading = handle;
+	else
+		snapshot_close(handle);
+}
+
+void world_read_snapshot(struct world *w, bool all)
+{
+	const struct world_point *p = pick(w, 0, true);
+
+	for (uint32_t d = 0; p && d < WORLD_DISKS && !sim_dead(w->sim); d++)
+		read_disk(w, p, d, all);
+}
+
+static void check_snapshots(struct world *w)
+{
+	for (unsigned i = 0; i < w->point_count; i++) {
+		const struct world_point *p = &w->points[i];
+
+		if (!p->snapshot || p->destroyed || !is_valid(w, p) ||
+		    !vm_attached(w->vm))
+			continue;
+		for (uint32_t d = 0; d < WORLD_DISKS; d++)
+			read_disk(w, p, d, true);
+	}
 }
 
 static void on_finding(void *arg, const struct vm_finding *finding)
@@ -1029,6 +1387,7 @@ void world_check(struct world *w)
 	uint64_t bytes;
 
 	check_points(w);
+	check_snapshots(w);
 	for (unsigned i = 0; i < w->point_count; i++) {
 		if (w->points[i].destroyed)
 			continue;
@@ -1043,34 +1402,18 @@ void world_check(struct world *w)
 		FAIL("check failed");
 }
 
-/* A point that is there, with an index not below FROM; NULL: none. */
-static const struct world_point *pick_point(struct world *w, unsigned from,
-					    unsigned *ret_index)
-{
-	unsigned n = 0, pick;
-
-	for (unsigned i = from; i < w->point_count; i++)
-		n += w->points[i].acked && !w->points[i].destroyed;
-	if (n == 0)
-		return NULL;
-	pick = (unsigned)sim_random(w->sim, n);
-	for (unsigned i = from;; i++)
-		if (w->points[i].acked && !w->points[i].destroyed &&
-		    pick-- == 0) {
-			*ret_index = i;
-			return &w->points[i];
-		}
-}
-
 void world_ask(struct world *w)
 {
-	unsigned at = 0;
-	const struct world_point *p = pick_point(w, 0, &at), *q = NULL;
+	const struct world_point *p = pick(w, 0, false), *q = NULL;
+	unsigned at;
 
 	if (!p)
 		return;
+	at = (unsigned)(p - w->points);
 	if (!vm_attached(w->vm) || sim_random(w->sim, 2))
-		q = pick_point(w, at, &at);
+		q = pick(w, at, sim_random(w->sim, 2));
+	if (!q && !vm_attached(w->vm))
+		q = p;
 	check_disk(w, p, q, (uint32_t)sim_random(w->sim, WORLD_DISKS));
 }
 
@@ -1111,6 +1454,8 @@ void world_grow_image(struct world *w, uint32_t disk, uint64_t bytes)
 				   sizeof(struct history));
 	w->touched[disk] =
 	    grown(w->touched[disk], was / 4096 + 1, bytes / 4096 + 1, 1);
+	w->asked[disk] = grown(w->asked[disk], was / 4096 + 1, bytes / 4096 + 1,
+			       sizeof(*w->asked[disk]));
 	w->bytes[disk] = w->geometry[disk].bytes = bytes;
 }
 

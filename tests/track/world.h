@@ -13,6 +13,8 @@
  *   P2  each block reported had a write submitted after the point, but for
  *       widened_bytes; unless the answer says assumed or invalid
  *   P3  a point that was reported exists; a point that exists covers all disks
+ *   N    a snapshot reads as the disk was at its instant, or not at all; it
+ *        survives a kill, and no power cut; converted, it is a point
  *   order  at each submission: the block is claimed by what is durable now
  *   E2     a write that the guest issued after it was told that another one is
  *          done is never of an older epoch than that one; and when a point has
@@ -25,6 +27,7 @@
 #define TESTS_TRACK_WORLD_H
 
 #include "sim/sim.h"
+#include "snapshot/snapshot.h"
 #include "track/vm.h"
 
 #define WORLD_DISKS      2
@@ -42,7 +45,9 @@ struct world_point {
 	struct guid id;
 	bool acked;
 	bool destroyed;
-	uint64_t stamp; /* global epoch: writes at or below it are before */
+	bool snapshot;   /* no point yet */
+	bool converting; /* whether it is one is not known */
+	uint64_t stamp;  /* global epoch: writes at or below it are before */
 	uint64_t bytes[WORLD_DISKS];
 };
 
@@ -78,6 +83,12 @@ struct world {
 	struct fs *outside;
 	struct file *fallback;
 	struct vm *vm;
+	struct snapshots *snapshots;
+	struct guid boot;
+	bool powerless;     /* the power was cut since the last check */
+	bool scratch_fails; /* snapshots may become invalid */
+	uint64_t snapshot_reads;
+	struct snapshot_disk *reading; /* at a death */
 	struct file *images[WORLD_DISKS];
 	struct image_geometry geometry[WORLD_DISKS];
 	struct world_queue queues[WORLD_DISKS];
@@ -88,12 +99,17 @@ struct world {
 	uint64_t bytes[WORLD_DISKS];
 	struct history *histories[WORLD_DISKS]; /* per sector */
 	uint8_t *touched[WORLD_DISKS]; /* per block: it has a history */
+	/* Per block: the epochs of deaths at which a write of it was marked and
+	 * waited for its copy, or may have. */
+	struct history *asked[WORLD_DISKS];
+	bool snapshots_made;
 	struct world_point points[WORLD_POINTS_MAX];
 	unsigned point_count;
 	uint64_t epoch_base; /* epochs of earlier attachments end here */
 	uint64_t epoch_top;
 	uint64_t epoch_done; /* the newest of a write that the guest saw done */
 	unsigned guest_rate; /* per cent of hooks in which the guest acts */
+	bool narrow;         /* the guest writes single sectors of two blocks */
 	unsigned submit_flags; /* VOLUME_*, of what world_submit() makes */
 	unsigned pump_holds;   /* so many waits complete no I/O */
 	unsigned keepers;      /* calls of vm_keep() on the stack */
@@ -129,6 +145,14 @@ void world_step(struct world *w);   /* something random, but no control call */
 void world_settle(struct world *w); /* until nothing is in flight */
 int world_point(struct world *w, struct err *err);
 int world_destroy(struct world *w, struct err *err);
+/* The same for snapshots, one at random; 0 also if there is none. */
+int world_snapshot(struct world *w, struct err *err);
+int world_convert(struct world *w, struct err *err);
+int world_drop(struct world *w, struct err *err);
+bool world_has_snapshots(struct world *w); /* by the catalogue */
+/* Reads one snapshot at random, while the others go on; some blocks of it, or
+ * ALL that were ever written. */
+void world_read_snapshot(struct world *w, bool all);
 
 /* From here on the open generation of DISK may be invalid. */
 void world_doubt(struct world *w, uint32_t disk);
