@@ -397,6 +397,15 @@ class Life(Case):
         self.assertEqual(w.changed(kept), w.written(number, len(w.log)))
         self.nothing_is_left()
 
+    def test_what_is_undefined_leaves_nothing(self):
+        w = self.w
+        w.cli('snapshot', VM)
+        self.assertEqual(len(w.scratch()), 4, w.scratch())
+        w.cli('unserve', VM)
+        w.cli('undefine', VM)
+        process.wait_until('all to be removed', lambda: not w.scratch() and
+                           not w.sockets())
+
     def test_a_limit_that_is_reached_ends_the_snapshot_not_the_guest(self):
         w = self.w
         one = w.cli('snapshot', VM, '--limit', '64K')
