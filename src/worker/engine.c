@@ -332,6 +332,11 @@ static void post(void *arg, struct ring_task *task)
 	ring_post(((struct engine *)arg)->ring, task);
 }
 
+void engine_post(struct engine *engine, struct ring_task *task)
+{
+	ring_post(engine->ring, task);
+}
+
 int engine_serve(struct engine *engine, struct vm *vm,
 		 struct snapshots *snapshots, int listen_fd, struct err *err)
 {

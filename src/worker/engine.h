@@ -34,6 +34,9 @@ int engine_open_snapshot(struct engine *engine, const struct guid *id,
  * is not open. */
 void engine_close_snapshot(struct engine *engine, const struct guid *id);
 
+/* Any thread: runs TASK on the ring's soon. */
+void engine_post(struct engine *engine, struct ring_task *task);
+
 /* Any thread.  How many connections read it; -1: it is not open. */
 int engine_readers(struct engine *engine, const struct guid *id);
 unsigned engine_connected(struct engine *engine, uint32_t disk);

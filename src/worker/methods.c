@@ -41,6 +41,7 @@ void request_free(struct request *request)
 	changes_free(request->changes);
 	listing_free(request->listing);
 	definition_free(request->definition);
+	free(request->ask_export);
 	json_decref(request->reply);
 	free(request);
 }
@@ -102,7 +103,9 @@ static void answer(struct request *request)
 	request->changes = NULL;
 	request->listing = NULL;
 	request->reply = NULL;
-	if (changes)
+	if (request->export)
+		export_answer(request->export, call, request->gone);
+	else if (changes)
 		changes_send(changes, call);
 	else if (listing)
 		listing_send(listing, call);
@@ -352,6 +355,8 @@ static const struct method drop = {LANE_CONTROL, false, read_one_snapshot,
 				   run_drop};
 static const struct method rename_snapshot = {LANE_CONTROL, false, read_rename,
 					      run_rename};
+static const struct method export = {LANE_CONTROL, false, read_export,
+				     run_export};
 static const struct method changes = {LANE_QUERY, false, read_changes,
 				      run_changes};
 /* with images, which are attached for it */
@@ -382,6 +387,7 @@ HANDLER(snapshots)
 HANDLER(convert)
 HANDLER(drop)
 HANDLER(rename_snapshot)
+HANDLER(export)
 
 static void on_changes(struct rpc_call *call, json_t *parameters, void *arg)
 {
@@ -475,6 +481,7 @@ const struct rpc_method worker_methods[] = {
     METHOD("Points", on_points),
     METHOD("Changes", on_changes),
     METHOD("Destroy", on_destroy),
+    METHOD("Export", on_export),
     METHOD("Vouch", on_vouch),
     METHOD("SetAgent", on_set_agent),
     METHOD("Check", on_check),

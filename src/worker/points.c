@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making, listing, asking and destroying points. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/request.h"
@@ -265,4 +266,71 @@ int run_changes(struct request *request, struct err *err)
 	if (request->images && !request->ask.has_until)
 		return run_attached(request, ask_changes, err);
 	return ask_changes(request->worker, request, err);
+}
+
+/* ---- Export ---------------------------------------------------------------
+ */
+
+static int read_disks(struct export_request *ask, json_t *disks,
+		      struct err *err)
+{
+	json_t *disk;
+	size_t i;
+
+	json_array_foreach(disks, i, disk)
+	{
+		const char *id = json_string_value(disk);
+
+		if (!id || strlen(id) >= DISK_ID_BYTES)
+			return err_set(err, -RP_EPARAM,
+				       "'disks' has something that is no "
+				       "disk's id");
+		(void)strcpy(ask->disks[i], id);
+	}
+	ask->n = (unsigned)json_array_size(disks);
+	return 0;
+}
+
+static void note_gone(void *arg)
+{
+	struct request *request = arg;
+
+	request->gone = true;
+}
+
+int read_export(struct request *request, json_t *parameters, struct err *err)
+{
+	struct export_request *ask = calloc(1, sizeof(*ask));
+	const char *source = NULL, *base = NULL;
+	json_t *disks = NULL;
+	const struct rpc_field fields[] = {
+	    {"source", RPC_STRING, true, 0, &source, NULL},
+	    {"base", RPC_STRING, false, 0, &base, NULL},
+	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
+	    {0}};
+	int r;
+
+	request->ask_export = ask;
+	rpc_call_on_hangup(request->call, note_gone, request);
+	if (!ask)
+		return err_set(err, -ENOMEM, "export");
+	r = rpc_read_fields(parameters, fields, err);
+	if (r == 0)
+		r = read_point(source, &ask->source, err);
+	ask->has_base = base;
+	if (r == 0 && base)
+		r = read_point(base, &ask->base, err);
+	if (r == 0)
+		r = read_disks(ask, disks, err);
+	if (r == 0 && (ask->n == 0 || ask->n != request->n_fds))
+		r = err_set(err, -RP_EPARAM,
+			    "%u disks are named, and %u descriptors came",
+			    ask->n, request->n_fds);
+	return r;
+}
+
+int run_export(struct request *request, struct err *err)
+{
+	return export_begin(request->worker, request->ask_export, request->fds,
+			    &request->export, err);
 }

@@ -6,6 +6,7 @@
 #ifndef WORKER_REQUEST_H
 #define WORKER_REQUEST_H
 
+#include "worker/export.h"
 #include "worker/worker.h"
 
 struct request;
@@ -45,6 +46,9 @@ struct request {
 	char agent[AGENT_BYTES];
 	struct changes_request ask;
 	struct definition *definition;
+	struct export_request *ask_export; /* NULL: that is not asked */
+	struct export *export;
+	bool gone; /* the caller of an export */
 };
 
 /* Frees what the request still holds. */
@@ -78,6 +82,8 @@ int read_destroy(struct request *request, json_t *parameters, struct err *err);
 int run_destroy(struct request *request, struct err *err);
 int run_vouch(struct request *request, struct err *err);
 int run_points(struct request *request, struct err *err);
+int read_export(struct request *request, json_t *parameters, struct err *err);
+int run_export(struct request *request, struct err *err);
 int read_changes(struct request *request, json_t *parameters, struct err *err);
 int run_changes(struct request *request, struct err *err);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "worker/export.h"
 #include "worker/hooks.h"
 #include "worker/sandbox.h"
 #include "worker/worker.h"
@@ -287,6 +288,7 @@ int worker_serve(struct worker *worker, struct images *images, int listener,
 	worker->listener = listener;
 	atomic_store(&worker->state, WORKER_SERVING);
 	log_info("serving");
+	exports_sweep(worker);
 	show_snapshots(worker);
 	return 0;
 }
@@ -297,6 +299,7 @@ static int go_down(struct worker *worker, struct err *err)
 	int r;
 
 	atomic_store(&worker->state, WORKER_STOPPING);
+	exports_stop(worker, "it is served no more");
 	engine_drain(worker->engine);
 	r = detach(worker, err);
 	atomic_store(&worker->state, WORKER_DEFINED);
@@ -487,6 +490,11 @@ int worker_resize(struct worker *worker, const char *disk, uint64_t bytes,
 
 	if (r == 0)
 		r = ordinal = vm_disk_find(worker->vm, disk, err);
+	if (r >= 0 && worker->exports)
+		r = err_set(err, -RP_ESTATE, "an export of '%s' is under way",
+			    worker->name);
+	if (r >= 0)
+		exports_sweep(worker);
 	if (r >= 0 && has_snapshots(worker))
 		r = err_set(err, -RP_ESTATE,
 			    "'%s' has snapshots: convert or drop them before a "

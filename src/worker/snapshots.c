@@ -68,8 +68,11 @@ struct list {
 static int list_one(void *arg, const struct snapshot_info *info)
 {
 	struct list *list = arg;
-	json_t *json = snapshot_json(list->worker, info);
+	json_t *json;
 
+	if (export_is_own(&info->row))
+		return 0;
+	json = snapshot_json(list->worker, info);
 	return json_array_append_new(list->snapshots, json) < 0 ? -ENOMEM : 0;
 }
 

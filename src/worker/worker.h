@@ -29,6 +29,8 @@
 #include "worker/job.h"
 #include "worker/link.h"
 
+struct export;
+
 enum worker_state {
 	WORKER_DEFINED,
 	WORKER_STARTING,
@@ -63,8 +65,9 @@ struct worker {
 	_Atomic uint64_t turn_max_ns; /* of the ring while a point was made */
 
 	/* LANE_CONTROL's */
-	struct images *images; /* W2 */
-	int listener;          /* -1: none; read by the loop while serving */
+	struct images *images;  /* W2 */
+	struct export *exports; /* under way */
+	int listener;           /* -1: none; read by the loop while serving */
 	bool sealed;
 
 	/* the loop's */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exports: what a snapshot, or a point, has, written to descriptors that came
+ * with the call.
+ *
+ * A point keeps no content: a snapshot of our own is made, and of what is to be
+ * read nothing may have changed between the point and it.  It is nobody else's
+ * (export_is_own()), lives no longer than the export, and what a killed worker
+ * left of it is dropped by the next one.
+ *
+ *   X1  LANE_CONTROL opens and closes what is read, and is done with that at
+ *       once: it never waits for the target.
+ *   X2  The export's own thread reads ahead and writes (backup/exporter.h).
+ *   X3  The loop has the call: it tells how far it is every EXPORT_TELL_MS,
+ *       whatever the target does, and hears of the hang-up that ends it.
+ *   X4  Before the disks are detached every export has let go of them.
+ */
+#ifndef WORKER_EXPORT_H
+#define WORKER_EXPORT_H
+
+#include "worker/worker.h"
+
+#define EXPORT_TELL_MS 250
+
+struct export_request {
+	struct guid source, base;
+	bool has_base;
+	unsigned n;
+	char disks[DISKS_PER_VM_MAX][DISK_ID_BYTES];
+};
+
+struct export;
+
+/* LANE_CONTROL.  Begins one; FDS, one for each disk, are taken over (-1). */
+int export_begin(struct worker *worker, const struct export_request *request,
+		 int *fds, struct export **ret_export, struct err *err);
+/* The loop: CALL is answered when it is over.  GONE: its caller has hung up
+ * already. */
+void export_answer(struct export *export, struct rpc_call *call, bool gone);
+
+/* LANE_CONTROL: all that are under way are given up, for REASON, and have let
+ * go of the disks. */
+void exports_stop(struct worker *worker, const char *reason);
+/* LANE_CONTROL, attached: drops what a killed worker left. */
+void exports_sweep(struct worker *worker);
+
+/* A snapshot that is not to be shown to anybody. */
+bool export_is_own(const struct point_row *row);
+
+#endif
