@@ -104,17 +104,24 @@ static void note_progress(struct request *request, json_t *progress)
 		    (unsigned)((double)done * 99 / (double)total);
 }
 
-/* How far it is; that it began is what makes the job one. */
+/* That the worker was asked is what makes the job one: what it says is how the
+ * job ends. */
+static void announce(struct request *request)
+{
+	record_tell(request->daemon->records, request->record);
+	rpc_reply_continues(request->call,
+			    json_pack("{s:o}", "job", job_of(request)));
+}
+
+/* How far it is. */
 static void pass_on(struct export *export, json_t *parameters, const char *text,
 		    size_t bytes)
 {
 	struct request *request = export->request;
 	json_t *progress = json_object_get(parameters, "progress");
 
-	if (request->record) {
-		record_tell(request->daemon->records, request->record);
+	if (request->record)
 		note_progress(request, progress);
-	}
 	if (!request->more || rpc_call_backlog(request->call) > BACKLOG_BYTES)
 		return;
 	if (request->record)
@@ -133,7 +140,6 @@ static void written(struct export *export, json_t *parameters)
 
 	export->stage = EXPORT_WRITTEN;
 	request->record->cancel = NULL;
-	record_tell(request->daemon->records, request->record);
 	request->record->percent = 99;
 	rpc_reply_continues(request->call,
 			    json_pack("{s:o, s:O*}", "job", job_of(request),
@@ -185,6 +191,8 @@ static void send(struct export *export)
 		(void)close(fds[--n]);
 	if (r < 0)
 		fail(export, &err);
+	else if (request->record)
+		announce(request);
 }
 
 static void on_ready(void *arg, const struct err *why)

@@ -22,13 +22,17 @@ class Case(RigCase):
         self.addCleanup(os.close, self.target)
 
     def begin(self, method, role='admin', **more):
-        """The connection of a call that is under way, and its first reply."""
+        """The connection of a call that is under way, and its first reply
+        that says more than that there is a job."""
         client = self.rig.client(role)
         self.addCleanup(client.close)
         client.send(f'org.refpoint.{method}',
                     {'vm': 'v', 'source': SOURCE, 'disks': ['d0'], **more},
                     [self.target], more=True)
-        return client, client.answer()['parameters']
+        first = client.answer()['parameters']
+        if list(first) == ['job'] and first['job']['state'] == 'running':
+            first = client.answer()['parameters']
+        return client, first
 
     def release(self):
         with open(f'{self.rig.root}/fake/now', 'w', encoding='utf-8'):
@@ -117,6 +121,18 @@ class Jobs(Case):
             self.assertEqual(job[name], value, name)
         self.assertEqual(self.jobs(id=job['id'])[0]['percent'], 49)
         client.close()
+
+    def test_it_is_there_before_the_worker_says_anything(self):
+        self.rig.behave('v', hang=['Export'])
+        client = self.rig.client('admin')
+        self.addCleanup(client.close)
+        client.send('org.refpoint.ExportJob',
+                    {'vm': 'v', 'source': SOURCE, 'disks': ['d0']},
+                    [self.target], more=True)
+        job = client.answer()['parameters']['job']
+        self.assertEqual((job['state'], job['percent']), ('running', 0))
+        self.assertEqual(self.rig.call('CancelJob', id=job['id'])['job']
+                         ['state'], 'cancelled')
 
     def test_it_is_over_when_its_caller_says_so(self):
         client, first = self.begin('ExportJob')
