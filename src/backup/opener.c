@@ -240,8 +240,9 @@ int export_files_new(const char *dir, const struct guid *id,
 	if (!f)
 		return err_set(err, -ENOMEM, "export");
 	f->parent = f->self = -1;
-	r = n == 0 || n > DISKS_PER_VM_MAX
-		? err_set(err, -RP_EPARAM, "there are no disks to export")
+	r = n > DISKS_PER_VM_MAX
+		? err_set(err, -RP_EPARAM, "more than %d disks",
+			  DISKS_PER_VM_MAX)
 		: open_parent(f, dir, err);
 	if (r == 0)
 		r = check_free(f, err);
@@ -317,17 +318,22 @@ static int put_metadata(struct export_files *f, const json_t *exported,
 		     : 0;
 }
 
+static bool is_stopped(const volatile int *stop)
+{
+	return stop && __atomic_load_n(stop, __ATOMIC_RELAXED);
+}
+
 static int sync_files(struct export_files *f, const volatile int *stop,
 		      struct err *err)
 {
 	for (unsigned i = 0; i < f->n; i++) {
-		if (stop && *stop)
+		if (is_stopped(stop))
 			return err_set(err, -RP_ECANCELLED, "interrupted");
 		if (fsync(f->fds[i]) < 0)
 			return err_set(err, -errno, "sync '%s/%s'", f->partial,
 				       f->names[i]);
 	}
-	if (stop && *stop)
+	if (is_stopped(stop))
 		return err_set(err, -RP_ECANCELLED, "interrupted");
 	return 0;
 }
