@@ -44,6 +44,7 @@ enum landlock_fs {
 #define LL_FILES                                                               \
 	(LL_READ_FILE | LL_READ_DIR | LL_WRITE_FILE | LL_REMOVE_FILE |         \
 	 LL_MAKE_REG | LL_TRUNCATE)
+#define LL_TREES     (LL_FILES | LL_MAKE_DIR | LL_REMOVE_DIR)
 #define LL_OF_A_FILE (LL_READ_FILE | LL_WRITE_FILE | LL_TRUNCATE)
 #define LL_NET_ALL   3u /* bind and connect TCP, ABI 4 */
 #define LL_SCOPE_ALL 3u /* abstract sockets and signals, ABI 6 */
@@ -114,7 +115,8 @@ int confine_files_allow(const struct confine_files *files, int fd,
 	    .allowed = (access & CONFINE_READ ? LL_READ_FILE : 0u) |
 		       (access & CONFINE_LIST ? LL_READ_DIR : 0u) |
 		       (access & CONFINE_FILES ? LL_FILES : 0u) |
-		       (access & CONFINE_SOCKETS ? LL_MAKE_SOCK : 0u),
+		       (access & CONFINE_SOCKETS ? LL_MAKE_SOCK : 0u) |
+		       (access & CONFINE_TREES ? LL_TREES : 0u),
 	    .fd = fd};
 	struct stat st;
 

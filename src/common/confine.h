@@ -17,10 +17,11 @@
 #include "common/err.h"
 
 enum confine_access {
-	CONFINE_READ = 1,   /* files */
-	CONFINE_LIST = 2,   /* what directories hold */
-	CONFINE_FILES = 4,  /* both, and write, make, rename and remove files */
-	CONFINE_SOCKETS = 8 /* make unix sockets */
+	CONFINE_READ = 1,  /* files */
+	CONFINE_LIST = 2,  /* what directories hold */
+	CONFINE_FILES = 4, /* both, and write, make, rename and remove files */
+	CONFINE_SOCKETS = 8, /* make unix sockets */
+	CONFINE_TREES = 16   /* as FILES, and directories alike */
 };
 
 struct confine_files {
