@@ -65,6 +65,9 @@ static int allow(const struct confine_files *files, const struct gateway *g,
 					     CONFINE_READ | CONFINE_LIST, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(named); i++)
 		r = allow_directory_of(files, named[i], err);
+	if (r == 0 && o->export_root)
+		r = confine_files_allow_path(files, o->export_root,
+					     CONFINE_TREES, err);
 	return r;
 }
 
@@ -103,6 +106,8 @@ static const int plain[] = {
     SYS(pwrite64), SYS(fcntl), SYS(flock), SYS(fsync), SYS(fdatasync),
     SYS(ftruncate), SYS(fchmod), SYS(fchown), SYS(rename), SYS(renameat),
     SYS(renameat2), SYS(unlink), SYS(unlinkat), SYS(fadvise64), SYS(dup),
+    /* exports */
+    SYS(mkdirat),
     /* refpointd, refpoint-pam, nscd and the like */
     SYS(connect), SYS(sendmmsg), SYS(recvmmsg), SYS(select), SYS(pselect6),
     SYS(getppid), SYS(getresuid), SYS(getresgid), SYS(getgroups),

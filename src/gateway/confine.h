@@ -6,10 +6,11 @@
  *
  * It keeps reading what the C library, PAM's and Kerberos' libraries look up
  * (/etc, libraries, sssd's maps), the directories of the files that its options
- * name, so that they can be replaced, and writing to its own directory.  It may
- * talk to unix sockets (refpointd, refpoint-pam, nscd, sssd, systemd) but make
- * no other socket: the doors are open already, and no address that a client
- * gives can be connected to.
+ * name, so that they can be replaced, and writing to its own directory and
+ * below the one that exports may be written to.  It may talk to unix sockets
+ * (refpointd, refpoint-pam, nscd, sssd, systemd) but make no other socket: the
+ * doors are open already, and no address that a client gives can be connected
+ * to.
  *
  * Names from the network (LDAP without sssd or nslcd) cannot be looked up from
  * here.

@@ -6,6 +6,7 @@
 
 #include "common/log.h"
 #include "gateway/gateway.h"
+#include "providers/exports.h"
 
 /* Two seconds after the last request the allocator returns what it holds. */
 #define TIDY_S 2
@@ -60,7 +61,11 @@ int serve_open(struct gateway *gateway, struct err *err)
 	host_facts_read("", &p->host);
 	backend_init(&p->backend, &gateway->paths);
 	p->paths = gateway->paths;
-	p->export_root = gateway->options.export_root;
+	if (gateway->options.export_root) {
+		r = exports_new(gateway->options.export_root, &p->exports, err);
+		if (r < 0)
+			return r;
+	}
 	r = providers_all(p, &gateway->broker, err);
 	if (r == 0)
 		r = dispatch_init(&gateway->dispatch, gateway->broker, err);
@@ -171,4 +176,5 @@ void serve_close(struct gateway *gateway)
 	certificate_clear(&gateway->certificate);
 	dispatch_clear(&gateway->dispatch);
 	gateway->broker = broker_free(gateway->broker);
+	gateway->providers.exports = exports_free(gateway->providers.exports);
 }

@@ -171,7 +171,7 @@ static void denied_is_denied_behind_every_door(void **state)
 /* -------------------------------------------------------------- confinement */
 
 static char top[64];
-static char users[128];
+static char users[128], exports[128];
 static struct gateway gateway;
 
 #define EXPECT(x)                                                              \
@@ -205,11 +205,14 @@ static int set_up(void **state)
 	assert_int_equal(mkdir(in_top("cim"), 0700), 0);
 	assert_int_equal(mkdir(in_top("conf"), 0700), 0);
 	assert_int_equal(mkdir(in_top("other"), 0700), 0);
+	assert_int_equal(mkdir(in_top("exports"), 0700), 0);
 	assert_true(make_file("conf/users") && make_file("other/there"));
 	(void)snprintf(users, sizeof(users), "%s/conf/users", top);
 	(void)snprintf(gateway.paths.cim, sizeof(gateway.paths.cim), "%s/cim",
 		       top);
 	gateway.options.users = users;
+	(void)snprintf(exports, sizeof(exports), "%s/exports", top);
+	gateway.options.export_root = exports;
 	return 0;
 }
 
@@ -270,6 +273,25 @@ static void use_what_is_left(void)
 	EXPECT(alarm(0) == 0);
 }
 
+/* As the opener of exports does. */
+static void use_the_export_root(void)
+{
+	char to[128];
+	int fd;
+
+	enter();
+	fd = open(exports, O_RDONLY | O_DIRECTORY);
+	EXPECT(fd >= 0);
+	EXPECT(mkdirat(fd, "a.partial", 0700) == 0);
+	EXPECT(make_file("exports/a.partial/disk"));
+	EXPECT(renameat(fd, "a.partial", fd, "a") == 0);
+	EXPECT(fsync(fd) == 0);
+	(void)snprintf(to, sizeof(to), "%s/a/disk", exports);
+	EXPECT(truncate(to, 4096) == 0 || errno == EPERM);
+	EXPECT(unlink(to) == 0);
+	EXPECT(unlinkat(fd, "a", AT_REMOVEDIR) == 0);
+}
+
 static void use_the_rest(void)
 {
 	enter();
@@ -292,6 +314,10 @@ static void look_elsewhere(void)
 	EXPECT(unlink(in_top("other/there")) < 0 && errno == EACCES);
 	EXPECT(!make_file("other/new") && errno == EACCES);
 	EXPECT(!make_file("conf/new") && errno == EACCES);
+	EXPECT(mkdirat(AT_FDCWD, in_top("other/dir"), 0700) < 0 &&
+	       errno == EACCES);
+	EXPECT(mkdirat(AT_FDCWD, in_top("cim/dir"), 0700) < 0 &&
+	       errno == EACCES);
 	EXPECT(open(users, O_WRONLY) < 0 && errno == EACCES);
 	EXPECT(open("/proc/1/environ", O_RDONLY) < 0 && errno == EACCES);
 }
@@ -299,6 +325,11 @@ static void look_elsewhere(void)
 static void what_libraries_need_is_left(void **state)
 {
 	in_child(use_what_is_left);
+}
+
+static void exports_have_their_place(void **state)
+{
+	in_child(use_the_export_root);
 }
 
 static void no_network_no_program_no_rights_are_left(void **state)
@@ -328,6 +359,7 @@ int main(void)
 	    cmocka_unit_test(nobody_gets_in_but_where_identify_is),
 	    cmocka_unit_test(denied_is_denied_behind_every_door),
 	    CONFINED(what_libraries_need_is_left),
+	    CONFINED(exports_have_their_place),
 	    CONFINED(no_network_no_program_no_rights_are_left),
 	    CONFINED(other_files_are_out_of_reach),
 	};

@@ -124,6 +124,8 @@ static const char *class_of(const struct identity *identity)
 		return DISK_CLASS;
 	case IDENTITY_POINT:
 		return POINT_CLASS;
+	case IDENTITY_POINT_JOB:
+		return POINT_JOB_CLASS;
 	case IDENTITY_JOB:
 		break;
 	}
@@ -252,7 +254,9 @@ static bool of_instance_id(const struct cim_path *path, struct identity *own)
 		return false;
 	if (identity_of_setting(id, own))
 		return true;
-	own->kind = IDENTITY_JOB;
+	own->kind = strcasecmp(path->class_name, POINT_JOB_CLASS) == 0
+			? IDENTITY_POINT_JOB
+			: IDENTITY_JOB;
 	return identity_guid(id, own->id);
 }
 

@@ -15,6 +15,7 @@
  *					InstanceID: the point's id,
  *					VirtualSystemIdentifier: the UUID
  *	JOB		Msvm_ConcreteJob		InstanceID: the job's id
+ *	POINT_JOB	Msvm_VirtualSystemReferencePointExportJob	likewise
  *
  * HOLDER is the UUID of a virtual system, or the id of a snapshot of one: which
  * of them, only who looks can tell (holders.h).
@@ -36,6 +37,7 @@
 #define DISK_CLASS            "Msvm_StorageAllocationSettingData"
 #define POINT_CLASS           "Msvm_VirtualSystemReferencePoint"
 #define JOB_CLASS             "Msvm_ConcreteJob"
+#define POINT_JOB_CLASS       "Msvm_VirtualSystemReferencePointExportJob"
 
 /* What all disks are attached to. */
 #define DISK_CONTROLLER "5A6E1F5C-0D4B-4B7B-9C7E-3C1B0E6D2A41"
@@ -49,6 +51,7 @@ enum identity_kind {
 	IDENTITY_DISK,
 	IDENTITY_POINT,
 	IDENTITY_JOB,
+	IDENTITY_POINT_JOB,
 };
 
 struct identity {
@@ -56,7 +59,7 @@ struct identity {
 	char uuid[GUID_TEXT_BYTES]; /* upper case; of the virtual system that it
 				       is or belongs to, or ""; of SETTINGS or a
 				       DISK the HOLDER */
-	char id[GUID_TEXT_BYTES];   /* upper case; of a POINT or JOB */
+	char id[GUID_TEXT_BYTES];   /* upper case; of a POINT, JOB, POINT_JOB */
 	unsigned index;             /* of a SERVICE, or of a DISK, from 0 */
 };
 
@@ -70,8 +73,8 @@ extern const struct identity_service identity_services[IDENTITY_SERVICES];
 /* TEXT, a GUID of either case, in upper case; false if it is none. */
 bool identity_guid(const char *text, char ret_upper[GUID_TEXT_BYTES]);
 
-/* The InstanceID of what has one: SETTINGS, EXPORT, DISK, POINT, JOB.  NULL if
- * the arena is full. */
+/* The InstanceID of what has one: SETTINGS, EXPORT, DISK, POINT, the JOBs. NULL
+ * if the arena is full. */
 const char *identity_instance_id(struct arena *arena,
 				 const struct identity *identity);
 /* And back, of SETTINGS, EXPORT or DISK; false if it is none of theirs. */

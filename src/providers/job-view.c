@@ -59,11 +59,10 @@ static int read_names(const json_t *job, struct job_view *v, struct err *err)
 
 static int read_state(const json_t *job, struct job_view *v, struct err *err)
 {
-	static const char *const methods[] = {[JOB_DESTROYS] = "Destroy",
-					      [JOB_CREATES] = "Create",
-					      [JOB_SNAPSHOTS] = "Snapshot",
-					      [JOB_CONVERTS] = "Convert",
-					      [JOB_DROPS] = "Drop"};
+	static const char *const methods[] = {
+	    [JOB_DESTROYS] = "Destroy",   [JOB_CREATES] = "Create",
+	    [JOB_SNAPSHOTS] = "Snapshot", [JOB_CONVERTS] = "Convert",
+	    [JOB_DROPS] = "Drop",         [JOB_EXPORTS_SYSTEM] = "Export"};
 	static const char *const states[] = {[JOB_IS_RUNNING] = "running",
 					     [JOB_IS_COMPLETED] = "completed",
 					     [JOB_HAS_FAILED] = "failed",
@@ -77,6 +76,8 @@ static int read_state(const json_t *job, struct job_view *v, struct err *err)
 	if (state < 0)
 		return nonsense("state", err);
 	v->work = (enum job_work)method;
+	if (v->work == JOB_EXPORTS_SYSTEM && *v->point)
+		v->work = JOB_EXPORTS_POINT;
 	v->progress = (enum job_progress)state;
 	v->percent = (unsigned)MIN(number_of(job, "percent"), 100);
 	v->elapsed_ms = number_of(job, "elapsed_ms");
@@ -90,7 +91,14 @@ static int read_state(const json_t *job, struct job_view *v, struct err *err)
 
 bool job_is_of_create(const struct job_view *view)
 {
-	return view->work != JOB_DESTROYS;
+	switch (view->work) {
+	case JOB_DESTROYS:
+	case JOB_EXPORTS_SYSTEM:
+	case JOB_EXPORTS_POINT:
+		return false;
+	default:
+		return true;
+	}
 }
 
 int job_view_read(const json_t *job, struct job_view *ret_view, struct err *err)
@@ -110,6 +118,7 @@ int job_view_read(const json_t *job, struct job_view *ret_view, struct err *err)
 }
 
 struct walk {
+	struct exports *exports;
 	job_view_fn *fn;
 	void *arg;
 	struct err *err;
@@ -125,11 +134,14 @@ static int tell(struct walk *w, const json_t *jobs)
 					      "refpointd tells no jobs"),
 				      w->err);
 	for (size_t i = 0; i < json_array_size(jobs); i++) {
+		struct export_view export;
 		struct job_view view;
 		int r = job_view_read(json_array_get(jobs, i), &view, w->err);
 
 		if (r < 0)
 			return systems_failed(r, w->err);
+		if (exports_find(w->exports, view.id, &export))
+			view.export = &export;
 		r = w->fn(w->arg, &view, w->err);
 		if (r != 0)
 			return r;
@@ -150,7 +162,8 @@ int job_views_each(const struct providers *providers,
 		   const struct cim_request *request, const char *id,
 		   job_view_fn *fn, void *arg, struct err *err)
 {
-	struct walk w = {.fn = fn, .arg = arg, .err = err};
+	struct walk w = {
+	    .exports = providers->exports, .fn = fn, .arg = arg, .err = err};
 	json_t *parameters = json_object();
 	int r;
 

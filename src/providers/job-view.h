@@ -10,6 +10,7 @@
 #define PROVIDERS_JOB_VIEW_H
 
 #include "common/guid.h"
+#include "providers/exports.h"
 #include "providers/providers.h"
 
 enum job_progress {
@@ -21,11 +22,13 @@ enum job_progress {
 
 /* By refpointd's methods. */
 enum job_work {
-	JOB_DESTROYS,  /* a point */
-	JOB_CREATES,   /* a point */
-	JOB_SNAPSHOTS, /* makes a snapshot */
-	JOB_CONVERTS,  /* a snapshot into a point */
-	JOB_DROPS,     /* a snapshot */
+	JOB_DESTROYS,       /* a point */
+	JOB_CREATES,        /* a point */
+	JOB_SNAPSHOTS,      /* makes a snapshot */
+	JOB_CONVERTS,       /* a snapshot into a point */
+	JOB_DROPS,          /* a snapshot */
+	JOB_EXPORTS_SYSTEM, /* a snapshot of it */
+	JOB_EXPORTS_POINT,
 };
 
 struct job_view {
@@ -41,6 +44,7 @@ struct job_view {
 	uint64_t elapsed_ms;
 	const char *vm, *owner, *message; /* as long as the JSON lives */
 	const char *begun, *changed;      /* times, as of Point */
+	const struct export_view *export; /* NULL: nothing is known of it */
 };
 
 /* Whether its failures are numbers of CreateReferencePoint's set (methods.h,

@@ -5,7 +5,9 @@
  * L1  A job that makes a point or a snapshot affects that alone, once it is
  *     there, and for as long as the job is told; one that turns a snapshot into
  *     a point, the point.  One that removes either affects the virtual system:
- *     what it removed is gone, and the association with it would be.
+ *     what it removed is gone, and the association with it would be; and so
+ * does one that exports it. L2  An export of a point is of no class that these
+ * associations lead to.
  */
 #include <string.h>
 
@@ -18,6 +20,7 @@
 enum {
 	POINT_SERVICE,
 	SNAPSHOT_SERVICE,
+	MANAGEMENT_SERVICE,
 };
 
 enum {
@@ -32,7 +35,7 @@ struct linking {
 	struct build (*build)(const struct linking *linking,
 			      const struct job_view *view, struct err *err);
 	struct identity (*other)(const struct job_view *view);
-	bool (*there)(const struct job_view *view); /* or NULL: it always is */
+	bool (*there)(const struct job_view *view);
 	cim_instance_fn *fn;
 	void *arg;
 };
@@ -71,6 +74,11 @@ static struct identity affected(const struct job_view *view)
 	return identity;
 }
 
+static bool has_links(const struct job_view *view)
+{
+	return !job_is_of_points_class(view);
+}
+
 /* A point keeps the id of the snapshot that it was: the id may be known before
  * there is a point. */
 static bool affects(const struct job_view *view)
@@ -83,18 +91,21 @@ static bool affects(const struct job_view *view)
 	case JOB_SNAPSHOTS:
 		return *view->snapshot && view->progress == JOB_IS_COMPLETED;
 	default:
-		return true;
+		return has_links(view);
 	}
 }
 
 static struct identity owner(const struct job_view *view)
 {
-	bool of_points =
-	    view->work == JOB_CREATES || view->work == JOB_DESTROYS;
+	struct identity identity = {.kind = IDENTITY_SERVICE};
 
-	return (struct identity){.kind = IDENTITY_SERVICE,
-				 .index = of_points ? POINT_SERVICE
-						    : SNAPSHOT_SERVICE};
+	if (view->work == JOB_CREATES || view->work == JOB_DESTROYS)
+		identity.index = POINT_SERVICE;
+	else if (view->work == JOB_EXPORTS_SYSTEM)
+		identity.index = MANAGEMENT_SERVICE;
+	else
+		identity.index = SNAPSHOT_SERVICE;
+	return identity;
 }
 
 static bool is_same(const struct identity *a, const struct identity *b)
@@ -120,9 +131,10 @@ static void put_end(struct build *b, const struct linking *l, const char *name,
 static struct build build_affected(const struct linking *l,
 				   const struct job_view *v, struct err *err)
 {
-	static const char *const removed[] = {
-	    "One of its reference points is removed",
-	    "One of its snapshots is removed"};
+	static const char *const others[] = {
+	    [JOB_DESTROYS] = "One of its reference points is removed",
+	    [JOB_DROPS] = "One of its snapshots is removed",
+	    [JOB_EXPORTS_SYSTEM] = "One of its snapshots is exported"};
 	struct build b = build_new(l->request, "Msvm_AffectedJobElement", err);
 	bool makes = made(v) != IDENTITY_SYSTEM;
 
@@ -131,7 +143,7 @@ static struct build build_affected(const struct linking *l,
 	build_list(&b, "ElementEffects", makes ? EFFECT_CREATE : EFFECT_OTHER);
 	if (!makes)
 		build_texts(&b, "OtherElementEffectsDescriptions",
-			    &removed[v->work == JOB_DROPS], 1);
+			    &others[v->work], 1);
 	return b;
 }
 
@@ -151,7 +163,7 @@ static int link_one(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = l->other(view), own = job_identity(view);
 	struct build b;
 
-	if (l->there && !l->there(view))
+	if (!l->there(view))
 		return 0;
 	if (l->only && !is_same(l->only, &own) && !is_same(l->only, &other))
 		return 0;
@@ -192,7 +204,8 @@ static struct linking owning(const struct providers *providers,
 	return (struct linking){.providers = providers,
 				.request = request,
 				.build = build_owning,
-				.other = owner};
+				.other = owner,
+				.there = has_links};
 }
 
 int jobs_tell_affected(void *arg, const struct cim_request *request,
@@ -233,8 +246,7 @@ static int keep_link(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = getting->linking->other(view);
 	struct build b;
 
-	if (!is_same(&other, getting->far) ||
-	    (getting->linking->there && !getting->linking->there(view)))
+	if (!is_same(&other, getting->far) || !getting->linking->there(view))
 		return 0;
 	/* none of its texts is the view's */
 	b = getting->linking->build(getting->linking, view, err);

@@ -5,6 +5,8 @@
  * J1  A client sees a job as running (4) or in a final state, never before.
  * J2  Whatever did not succeed has an ErrorCode other than 0, a number of the
  *     method that started it, and texts that are not NULL.
+ * J3  An export of a point is of a class of its own, which Windows derives from
+ *     CIM_ConcreteJob and not from Msvm_ConcreteJob.
  */
 #include "providers/jobs.h"
 
@@ -12,6 +14,7 @@
 
 #include "cim/status.h"
 #include "common/bytes.h"
+#include "common/limits.h"
 #include "providers/build.h"
 #include "providers/methods.h"
 
@@ -25,6 +28,8 @@ static const struct {
     [JOB_SNAPSHOTS] = {70, "Creating Snapshot"},
     [JOB_CONVERTS] = {200, "Converting Snapshot to Reference Point"},
     [JOB_DROPS] = {72, "Deleting Snapshot"},
+    [JOB_EXPORTS_SYSTEM] = {62, "Exporting Virtual System"},
+    [JOB_EXPORTS_POINT] = {203, "Exporting Reference Point"},
 };
 
 struct words {
@@ -107,10 +112,66 @@ static void put_state(struct build *b, const struct job_view *v)
 	build_true(b, "Cancellable", v->cancellable);
 }
 
+bool job_is_of_points_class(const struct job_view *view)
+{
+	return view->work == JOB_EXPORTS_POINT;
+}
+
+/* DIRECTORY/NAME, in the arena. */
+static const char *file_path(struct build *b, const struct export_view *export,
+			     const char *name)
+{
+	const char *path =
+	    arena_printf(b->request->arena, "%s/%s", export->directory, name);
+
+	if (!path && b->r == 0)
+		b->r = arena_full(b->request->arena, b->err);
+	return path;
+}
+
+/* What is there once it is complete. */
+static void put_exported(struct build *b, const struct job_view *v)
+{
+	const char *disks[DISKS_PER_VM_MAX], *files[DISKS_PER_VM_MAX];
+	const struct export_view *export = v->export;
+	struct identity disk = {.kind = IDENTITY_DISK};
+
+	memcpy(disk.uuid, v->uuid, sizeof(disk.uuid));
+	for (unsigned i = 0; b->r == 0 && i < export->n; i++) {
+		disk.index = export->indices[i];
+		disks[i] = identity_instance_id(b->request->arena, &disk);
+		files[i] = file_path(b, export, export->files[i]);
+		if (!disks[i])
+			b->r = arena_full(b->request->arena, b->err);
+	}
+	if (b->r < 0)
+		return;
+	build_texts(b, "ExportedDisks", disks, export->n);
+	build_texts(b, "ExportedLogFilePaths", files, export->n);
+	build_text(b, "ExportedConfigFilePath",
+		   file_path(b, export, EXPORT_METADATA_NAME));
+}
+
+static void put_export(struct build *b, const struct job_view *v)
+{
+	build_text(b, "VirtualMachineId", v->uuid);
+	build_text(b, "ReferencePointId", v->point);
+	if (!v->export)
+		return;
+	build_text(b, "ExportDirectory",
+		   arena_strdup(b->request->arena, v->export->directory));
+	build_text(b, "BaseReferencePointId",
+		   arena_strdup(b->request->arena, v->export->base));
+	if (v->progress == JOB_IS_COMPLETED)
+		put_exported(b, v);
+}
+
 struct build job_build(const struct cim_request *request,
 		       const struct job_view *v, struct err *err)
 {
-	struct build b = build_new(request, JOB_CLASS, err);
+	bool of_point = job_is_of_points_class(v);
+	struct build b =
+	    build_new(request, of_point ? POINT_JOB_CLASS : JOB_CLASS, err);
 	const char *name = kinds[v->work].name;
 
 	build_text(&b, "InstanceID", v->id);
@@ -119,7 +180,10 @@ struct build job_build(const struct cim_request *request,
 	build_text(&b, "ElementName", name);
 	build_text(&b, "Description", v->vm);
 	build_text(&b, "Owner", v->owner);
-	build_number(&b, "JobType", kinds[v->work].type);
+	if (of_point)
+		put_export(&b, v);
+	else
+		build_number(&b, "JobType", kinds[v->work].type);
 	build_number(&b, "Priority", 0);
 	build_number(&b, "RecoveryAction", 2);
 	build_true(&b, "DeleteOnCompletion", true);
@@ -129,10 +193,11 @@ struct build job_build(const struct cim_request *request,
 	return b;
 }
 
-/* ---- the provider -------------------------------------------------------- */
+/* ---- the providers ------------------------------------------------------- */
 
 struct telling {
 	const struct cim_request *request;
+	bool of_points; /* exports of points, or all others */
 	cim_instance_fn *fn;
 	void *arg;
 };
@@ -140,23 +205,26 @@ struct telling {
 static int tell_one(void *arg, const struct job_view *view, struct err *err)
 {
 	const struct telling *t = arg;
-	struct build b = job_build(t->request, view, err);
+	struct build b;
 
+	if (job_is_of_points_class(view) != t->of_points)
+		return 0;
+	b = job_build(t->request, view, err);
 	return build_tell(&b, t->fn, t->arg);
 }
 
-static int tell_jobs(void *arg, const struct cim_request *request,
-		     const struct wql_query *query,
-		     const struct cim_path *object, cim_instance_fn *fn,
+static int tell_jobs(bool of_points, const struct providers *providers,
+		     const struct cim_request *request,
+		     const struct wql_query *query, cim_instance_fn *fn,
 		     void *fn_arg, struct err *err)
 {
-	struct telling telling = {request, fn, fn_arg};
+	struct telling telling = {request, of_points, fn, fn_arg};
 	const char *pinned = query ? wql_pinned(query, "InstanceID") : NULL;
 	char id[GUID_TEXT_BYTES];
 
 	if (pinned && !identity_guid(pinned, id))
 		return 0;
-	return job_views_each(arg, request, pinned ? id : NULL, tell_one,
+	return job_views_each(providers, request, pinned ? id : NULL, tell_one,
 			      &telling, err);
 }
 
@@ -177,22 +245,29 @@ static int keep(void *arg, const struct cim_instance *instance, struct err *err)
 static int keep_one(void *arg, const struct job_view *view, struct err *err)
 {
 	const struct telling *t = arg;
-	struct build b = job_build(t->request, view, err);
+	struct build b;
 
+	if (job_is_of_points_class(view) != t->of_points)
+		return 0;
+	b = job_build(t->request, view, err);
 	return b.r < 0 ? b.r : keep(t->arg, b.instance, err);
 }
 
-static int get_job(void *arg, const struct cim_request *request,
+static int get_job(bool of_points, const struct providers *providers,
+		   const struct cim_request *request,
 		   const struct cim_path *path,
 		   const struct cim_instance **ret_instance, struct err *err)
 {
 	struct getting getting = {.arena = request->arena};
-	struct telling telling = {.request = request, .arg = &getting};
+	struct telling telling = {.request = request,
+				  .of_points = of_points,
+				  .arg = &getting};
 	char id[GUID_TEXT_BYTES];
 	int r;
 
 	if (identity_guid(cim_path_text(path, "InstanceID"), id)) {
-		r = job_views_each(arg, request, id, keep_one, &telling, err);
+		r = job_views_each(providers, request, id, keep_one, &telling,
+				   err);
 		if (r < 0)
 			return r;
 	}
@@ -202,11 +277,40 @@ static int get_job(void *arg, const struct cim_request *request,
 	return 0;
 }
 
+#define CLASS(name, of_points)                                                 \
+	static int tell_##name(void *arg, const struct cim_request *request,   \
+			       const struct wql_query *query,                  \
+			       const struct cim_path *object,                  \
+			       cim_instance_fn *fn, void *fn_arg,              \
+			       struct err *err)                                \
+	{                                                                      \
+		return tell_jobs(of_points, arg, request, query, fn, fn_arg,   \
+				 err);                                         \
+	}                                                                      \
+	static int get_##name(void *arg, const struct cim_request *request,    \
+			      const struct cim_path *path,                     \
+			      const struct cim_instance **ret_instance,        \
+			      struct err *err)                                 \
+	{                                                                      \
+		return get_job(of_points, arg, request, path, ret_instance,    \
+			       err);                                           \
+	}
+
+CLASS(one_job, false)
+CLASS(point_job, true)
+
+static const char *const reader_methods[] = {"GetError", "GetErrorEx", NULL};
+
 const struct cim_provider job_providers[JOB_PROVIDERS] = {
     {.class_name = JOB_CLASS,
-     .reader_methods = (const char *const[]){"GetError", "GetErrorEx", NULL},
-     .enumerate = tell_jobs,
-     .get = get_job,
+     .reader_methods = reader_methods,
+     .enumerate = tell_one_job,
+     .get = get_one_job,
+     .invoke = job_invoke},
+    {.class_name = POINT_JOB_CLASS,
+     .reader_methods = reader_methods,
+     .enumerate = tell_point_job,
+     .get = get_point_job,
      .invoke = job_invoke},
     {.class_name = "Msvm_AffectedJobElement",
      .enumerate = jobs_tell_affected,

@@ -6,7 +6,10 @@
 #include "providers/build.h"
 #include "providers/job-view.h"
 
-/* Msvm_ConcreteJob; texts of V are not copied. */
+/* Whether it is of POINT_JOB_CLASS, not of JOB_CLASS. */
+bool job_is_of_points_class(const struct job_view *view);
+
+/* Of the job's class; texts of V are not copied. */
 struct build job_build(const struct cim_request *request,
 		       const struct job_view *v, struct err *err);
 

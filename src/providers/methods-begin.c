@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cim/status.h"
-#include "providers/job-view.h"
+#include "providers/jobs.h"
 #include "providers/methods.h"
 
 /* Of ConsistencyLevel. */
@@ -42,15 +42,17 @@ static int answer_made(const struct method_call *call,
 	return method_answer(call, "ResultingReferencePoint", &identity, err);
 }
 
-static int answer_job(const struct method_call *call, const json_t *reply,
+int method_answer_job(const struct method_call *call, const json_t *job,
 		      struct err *err)
 {
 	struct identity identity = {.kind = IDENTITY_JOB};
 	struct job_view view;
-	int r = job_view_read(json_object_get(reply, "job"), &view, err);
+	int r = job_view_read(job, &view, err);
 
 	if (r < 0)
 		return r;
+	if (job_is_of_points_class(&view))
+		identity.kind = IDENTITY_POINT_JOB;
 	memcpy(identity.id, view.id, sizeof(identity.id));
 	r = method_answer(call, "Job", &identity, err);
 	return r < 0 ? r : answer_made(call, &view, err);
@@ -65,7 +67,7 @@ int method_begin_job(const struct method_call *call, const char *method,
 			     method, parameters, BACKEND_WORK_MS, &reply, err);
 
 	if (r == 0)
-		r = answer_job(call, reply, err);
+		r = method_answer_job(call, json_object_get(reply, "job"), err);
 	json_decref(reply);
 	if (r == -CIM_ELIMITS)
 		return r;

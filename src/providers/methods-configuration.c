@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The service that changes virtual systems.
+ * The service that changes virtual systems; its export is methods-exports.c.
  *
  * M1  What a client sends is the whole configuration, as it read it or with
  *     little in it: what is NULL, or as it is, is no change, and what cannot be
@@ -165,7 +165,8 @@ int management_service_invoke(void *arg, const struct cim_request *request,
 	    {.name = "RemoveResourceSettings",
 	     .required = {"ResourceSettings"}},
 	    {.name = "ExportSystemDefinition",
-	     .required = {"ComputerSystem", "ExportDirectory"}},
+	     .required = {"ComputerSystem", "ExportDirectory"},
+	     .fn = method_export_system},
 	    {.name = "ModifyDiskMergeSettings",
 	     .required = {"SettingData"},
 	     .fn = modify_merging},

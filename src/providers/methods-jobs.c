@@ -49,7 +49,10 @@ static int make_error(const struct method_call *call, const struct job_view *v,
 		   arena_printf(arena, "org.refpoint.%s", err_name(v->error)));
 	build_text(&b, "OwningEntity", "refpoint");
 	build_text(&b, "ErrorSource",
-		   arena_printf(arena, JOB_CLASS ".InstanceID=\"%s\"", v->id));
+		   arena_printf(arena, "%s.InstanceID=\"%s\"",
+				job_is_of_points_class(v) ? POINT_JOB_CLASS
+							  : JOB_CLASS,
+				v->id));
 	build_number(&b, "ErrorSourceFormat", 0);
 	build_number(&b, "ErrorType", kind_of(v->error));
 	build_number(&b, "PerceivedSeverity", 4);
@@ -80,10 +83,12 @@ static int find_error(const struct method_call *call,
 		      const struct cim_instance **ret_error, struct err *err)
 {
 	struct errors errors = {.call = call};
-	int r = job_views_each(call->providers, call->request,
-			       cim_path_text(call->path, "InstanceID"), look,
-			       &errors, err);
+	char id[GUID_TEXT_BYTES];
+	int r = 0;
 
+	if (identity_guid(cim_path_text(call->path, "InstanceID"), id))
+		r = job_views_each(call->providers, call->request, id, look,
+				   &errors, err);
 	if (r == 0 && !errors.found)
 		r = err_set(err, -CIM_ENOTFOUND, "the job is forgotten");
 	if (r == 0)
@@ -147,11 +152,12 @@ static int cancel(const struct method_call *call, uint32_t *ret_result,
 {
 	json_t *reply = NULL;
 	struct job_view view;
-	int r = backend_call(
+	int r;
+
+	r = backend_call(
 	    &call->providers->backend, call->request, NULL, "CancelJob",
 	    json_pack("{s:s}", "id", cim_path_text(call->path, "InstanceID")),
 	    BACKEND_QUICK_MS, &reply, err);
-
 	if (r == 0)
 		r = job_view_read(json_object_get(reply, "job"), &view, err);
 	if (r < 0)

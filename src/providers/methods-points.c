@@ -101,25 +101,6 @@ static int remove_data(const struct method_call *call, uint32_t *ret_result,
 	return r;
 }
 
-static int export_point(const struct method_call *call, uint32_t *ret_result,
-			struct err *err)
-{
-	const char *directory = method_text(call, "ExportDirectory"), *vm;
-	struct identity point;
-	int r;
-
-	if (!find_point(call, "ReferencePoint", &point, &vm, &r, ret_result,
-			err))
-		return r;
-	if (*directory != '/')
-		*ret_result = METHOD_PARAMETER;
-	else if (!call->providers->export_root)
-		*ret_result = METHOD_DENIED;
-	else
-		*ret_result = METHOD_UNSUPPORTED;
-	return 0;
-}
-
 /* ImportReferencePointMetadata. */
 static int import_points(const struct method_call *call, uint32_t *ret_result,
 			 struct err *err)
@@ -156,7 +137,7 @@ int reference_point_service_invoke(void *arg, const struct cim_request *request,
 	     .fn = destroy_point},
 	    {.name = "ExportReferencePoint",
 	     .required = {"ReferencePoint", "ExportDirectory"},
-	     .fn = export_point},
+	     .fn = method_export_point},
 	    {.name = "RemoveAssociatedData",
 	     .required = {"AffectedReferencePoint"},
 	     .fn = remove_data},

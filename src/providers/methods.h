@@ -75,6 +75,9 @@ struct method_call {
 typedef int method_fn(const struct method_call *call, uint32_t *ret_result,
 		      struct err *err);
 
+/* methods-exports.c; ExportDirectory is no empty text. */
+method_fn method_export_point, method_export_system;
+
 #define METHOD_REQUIRED_MAX 4
 struct method_entry {
 	const char *name;
@@ -117,6 +120,9 @@ void method_note(const struct method_call *call, const struct err *err);
 int method_begin_job(const struct method_call *call, const char *method,
 		     json_t *parameters, uint32_t (*result_of)(int code),
 		     uint32_t *ret_result, struct err *err);
+/* The job (of type Job), and what it made if that is there. */
+int method_answer_job(const struct method_call *call, const json_t *job,
+		      struct err *err);
 /* What it is that the system, or what should be of it, could not be found, for
  * R < 0: PARAMETER if there is none. */
 int method_missing(const struct method_call *call, int r,

@@ -15,9 +15,8 @@
 struct providers {
 	struct host_facts host;
 	struct backend backend;
-	struct paths paths; /* refpointd's */
-	/* Below which clients may have something written; NULL: nowhere. */
-	const char *export_root;
+	struct paths paths;      /* refpointd's */
+	struct exports *exports; /* NULL: nothing may be written anywhere */
 };
 
 /* root/interop: the server, its namespaces, what it conforms to. */
@@ -29,7 +28,7 @@ extern const struct cim_provider interop_providers[INTEROP_PROVIDERS];
 extern const struct cim_provider win32_providers[WIN32_PROVIDERS];
 
 /* Jobs, what they affect, and whose they are. */
-#define JOB_PROVIDERS 3
+#define JOB_PROVIDERS 4
 extern const struct cim_provider job_providers[JOB_PROVIDERS];
 
 /* root/virtualization/v2: the host, the virtual systems, what they have, and

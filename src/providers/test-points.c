@@ -415,35 +415,6 @@ static void a_failed_removal_says_why_in_its_job(void **state)
 /* ---- what cannot be done yet
  * ------------------------------------------------- */
 
-static uint64_t export(const char *point, const char *directory,
-		       const char *settings)
-{
-	return CALL(SERVICE, "ExportReferencePoint", &out,
-		    {"ReferencePoint", .path = point},
-		    {"ExportDirectory", .text = directory},
-		    {"ExportSettingData", .instance = settings});
-}
-
-static void an_export_needs_a_point_and_a_place(void **state)
-{
-	static const char settings[] =
-	    "<INSTANCE CLASSNAME='Msvm_VirtualSystemReferencePointExport"
-	    "SettingData'></INSTANCE>";
-
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "/srv/x", settings),
-			 32769);
-	scene->providers.export_root = "/srv";
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "/srv/x", settings),
-			 32770);
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "/srv/x", NULL), 32770);
-	assert_int_equal(export(POINT_PATH(ALPHA, 99), "/srv/x", NULL), 32773);
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "srv", NULL), 32773);
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "", NULL), 32773);
-	assert_int_equal(export(POINT_PATH(ALPHA, 03), "/x", LEVEL(1)), 32773);
-	assert_int_equal(export(NULL, "/srv/x", NULL), 32773);
-	nothing_was_asked();
-}
-
 static void logs_cannot_be_dropped_yet(void **state)
 {
 	assert_int_equal(CALL(SERVICE, "RemoveAssociatedData", &out,
@@ -500,7 +471,6 @@ int main(void)
 	    SCENE(only_a_point_of_that_system_can_be_destroyed),
 	    SCENE(a_refused_removal_says_why),
 	    SCENE(a_failed_removal_says_why_in_its_job),
-	    SCENE(an_export_needs_a_point_and_a_place),
 	    SCENE(logs_cannot_be_dropped_yet),
 	    SCENE(nothing_can_be_imported_yet),
 	};

@@ -154,6 +154,8 @@ static const struct rpc_method methods[] = {
     {"org.refpoint.SnapshotJob", RPC_ROLE_GATEWAY, do_snapshot_job},
     {"org.refpoint.ConvertJob", RPC_ROLE_GATEWAY, do_convert_job},
     {"org.refpoint.DropJob", RPC_ROLE_GATEWAY, do_drop_job},
+    {"org.refpoint.ExportJob", RPC_ROLE_GATEWAY, do_export_job},
+    {"org.refpoint.ExportDone", RPC_ROLE_GATEWAY, do_export_done},
     {"org.refpoint.Rename", RPC_ROLE_GATEWAY, do_rename},
     {"org.refpoint.Jobs", RPC_ROLE_GATEWAY, do_jobs},
     {"org.refpoint.CancelJob", RPC_ROLE_GATEWAY, do_cancel_job},

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "providers/test-work.h"
 
+#include <strings.h>
+#include <unistd.h>
+
 #include "cim/codec.h"
 #include "providers/test-scene.h"
 
@@ -175,8 +178,8 @@ void work_end_job(void)
 static json_t *new_job(const char *method, const json_t *system,
 		       const char *point, const char *snapshot)
 {
-	bool undoable =
-	    strcmp(method, "Create") == 0 || strcmp(method, "Snapshot") == 0;
+	bool undoable = strcmp(method, "Destroy") &&
+			strcmp(method, "Convert") && strcmp(method, "Drop");
 
 	char id[64];
 	json_t *job;
@@ -256,6 +259,121 @@ void do_rename(struct rpc_call *call, json_t *parameters, void *arg)
 		rpc_reply(call, json_object());
 }
 
+/* ---- exports --------------------------------------------------------------
+ */
+
+static bool is_point(const json_t *system, const char *id)
+{
+	json_t *point;
+	size_t i;
+
+	json_array_foreach(json_object_get(system, "points"), i, point)
+	{
+		if (strcasecmp(json_string_value(json_object_get(point, "id")),
+			       id) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void end_export(struct export_call *export)
+{
+	struct rpc_call *call = export->call;
+
+	export->call = NULL;
+	if (call) {
+		rpc_call_on_hangup(call, NULL, NULL);
+		rpc_reply(call, json_pack("{s:O}", "job", export->job));
+	}
+}
+
+static void on_hangup(void *arg)
+{
+	struct export_call *export = arg;
+
+	set(export->job, "state", "failed");
+	set(export->job, "error", "Cancelled");
+	end_export(export);
+}
+
+/* Of the newest job. */
+static struct export_call *newest_export(void)
+{
+	struct export_call *export = &WORK->exports[WORK->n_exports - 1];
+
+	return WORK->n_exports && export->job == json_array_get(WORK->jobs, 0)
+		   ? export
+		   : NULL;
+}
+
+static void write_export(struct export_call *export)
+{
+	rpc_reply_continues(
+	    export->call,
+	    json_pack("{s:O, s:{s:O, s:[]}}", "job", export->job, "exported",
+		      "id", json_object_get(export->job, "id"), "disks"));
+}
+
+static void fill(struct rpc_call *call)
+{
+	int fd;
+
+	for (unsigned i = 0; (fd = rpc_call_take_fd(call, i)) >= 0; i++) {
+		assert_int_equal(write(fd, "filled", 6), 6);
+		(void)close(fd);
+	}
+}
+
+/* As WORK says: refused, failed, running until it is cancelled, or written. */
+void do_export_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	const json_t *system =
+	    find_vm(json_string_value(json_object_get(parameters, "vm")));
+	const char *id =
+	    json_string_value(json_object_get(parameters, "source"));
+	bool point = is_point(system, id);
+	struct export_call *export;
+
+	note(call, parameters);
+	if (WORK->refuse) {
+		refuse(call, WORK->refuse);
+		return;
+	}
+	assert_true(rpc_call_more(call));
+	export = &WORK->exports[WORK->n_exports++];
+	assert_true(WORK->n_exports <= ARRAY_SIZE(WORK->exports));
+	*export = (struct export_call){call, new_job("Export", system,
+						     point ? id : NULL,
+						     point ? NULL : id)};
+	rpc_call_on_hangup(call, on_hangup, export);
+	rpc_reply_continues(call, json_pack("{s:O}", "job", export->job));
+	if (WORK->fail) {
+		end(export->job);
+		end_export(export);
+		return;
+	}
+	fill(call);
+	if (!WORK->running)
+		write_export(export);
+}
+
+void do_export_done(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	const char *error =
+	    json_string_value(json_object_get(parameters, "error"));
+	struct export_call *export = newest_export();
+
+	note(call, parameters);
+	assert_non_null(export);
+	set(export->job, "state", error ? "failed" : "completed");
+	set(export->job, "error", error ? error : "");
+	end_export(export);
+	rpc_reply(call, NULL);
+}
+
+/* ---------------------------------------------------------------------------
+ */
+
 static bool has_id(const json_t *job, const char *id)
 {
 	return strcasecmp(json_string_value(json_object_get(job, "id")), id) ==
@@ -269,6 +387,9 @@ void do_jobs(struct rpc_call *call, json_t *parameters, void *arg)
 	json_t *job;
 	size_t i;
 
+	if (WORK->write)
+		write_export(newest_export());
+	WORK->write = false;
 	note(call, parameters);
 	assert_true(rpc_call_more(call));
 	json_array_foreach(WORK->jobs, i, job) if (!id || has_id(job, id))
@@ -289,6 +410,10 @@ void do_cancel_job(struct rpc_call *call, json_t *parameters, void *arg)
 		set(job, "state", "cancelled");
 		set(job, "error", "Cancelled");
 		(void)json_object_set_new(job, "cancellable", json_false());
+	}
+	if (newest_export()) {
+		set(job, "state", "cancelled");
+		end_export(newest_export());
 	}
 	rpc_reply(call, json_pack("{s:O}", "job", job));
 }

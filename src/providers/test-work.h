@@ -18,6 +18,13 @@ struct work {
 	int refuse_cancel;
 	json_t *jobs; /* the newest first */
 	unsigned made;
+	/* Exports whose last reply is yet to come; the newest is the last. */
+	struct export_call {
+		struct rpc_call *call; /* NULL: it was given */
+		json_t *job;
+	} exports[8];
+	unsigned n_exports;
+	bool write; /* the newest is written when jobs are asked for next */
 	/* The last call but Systems: "METHOD {PARAMETERS}", without caller. */
 	char asked[512];
 	/* Changes: COUNT extents of LENGTH bytes, one every STRIDE, from FIRST
@@ -36,6 +43,8 @@ void do_destroy_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_snapshot_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_export_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_export_done(struct rpc_call *call, json_t *parameters, void *arg);
 void do_rename(struct rpc_call *call, json_t *parameters, void *arg);
 void do_jobs(struct rpc_call *call, json_t *parameters, void *arg);
 void do_cancel_job(struct rpc_call *call, json_t *parameters, void *arg);

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/exports.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "providers/identity.h"
+#include "rpc/rpc.h"
+
+#define CONNECT_MS 5000u
+#define REPLY_MS   60000u /* a worker says far more often how far it is */
+#define BEGIN_S    15     /* until there is a job, or a refusal */
+
+struct work {
+	struct work *next;
+	struct exports *exports;
+	struct backend backend;
+	pthread_t thread;
+	/* What is asked for. */
+	struct export_order order;
+	char vm[VM_NAME_BYTES], directory[PATH_BYTES];
+	char disks[DISKS_PER_VM_MAX][DISK_ID_BYTES];
+	char caller[CALLER_NAME_BYTES];
+	/* How it is; under the lock. */
+	char job[GUID_TEXT_BYTES]; /* upper case; "" */
+	json_t *told;              /* the job as it was told first; or NULL */
+	bool over;
+	struct err why; /* not; code 0: it succeeded */
+	int fd;         /* of the connection; -1 */
+	/* Atomic. */
+	volatile int cancelled;
+	/* The thread's own. */
+	struct export_files *files;
+	struct rpc_client *client;
+	bool finished; /* the directory has its name */
+	struct err *err;
+};
+
+struct exports {
+	pthread_mutex_t lock;
+	pthread_cond_t change;
+	struct work *first; /* the newest */
+	char root[PATH_BYTES];
+};
+
+/* ---- where ----------------------------------------------------------------
+ */
+
+/* No empty name, "." or "..": then a name's text is where it leads, but for
+ * symbolic links. */
+static bool is_plain(const char *path)
+{
+	const char *p = path;
+
+	if (*p != '/' || strlen(path) >= PATH_BYTES)
+		return false;
+	while (*p == '/') {
+		size_t n = strcspn(++p, "/");
+
+		if (n == 0 && !*p && p > path + 1)
+			return true; /* a slash at its end */
+		if (n == 0 || (n == 1 && *p == '.') ||
+		    (n == 2 && p[0] == '.' && p[1] == '.'))
+			return false;
+		p += n;
+	}
+	return true;
+}
+
+static bool is_below(const char *path, const char *root)
+{
+	size_t n = strlen(root);
+
+	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
+}
+
+/* PATH without its last name, which is not empty. */
+static void parent_of(const char *path, char ret_parent[PATH_BYTES])
+{
+	size_t n = strlen(path);
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	while (n > 1 && path[n - 1] != '/')
+		n--;
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	memcpy(ret_parent, path, n);
+	ret_parent[n] = '\0';
+}
+
+static int check_parent(const char *directory, const char *root,
+			struct err *err)
+{
+	char parent[PATH_BYTES];
+	char *real_root, *real;
+	bool below;
+
+	parent_of(directory, parent);
+	real = realpath(parent, NULL);
+	if (!real)
+		return err_set(err, errno == EACCES ? -RP_EDENIED : -RP_EPARAM,
+			       "'%s' cannot be reached", parent);
+	real_root = realpath(*root ? root : "/", NULL);
+	below = real_root &&
+		(strcmp(real, real_root) == 0 || is_below(real, real_root));
+	free(real);
+	free(real_root);
+	return below ? 0
+		     : err_set(err, -RP_EDENIED, "'%s' leads out of '%s'",
+			       directory, root);
+}
+
+int exports_check(const struct exports *exports, const char *directory,
+		  struct err *err)
+{
+	if (!is_plain(directory))
+		return err_set(err, -RP_EPARAM,
+			       "'%.256s' is no plain absolute path", directory);
+	if (!is_below(directory, exports->root))
+		return err_set(err, -RP_EDENIED, "'%s' is not below '%s'",
+			       directory, exports->root);
+	return check_parent(directory, exports->root, err);
+}
+
+/* ---- one export's thread --------------------------------------------------
+ */
+
+static bool is_cancelled(const struct work *w, struct err *err)
+{
+	bool cancelled = __atomic_load_n(&w->cancelled, __ATOMIC_RELAXED);
+
+	if (cancelled)
+		(void)err_set(err, -RP_ECANCELLED, "the gateway is stopping");
+	return cancelled;
+}
+
+/* Under the lock. */
+static void cancel(struct work *w)
+{
+	__atomic_store_n(&w->cancelled, 1, __ATOMIC_RELAXED);
+	if (w->fd >= 0)
+		(void)shutdown(w->fd, SHUT_RDWR);
+}
+
+/* From now on cancel() hangs it up. */
+static int connected(struct work *w, struct err *err)
+{
+	bool cancelled;
+
+	(void)pthread_mutex_lock(&w->exports->lock);
+	w->fd = rpc_client_fd(w->client);
+	cancelled = is_cancelled(w, err);
+	(void)pthread_mutex_unlock(&w->exports->lock);
+	return cancelled ? -RP_ECANCELLED : 0;
+}
+
+static void disconnect(struct work *w)
+{
+	(void)pthread_mutex_lock(&w->exports->lock);
+	w->fd = -1;
+	(void)pthread_mutex_unlock(&w->exports->lock);
+	w->client = rpc_client_free(w->client);
+}
+
+static json_t *with_caller(const struct work *w, json_t *parameters)
+{
+	(void)json_object_set_new(parameters, "caller",
+				  json_pack("{s:s, s:s}", "name", w->caller,
+					    "role", "operator"));
+	return parameters;
+}
+
+/* What became of the files is how the job ends. */
+static int tell_done(struct work *w, int outcome, const struct err *why,
+		     struct err *err)
+{
+	struct rpc_client *client = NULL;
+	json_t *reply = NULL;
+	int r = rpc_client_connect(w->backend.socket, CONNECT_MS, &client, err);
+
+	if (r == 0)
+		r = rpc_call(
+		    client, "org.refpoint.ExportDone",
+		    with_caller(w, json_pack("{s:s, s:s*, s:s*}", "job", w->job,
+					     "error",
+					     outcome ? err_name(outcome) : NULL,
+					     "message",
+					     outcome ? why->text : NULL)),
+		    NULL, 0, BACKEND_QUICK_MS, &reply, NULL, NULL, err);
+	json_decref(reply);
+	rpc_client_free(client);
+	return r;
+}
+
+static int finish(struct work *w, const json_t *exported, struct err *err)
+{
+	struct err ignored;
+	int r = export_files_finish(w->files, exported, &w->cancelled, err);
+
+	w->finished = r == 0;
+	if (r < 0) {
+		(void)tell_done(w, r, err, &ignored);
+		return r;
+	}
+	return tell_done(w, 0, NULL, err);
+}
+
+/* That there is a job is what its caller waits for. */
+static void note_job(struct work *w, json_t *job)
+{
+	const char *id = json_string_value(json_object_get(job, "id"));
+
+	if (w->told || !id)
+		return;
+	(void)pthread_mutex_lock(&w->exports->lock);
+	w->told = json_incref(job);
+	(void)identity_guid(id, w->job);
+	(void)pthread_cond_broadcast(&w->exports->change);
+	(void)pthread_mutex_unlock(&w->exports->lock);
+}
+
+static int on_reply(void *arg, json_t *parameters, bool continues)
+{
+	const json_t *exported = json_object_get(parameters, "exported");
+	struct work *w = arg;
+
+	if (is_cancelled(w, NULL))
+		return -RP_ECANCELLED;
+	note_job(w, json_object_get(parameters, "job"));
+	return exported && !w->finished ? finish(w, exported, w->err) : 0;
+}
+
+static json_t *question(const struct work *w)
+{
+	const struct export_order *o = &w->order;
+	json_t *disks = json_array();
+
+	for (unsigned i = 0; i < o->n; i++)
+		(void)json_array_append_new(disks, json_string(w->disks[i]));
+	return with_caller(w, json_pack("{s:s, s:s, s:s*, s:o}", "vm", w->vm,
+					"source", o->source, "base",
+					*o->base ? o->base : NULL, "disks",
+					disks));
+}
+
+static int fill(struct work *w, struct err *err)
+{
+	int r =
+	    rpc_client_connect(w->backend.socket, CONNECT_MS, &w->client, err);
+
+	if (r < 0)
+		return r;
+	r = connected(w, err);
+	if (r == 0)
+		r = rpc_call_more_fds(w->client, "org.refpoint.ExportJob",
+				      question(w), export_files_fds(w->files),
+				      w->order.n, REPLY_MS, on_reply, w, err);
+	disconnect(w);
+	return is_cancelled(w, err) ? -RP_ECANCELLED : r;
+}
+
+static int open_files(struct work *w, struct err *err)
+{
+	const char *disks[DISKS_PER_VM_MAX];
+	struct guid id;
+
+	if (!guid_parse(w->order.source, &id))
+		return err_set(err, -RP_EPARAM, "what is to be exported");
+	for (unsigned i = 0; i < w->order.n; i++)
+		disks[i] = w->disks[i];
+	return export_files_new(w->directory, &id, disks, w->order.n, &w->files,
+				err);
+}
+
+static void say_over(struct work *w, const struct err *why)
+{
+	(void)pthread_mutex_lock(&w->exports->lock);
+	w->over = true;
+	w->why = *why;
+	(void)pthread_cond_broadcast(&w->exports->change);
+	(void)pthread_mutex_unlock(&w->exports->lock);
+}
+
+static void *run(void *arg)
+{
+	struct work *w = arg;
+	struct err err = {0};
+	int r = open_files(w, &err);
+
+	w->err = &err;
+	if (r == 0 && w->order.n > 0)
+		r = fill(w, &err);
+	else if (r == 0)
+		r = export_files_finish(w->files, w->order.about, &w->cancelled,
+					&err);
+	w->files = export_files_free(w->files);
+	if (r < 0)
+		log_info("export of '%s' to '%s': %s", w->vm, w->directory,
+			 err.text);
+	err.code = r;
+	say_over(w, &err);
+	return NULL;
+}
+
+/* ---- all of them ----------------------------------------------------------
+ */
+
+int exports_new(const char *root, struct exports **ret_exports, struct err *err)
+{
+	struct exports *e = calloc(1, sizeof(*e));
+	size_t n = strlen(root);
+
+	if (!e)
+		return err_set(err, -ENOMEM, "exports");
+	while (n > 0 && root[n - 1] == '/')
+		n--;
+	(void)snprintf(e->root, sizeof(e->root), "%.*s", (int)n, root);
+	(void)pthread_mutex_init(&e->lock, NULL);
+	(void)pthread_cond_init(&e->change, NULL);
+	*ret_exports = e;
+	return 0;
+}
+
+static void discard(struct work *w)
+{
+	json_decref(w->told);
+	json_decref(w->order.about);
+	free(w);
+}
+
+/* Out of the list, its thread about to end or over. */
+static void bury(struct work *w)
+{
+	(void)pthread_join(w->thread, NULL);
+	discard(w);
+}
+
+struct exports *exports_free(struct exports *exports)
+{
+	struct work *w, *next;
+
+	if (!exports)
+		return NULL;
+	(void)pthread_mutex_lock(&exports->lock);
+	for (w = exports->first; w; w = w->next)
+		cancel(w);
+	(void)pthread_mutex_unlock(&exports->lock);
+	for (w = exports->first; w; w = next) {
+		next = w->next;
+		bury(w);
+	}
+	(void)pthread_cond_destroy(&exports->change);
+	(void)pthread_mutex_destroy(&exports->lock);
+	free(exports);
+	return NULL;
+}
+
+/* Under the lock: the oldest of those that are over, or NULL; how many there
+ * are, and how many run. */
+static struct work **oldest(struct exports *e, unsigned *ret_all,
+			    unsigned *ret_running)
+{
+	struct work **found = NULL;
+
+	*ret_all = *ret_running = 0;
+	for (struct work **at = &e->first; *at; at = &(*at)->next) {
+		++*ret_all;
+		*ret_running += !(*at)->over;
+		if ((*at)->over)
+			found = at;
+	}
+	return found;
+}
+
+static int make_room(struct exports *e, struct err *err)
+{
+	unsigned all, running;
+	struct work **at = oldest(e, &all, &running);
+
+	if (running >= CIM_EXPORTS_MAX)
+		return err_set(err, -RP_EINUSE, "%u exports are under way",
+			       running);
+	if (at && all >= CIM_EXPORTS_KEPT) {
+		struct work *w = *at;
+
+		*at = w->next;
+		bury(w);
+	}
+	return 0;
+}
+
+static int new_work(const struct providers *p,
+		    const struct cim_request *request,
+		    const struct export_order *order, struct work **ret_work,
+		    struct err *err)
+{
+	struct work *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return err_set(err, -ENOMEM, "an export");
+	w->exports = p->exports;
+	w->backend = p->backend;
+	w->order = *order;
+	(void)json_incref(w->order.about);
+	(void)snprintf(w->vm, sizeof(w->vm), "%s", order->vm);
+	(void)snprintf(w->directory, sizeof(w->directory), "%s",
+		       order->directory);
+	for (unsigned i = 0; i < order->n; i++)
+		(void)snprintf(w->disks[i], sizeof(w->disks[i]), "%s",
+			       order->disks[i]);
+	(void)snprintf(w->caller, sizeof(w->caller), "%s",
+		       request->caller ? request->caller : "");
+	w->fd = -1;
+	*ret_work = w;
+	return 0;
+}
+
+/* Under the lock: one that is not there in time is told to end. */
+static void wait_begun(struct exports *e, struct work *w)
+{
+	struct timespec until;
+	int r = 0;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += BEGIN_S;
+	while (r == 0 && !w->told && !w->over)
+		r = pthread_cond_timedwait(&e->change, &e->lock, &until);
+	if (!w->told && !w->over)
+		cancel(w);
+}
+
+static int start(struct exports *e, struct work *w, struct err *err)
+{
+	int r = -pthread_create(&w->thread, NULL, run, w);
+
+	if (r < 0)
+		return err_set(err, r, "the thread of an export");
+	w->next = e->first;
+	e->first = w;
+	wait_begun(e, w);
+	return 0;
+}
+
+/* What is to be told of it now. */
+static int outcome(const struct work *w, json_t **ret_job, struct err *err)
+{
+	if (w->told || (w->over && w->why.code == 0)) {
+		*ret_job = json_incref(w->told);
+		return 0;
+	}
+	if (!w->over)
+		return err_set(err, -RP_ETIMEOUT,
+			       "the export did not begin within %d s", BEGIN_S);
+	if (err)
+		*err = w->why;
+	return w->why.code;
+}
+
+int exports_begin(const struct providers *providers,
+		  const struct cim_request *request,
+		  const struct export_order *order, json_t **ret_job,
+		  struct err *err)
+{
+	struct exports *e = providers->exports;
+	struct work *w = NULL;
+	int r;
+
+	(void)pthread_mutex_lock(&e->lock);
+	r = make_room(e, err);
+	if (r == 0)
+		r = new_work(providers, request, order, &w, err);
+	if (r == 0) {
+		r = start(e, w, err);
+		if (r == 0)
+			r = outcome(w, ret_job, err);
+		else
+			discard(w);
+	}
+	(void)pthread_mutex_unlock(&e->lock);
+	return r;
+}
+
+bool exports_find(struct exports *exports, const char *job,
+		  struct export_view *ret_view)
+{
+	const struct work *w;
+	struct guid source;
+
+	if (!exports)
+		return false;
+	(void)pthread_mutex_lock(&exports->lock);
+	for (w = exports->first; w && strcmp(w->job, job) != 0; w = w->next)
+		;
+	if (w) {
+		*ret_view = (struct export_view){.n = w->order.n};
+		(void)strcpy(ret_view->directory, w->directory);
+		memcpy(ret_view->base, w->order.base, sizeof(w->order.base));
+		memcpy(ret_view->indices, w->order.indices,
+		       sizeof(w->order.indices));
+		(void)guid_parse(w->order.source, &source);
+		for (unsigned i = 0; i < w->order.n; i++)
+			export_file_name(w->disks[i], &source,
+					 ret_view->files[i]);
+	}
+	(void)pthread_mutex_unlock(&exports->lock);
+	return w != NULL;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exports that clients had begun: each is a thread of ours, which makes a
+ * directory, has a worker fill its files, and gives it its name.  The job is
+ * refpointd's (ExportJob); what it does not know of it is kept here.
+ *
+ * X1  What has its name is complete (backup/opener.h).  An export that ends
+ *     otherwise leaves nothing, also where this process is asked to end; only
+ *     if it is killed, a DIRECTORY.partial-XXXXXX.  The job then has failed.
+ * X2  A job completes when the directory has its name, and not before.
+ * X3  Nothing is written but below the root: a path is held against it by its
+ *     names, by where its parent really is, and at last by Landlock
+ *     (gateway/confine.c).
+ * X4  CIM_EXPORTS_MAX run at a time; a connection that is lost and a reload
+ *     leave them alone.
+ * X5  Of the last CIM_EXPORTS_KEPT is known where they went, as long as this
+ *     process lives.
+ */
+#ifndef PROVIDERS_EXPORTS_H
+#define PROVIDERS_EXPORTS_H
+
+#include <jansson.h>
+
+#include "backup/opener.h"
+#include "common/guid.h"
+#include "providers/providers.h"
+
+struct exports;
+
+/* ROOT, an absolute path, need not be there. */
+int exports_new(const char *root, struct exports **ret_exports,
+		struct err *err);
+/* Cancels all that run, and waits for their ends.  Accepts NULL. */
+struct exports *exports_free(struct exports *exports);
+
+/* What to export; copied. */
+struct export_order {
+	const char *vm;
+	const char *directory; /* that is to be made */
+	char source[GUID_TEXT_BYTES];
+	char base[GUID_TEXT_BYTES]; /* or "" */
+	/* 0: none.  Then there is no job, and what is written is only what an
+	 * export says of itself. */
+	unsigned n;
+	const char *disks[DISKS_PER_VM_MAX];
+	unsigned indices[DISKS_PER_VM_MAX]; /* as clients count them */
+	json_t *about;                      /* without disks: Exported */
+};
+
+/* Whether DIRECTORY may be made: -RP_EDENIED if it is not below the root,
+ * -RP_EPARAM if it cannot be a directory's name there. */
+int exports_check(const struct exports *exports, const char *directory,
+		  struct err *err);
+/* Begins it, in the name of REQUEST's caller, and waits until the job (of type
+ * Job, the caller's) is there; without disks until it is done, *RET_JOB NULL.
+ * Refused, and nothing is left, if it is one too many (-RP_EINUSE), the
+ * directory cannot be made or refpointd refuses it. */
+int exports_begin(const struct providers *providers,
+		  const struct cim_request *request,
+		  const struct export_order *order, json_t **ret_job,
+		  struct err *err);
+
+/* Where the export of a job went. */
+struct export_view {
+	char directory[PATH_BYTES];
+	char base[GUID_TEXT_BYTES]; /* or "" */
+	unsigned n;
+	unsigned indices[DISKS_PER_VM_MAX];
+	char files[DISKS_PER_VM_MAX][EXPORT_NAME_BYTES];
+};
+/* JOB in upper case; EXPORTS may be NULL; false if it is not known. */
+bool exports_find(struct exports *exports, const char *job,
+		  struct export_view *ret_view);
+
+#endif
