@@ -150,5 +150,16 @@
 #define STORE_STALL_MS         2500  /* then tracking gives way to the guest */
 #define SEAL_TIMEOUT_MS        30000 /* default; --timeout */
 #define WORKER_IDLE_MS         60000 /* a worker without exports ends */
+/* Freezing a guest for an application-consistent point; src/agent/agent.h. */
+#define AGENT_REPLY_BYTES_MAX KIB(64)
+#define AGENT_ANSWER_MS       5000  /* of the agent, to anything but a freeze */
+#define AGENT_FREEZE_MS       7000  /* to a freeze */
+#define AGENT_FROZEN_MS_MAX   10000 /* from that until it is told to thaw */
+#define AGENT_CUT_MS_MIN      500   /* of these, for the point; else none */
+#define AGENT_SLACK_MS        500   /* from the cut's limit to the thaw */
+#define AGENT_SYNC_MS         15000 /* for one that does other things first */
+#define AGENT_THAW_MS         60000 /* that one helper tries to thaw */
+#define AGENT_GONE_MS         10000 /* nobody listens any more: no guest */
+#define AGENT_RETRY_MS        5000  /* between two helpers that thaw */
 
 #endif
