@@ -146,13 +146,14 @@ static void copy_printable(char *to, size_t room, const char *from)
 static int take_json(json_t *json, struct reply *reply)
 {
 	json_t *value = json_object_get(json, "return");
-	json_t *desc = json_object_get(json_object_get(json, "error"), "desc");
+	const char *desc = json_string_value(
+	    json_object_get(json_object_get(json, "error"), "desc"));
 
 	*reply = (struct reply){.number = -1};
 	if (!value) {
 		reply->refused = true;
 		copy_printable(reply->desc, sizeof(reply->desc),
-			       desc ? json_string_value(desc) : "");
+			       desc ? desc : "");
 		return json_object_get(json, "error") ? 0 : -EPROTO;
 	}
 	if (json_is_integer(value))

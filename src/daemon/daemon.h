@@ -40,6 +40,7 @@
 
 struct vm;
 struct systems;
+struct freeze;
 struct export;
 
 struct daemon {
@@ -64,6 +65,8 @@ struct daemon {
 	gid_t worker_gid;
 	gid_t socket_gid; /* of run/vm/VM and nbd.sock */
 	char worker_path[PATH_BYTES];
+	char agent_path[PATH_BYTES]; /* of refpoint-agent */
+	struct freeze *freezes;
 	const char *debug; /* -D, passed on to workers; NULL: none */
 	int lock;
 };

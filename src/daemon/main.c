@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "daemon/daemon.h"
+#include "daemon/freeze.h"
 #include "daemon/methods.h"
 #include "daemon/scan.h"
 #include "daemon/sockets.h"
@@ -35,7 +36,8 @@ static const char usage[] =
     "'all'\n"
     "  --help, --version\n"
     "\n"
-    "REFPOINT_WORKER in the environment names another worker program.\n";
+    "REFPOINT_WORKER and REFPOINT_AGENT in the environment name other programs\n"
+    "than refpoint-worker and refpoint-agent.\n";
 
 struct options {
 	const char *root, *socket_group, *debug;
@@ -66,6 +68,7 @@ static int make_dirs(const struct daemon *daemon, struct err *err)
 	    {daemon->paths.run, "", 0755},
 	    {daemon->paths.run, "/vm", 0755},
 	    {daemon->paths.run, "/pids", 0700},
+	    {daemon->paths.run, "/frozen", 0700},
 	};
 	char path[PATH_BYTES];
 	int r = 0;
@@ -147,28 +150,42 @@ static int find_users(struct daemon *daemon, const char *socket_group,
 	return 0;
 }
 
-static int find_worker(struct daemon *daemon, struct err *err)
+/* Named by VARIABLE in the environment, or beside us, or where it is installed.
+ */
+static int find_program(const char *name, const char *variable,
+			char path[PATH_BYTES], struct err *err)
 {
-	const char *env = getenv("REFPOINT_WORKER");
-	char *path = daemon->worker_path;
+	const char *env = getenv(variable);
 	ssize_t n;
 
 	if (env && *env) {
 		if (snprintf(path, PATH_BYTES, "%s", env) >= PATH_BYTES)
-			return err_set(err, -RP_EPARAM, "REFPOINT_WORKER");
+			return err_set(err, -RP_EPARAM, "%s", variable);
 		return 0;
 	}
 	n = readlink("/proc/self/exe", path, PATH_BYTES - 32);
 	if (n > 0) {
 		path[n] = '\0';
-		(void)strcpy(strrchr(path, '/'), "/refpoint-worker");
+		(void)snprintf(strrchr(path, '/'), 32, "/%s", name);
 		if (access(path, X_OK) == 0)
 			return 0;
 	}
-	(void)snprintf(path, PATH_BYTES, "%s/refpoint-worker", LIBEXECDIR);
-	if (access(path, X_OK) < 0 && !daemon->units)
-		log_warning("there is no '%s', no worker can be started", path);
+	(void)snprintf(path, PATH_BYTES, "%s/%s", LIBEXECDIR, name);
 	return 0;
+}
+
+static int find_programs(struct daemon *daemon, struct err *err)
+{
+	int r = find_program("refpoint-worker", "REFPOINT_WORKER",
+			     daemon->worker_path, err);
+
+	if (r == 0 && access(daemon->worker_path, X_OK) < 0 && !daemon->units)
+		log_warning("there is no '%s', no worker can be started",
+			    daemon->worker_path);
+	if (r == 0)
+		r = find_program("refpoint-agent", "REFPOINT_AGENT",
+				 daemon->agent_path, err);
+	return r;
 }
 
 /* ---- Start
@@ -188,7 +205,7 @@ static int set_up(struct daemon *daemon, const struct options *options,
 	if (r == 0)
 		r = take_lock(daemon, err);
 	if (r == 0)
-		r = find_worker(daemon, err);
+		r = find_programs(daemon, err);
 	if (r == 0)
 		r = image_boot_id(&daemon->boot, err);
 	if (r == 0)
@@ -253,6 +270,7 @@ static int run(struct daemon *daemon, struct err *err)
 		r = sockets_listen(daemon, err);
 	if (r < 0)
 		return r;
+	freeze_clean_up(daemon);
 	scan_start(daemon);
 	log_info("ready lib=%s run=%s vms=%u", daemon->paths.lib,
 		 daemon->paths.run, daemon->n_vms);

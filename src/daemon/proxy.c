@@ -12,6 +12,7 @@
 
 #include "common/log.h"
 #include "daemon/done.h"
+#include "daemon/frozen.h"
 #include "daemon/methods.h"
 #include "daemon/request.h"
 
@@ -157,6 +158,8 @@ static bool take_id(const struct request *request, const char *name,
 	return id && guid_parse(id, ret_guid);
 }
 
+static void on_thawed(struct request *request, const struct err *err);
+
 /* A listener that nobody will serve would keep guests waiting for ever; and a
  * change of the points that the worker did not refuse may have happened. */
 static void fail(struct request *request, const struct err *err)
@@ -166,6 +169,10 @@ static void fail(struct request *request, const struct err *err)
 	bool unknown = result == 2 || result == 3;
 	struct guid snapshot;
 
+	if (request->freeze) {
+		frozen_end(request, err, NULL, on_thawed);
+		return;
+	}
 	if (vm->changing && route_of(request)->points) {
 		vm->changing = false;
 		if (unknown)
@@ -178,6 +185,17 @@ static void fail(struct request *request, const struct err *err)
 	    !vm->serving)
 		vm_close_listener(vm);
 	request_fail(request, err);
+}
+
+/* Code 0: what the answer says was made of a frozen guest. */
+static void on_thawed(struct request *request, const struct err *err)
+{
+	json_t *answer = request->answer;
+
+	if (err->code)
+		fail(request, err);
+	else if (!route_of(request)->succeeded(request, answer, NULL, 0))
+		request_reply(request, json_incref(answer));
 }
 
 /* ---- The worker's answer ---------------------------------------------------
@@ -271,6 +289,10 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 			fail(request, err);
 		return;
 	}
+	if (request->freeze) {
+		frozen_end(request, err, parameters, on_thawed);
+		return;
+	}
 	if (route->succeeded &&
 	    route->succeeded(request, parameters, text, bytes))
 		return;
@@ -354,14 +376,6 @@ static bool needs_images_now(const struct request *request)
 	       !json_is_string(json_object_get(request->parameters, "until"));
 }
 
-static bool wants_application(const struct request *request)
-{
-	const char *level = json_string_value(
-	    json_object_get(request->parameters, "consistency"));
-
-	return level && strcmp(level, "application") == 0;
-}
-
 static void send_with_listener(struct request *request)
 {
 	struct guid snapshot = {0};
@@ -377,6 +391,16 @@ static void send_with_listener(struct request *request)
 	(void)close(fd);
 }
 
+static void put(struct request *request);
+
+static void on_frozen(struct request *request, const struct err *err)
+{
+	if (err->code)
+		fail(request, err);
+	else
+		put(request);
+}
+
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
@@ -389,15 +413,23 @@ static void on_ready(void *arg, const struct err *err)
 		err_set(&why, -RP_ECANCELLED, "the caller went away");
 	if (!why.code && route->needs == NEEDS_ONE_IMAGE && !disk)
 		err_set(&why, -RP_EPARAM, "'disk' must be given");
-	if (!why.code && wants_application(request))
-		err_set(&why, -RP_EUNSUPPORTED,
-			"no guest can be frozen: an application-consistent one "
-			"cannot be made");
+	if (!why.code && frozen_is_wanted(request) &&
+	    frozen_begin(request, on_frozen, &why) == 0)
+		return;
 	if (why.code)
 		fail(request, &why);
-	else if (route->needs == NEEDS_IMAGES ||
-		 (route->needs == NEEDS_IMAGES_IF_IDLE &&
-		  needs_images_now(request)))
+	else
+		put(request);
+}
+
+static void put(struct request *request)
+{
+	const struct route *route = route_of(request);
+	const char *disk =
+	    json_string_value(json_object_get(request->parameters, "disk"));
+
+	if (route->needs == NEEDS_IMAGES ||
+	    (route->needs == NEEDS_IMAGES_IF_IDLE && needs_images_now(request)))
 		ask_with_images(request, NULL);
 	else if (route->needs == NEEDS_ONE_IMAGE)
 		ask_with_images(request, disk);

@@ -53,6 +53,7 @@ static void request_end(struct request *request, const struct err *err)
 	vm_unref(request->vm);
 	json_decref(request->parameters);
 	json_decref(request->made);
+	json_decref(request->answer);
 	free(request);
 }
 

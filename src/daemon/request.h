@@ -40,7 +40,12 @@ struct request {
 	const char *made_as;   /* "point" or "snapshot" */
 	bool undone;           /* and destroyed again */
 	struct err why;        /* not */
-	struct err note;       /* what is to be said of a success */
+	struct err fault;      /* why it is undone; code 0: it was cancelled */
+	struct freeze *freeze; /* under way; NULL: none */
+	json_t *answer;        /* frozen.c: the worker's; NULL: none */
+	struct err outcome;    /* likewise */
+	void (*frozen)(struct request *request, const struct err *err);
+	struct err note; /* what is to be said of a success */
 };
 
 /* Takes `vm` and `caller` out of PARAMETERS; for CHANGES begins the job.  NULL:

@@ -12,25 +12,37 @@
 #define TRIES_MAX    50 /* while one worker is replaced by the next */
 #define TRY_AGAIN_MS 100
 
-static bool is_snapshot(const struct record *record)
+static bool makes_snapshots(const char *method)
 {
-	return strcmp(record->method, "Snapshot") == 0;
+	return strcmp(method, "Snapshot") == 0;
+}
+
+static bool is_snapshot(const struct request *request)
+{
+	return makes_snapshots(request->method);
 }
 
 bool undo_is_possible(const struct record *record)
 {
-	return strcmp(record->method, "Create") == 0 || is_snapshot(record);
+	return strcmp(record->method, "Create") == 0 ||
+	       makes_snapshots(record->method);
+}
+
+static void note_in_record(struct record *record, const char *id, bool snapshot)
+{
+	bool *has = snapshot ? &record->has_snapshot : &record->has_point;
+
+	*has =
+	    id && guid_parse(id, snapshot ? &record->snapshot : &record->point);
 }
 
 void undo_note(struct request *request, json_t *made)
 {
-	struct record *record = request->record;
-	bool snapshot = is_snapshot(record);
-	bool *has = snapshot ? &record->has_snapshot : &record->has_point;
+	bool snapshot = is_snapshot(request);
 	const char *id = json_string_value(json_object_get(made, "id"));
 
-	*has =
-	    id && guid_parse(id, snapshot ? &record->snapshot : &record->point);
+	if (request->record)
+		note_in_record(request->record, id, snapshot);
 	request->made_as = snapshot ? "snapshot" : "point";
 	request->made = json_incref(made);
 }
@@ -44,8 +56,15 @@ static void try(struct request *request);
 
 static void undone(struct request *request)
 {
+	struct record *record = request->record;
+
 	request->undone = true;
-	request->record->has_point = request->record->has_snapshot = false;
+	if (record)
+		record->has_point = record->has_snapshot = false;
+	if (request->fault.code) {
+		request_fail(request, &request->fault);
+		return;
+	}
 	err_set(&request->note, -RP_ECANCELLED, "cancelled, as asked for");
 	request_reply(request, NULL);
 }
@@ -53,8 +72,24 @@ static void undone(struct request *request)
 /* ---- A Destroy that failed ------------------------------------------------
  */
 
+/* It is there, and is not what was asked for. */
+static void faulty_is_there(struct request *request)
+{
+	struct err err = {0};
+
+	err_set(&err, -RP_EFAILED,
+		"%s; and the %s, which is crash-consistent, could not be "
+		"undone: %s",
+		request->fault.text, request->made_as, request->why.text);
+	request_fail(request, &err);
+}
+
 static void still_there(struct request *request)
 {
+	if (request->fault.code) {
+		faulty_is_there(request);
+		return;
+	}
 	(void)snprintf(request->note.text, sizeof(request->note.text),
 		       "it could not be cancelled, the %s is there: %s",
 		       request->made_as, request->why.text);
@@ -63,23 +98,26 @@ static void still_there(struct request *request)
 
 static void not_known(struct request *request, const struct err *why)
 {
+	bool fault = request->fault.code;
 	struct err err = {0};
 
 	err_set(&err, -RP_EFAILED,
-		"it could not be cancelled (%s), and it is not known whether "
-		"the %s is there: %s",
-		request->why.text, request->made_as, why->text);
+		"%s%s (%s), and it is not known whether the %s is there: %s",
+		fault ? request->fault.text : "it could not be cancelled",
+		fault ? "; it could not be undone" : "", request->why.text,
+		request->made_as, why->text);
 	request_fail(request, &err);
 }
 
 static bool is_told(const struct request *request)
 {
 	const struct inventory_entry *entry = &request->vm->entry;
-	const struct record *record = request->record;
+	struct guid id;
 
-	return is_snapshot(record)
-		   ? inventory_points_find(&entry->snapshot, &record->snapshot)
-		   : inventory_points_find(&entry->point, &record->point);
+	return guid_parse(made_id(request), &id) &&
+	       inventory_points_find(is_snapshot(request) ? &entry->snapshot
+							  : &entry->point,
+				     &id);
 }
 
 /* It may have been destroyed: what the worker tells decides. */
@@ -152,7 +190,7 @@ static void on_undone(void *arg, const struct err *err, json_t *parameters,
 		return;
 	}
 	request->vm->changing = false;
-	if (is_snapshot(request->record))
+	if (is_snapshot(request))
 		vm_snapshot_dropped(request->vm, made_id(request));
 	else
 		vm_point_destroyed(request->vm, made_id(request));
@@ -162,7 +200,7 @@ static void on_undone(void *arg, const struct err *err, json_t *parameters,
 static void on_ready(void *arg, const struct err *err)
 {
 	struct request *request = arg;
-	bool snapshot = is_snapshot(request->record);
+	bool snapshot = is_snapshot(request);
 	struct err why = *err;
 
 	if (!why.code)
@@ -189,4 +227,10 @@ bool undo(struct request *request, json_t *made)
 	request->tries = 0;
 	try(request);
 	return true;
+}
+
+bool undo_because(struct request *request, json_t *made, const struct err *why)
+{
+	request->fault = *why;
+	return undo(request, made);
 }

@@ -16,4 +16,7 @@ bool undo(struct request *request, json_t *made);
 /* It was made, and stays: for the record and the answer. */
 void undo_note(struct request *request, json_t *made);
 
+/* The same for another reason than that, as which the request then fails. */
+bool undo_because(struct request *request, json_t *made, const struct err *why);
+
 #endif

@@ -164,6 +164,19 @@ static int serve(struct request *request, const struct guid *id,
 	return r;
 }
 
+/* What a request id gives again must be what is asked for now. */
+static int check_repeated(struct request *request,
+			  const struct snapshot_info *info, struct err *err)
+{
+	if (guid_equal(&info->row.id, &request->take.id) ||
+	    !request->application ||
+	    strcmp(consistency_of(request->worker, info), "application") == 0)
+		return 0;
+	return err_set(err, -RP_EALREADY,
+		       "the snapshot of that 'request_id' is "
+		       "crash-consistent");
+}
+
 static int take(struct request *request, struct err *err)
 {
 	struct worker *worker = request->worker;
@@ -176,6 +189,8 @@ static int take(struct request *request, struct err *err)
 	turn_ns = engine_watch(worker->engine, false);
 	if (turn_ns > atomic_load(&worker->turn_max_ns))
 		atomic_store(&worker->turn_max_ns, turn_ns);
+	if (r == 0)
+		r = check_repeated(request, &info, err);
 	if (r == 0)
 		r = serve(request, &info.row.id, err);
 	return r < 0 ? r : reply_snapshot(request, &info);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """refpoint-agent against good, bad and dying agents, without refpointd."""
+import json
 import os
 import signal
 import socket
@@ -13,8 +14,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 from harness.agent import Agent  # noqa: E402
-from harness.process import (die_with_parent, remove_dir,  # noqa: E402
-                             scratch_dir, wait_until)
+from harness.process import (die_with_parent, pids_naming,  # noqa: E402
+                             remove_dir, scratch_dir, wait_until)
 
 REFPOINT_AGENT = os.environ.get('REFPOINT_AGENT')
 FROZEN_MAX = 10
@@ -50,12 +51,13 @@ class Case(unittest.TestCase):
                 stderr=log, preexec_fn=die_with_parent,
                 env={**os.environ, **environment})
         other.close()
-        self.addCleanup(self.end)
+        self.addCleanup(self.end, self.helper)
 
-    def end(self):
-        if self.helper.poll() is None:
-            self.helper.kill()
-        self.helper.wait()
+    @staticmethod
+    def end(helper):
+        if helper.poll() is None:
+            helper.kill()
+        helper.wait()
 
     def hear(self, timeout=30):
         self.sock.settimeout(timeout)
@@ -136,8 +138,9 @@ class Bad(Case):
     def test_nobody_listens(self):
         self.start(agent=f'{self.dir}/none')
         self.refused('InvalidState', 'nobody answers on')
-        self.agent.listener.close()
-        self.start()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(f'{self.dir}/none')
+        self.start(agent=f'{self.dir}/none')
         self.refused('InvalidState', 'nobody answers on')
 
     def test_an_agent_that_is_not_there_is_waited_for_5_seconds(self):
@@ -148,24 +151,26 @@ class Bad(Case):
         self.assertLess(time.monotonic() - begun, 7)
 
     def test_nonsense_is_no_answer(self):
-        for raw in (b'\xff\n', b'\xff[1]\n', b'\xff{"return":1}\n' * 9000,
-                    b'\xff' + b'[' * 70000, b'x' * 70000, b'\xff{}\n' * 20000,
-                    b'\xff{"return":{"a":"\\ud800"}}\n'):
+        nonsense = [('sync', raw) for raw in (
+            b'\xff\n', b'\xff[1]\n', b'\xff{"return":1}\n' * 9000,
+            b'\xff' + b'[' * 70000, b'x' * 70000, b'\xff{}\n' * 20000,
+            b'\xff{"return":{"a":"\\ud800"}}\n')]
+        nonsense += [('status', raw) for raw in (
+            b'{"return": "maybe"}\n', b'{"return": 7}\n', b'{}\n', b'[]\n',
+            b'{"return": "' + b'f' * 60000 + b'"}\n', b'{"error": 1}\n',
+            b'{"error": {"desc": 1}}\n', b'{"error": []}\n',
+            b'{"return":"thawed","return":"thawed"}\n')]
+        running = []
+        for i, (command, raw) in enumerate(nonsense):  # all at once
+            agent = Agent(f'{self.dir}/{i}.sock')
+            self.addCleanup(agent.close)
+            agent.raw = {command: raw}
+            self.start(agent=agent.path)
+            running.append((raw, agent, self.helper, self.sock))
+        for raw, agent, self.helper, self.sock in running:
             with self.subTest(raw[:20]):
-                self.agent.raw = {'sync': raw}
-                self.start()
                 self.refused('InvalidState', '')
-                self.assertNotIn('freeze', self.agent.asked)
-        self.agent.raw = {}
-        for raw in (b'{"return": "maybe"}\n', b'{"return": 7}\n',
-                    b'{"return": "' + b'f' * 60000 + b'"}\n', b'{}\n',
-                    b'{"error": 1}\n', b'{"error": {"desc": 1}}\n',
-                    b'{"return":"thawed","return":"thawed"}\n'):
-            with self.subTest(raw[:20]):
-                self.agent.raw = {'status': raw}
-                self.start()
-                self.refused('InvalidState', '')
-                self.assertNotIn('freeze', self.agent.asked)
+                self.assertNotIn('freeze', agent.asked)
 
     def test_answers_without_end_and_slow_ones_are_bounded(self):
         self.agent.endless = {'status'}
@@ -243,6 +248,128 @@ class Bad(Case):
         self.frozen()
         self.agent.close()
         self.assertEqual(self.hear(40), 'thawed 0 1')
+
+
+VIRSH = r"""#!/usr/bin/python3
+import json, os, sys, time
+place = os.environ['FAKE_VIRSH']
+def has(name):
+    return os.path.exists(f'{place}/{name}')
+with open(f'{place}/calls', 'a') as f:
+    f.write(json.dumps(sys.argv[1:]) + '\n')
+if has('gone') and 'domstate' in sys.argv:
+    print('shut off\n')
+elif has('gone') or has('down'):
+    sys.exit('error: Requested operation is not valid: \x1bdomain is off')
+elif has('hangs'):
+    time.sleep(100)
+elif has('endless'):
+    while True:
+        print('x' * 4096)
+else:
+    command = json.loads(sys.argv[-1])['execute'].split('-')[-1]
+    if command == 'freeze':
+        open(f'{place}/frozen', 'w').close()
+    if command == 'thaw':
+        os.unlink(f'{place}/frozen')
+    print(json.dumps({'return': ('frozen' if has('frozen') else 'thawed')
+                      if command == 'status' else 3}))
+"""
+
+
+class Libvirt(Case):
+    """Through a virsh of our own; the true one is in tests/server."""
+
+    def setUp(self):
+        super().setUp()
+        self.place = f'{self.dir}/fake'
+        os.mkdir(self.place)
+        with open(f'{self.place}/virsh', 'w', encoding='ascii') as f:
+            f.write(VIRSH)
+        os.chmod(f'{self.place}/virsh', 0o755)
+
+    def has(self, name, what=None):
+        path = f'{self.place}/{name}'
+        if what:
+            with open(path, 'w', encoding='ascii'):
+                pass
+        elif what is False:
+            os.unlink(path)
+        return os.path.exists(path)
+
+    def calls(self):
+        with open(f'{self.place}/calls', encoding='ascii') as f:
+            return [json.loads(line) for line in f]
+
+    def begin(self, *options):
+        self.start(*options, agent='libvirt:web 1', FAKE_VIRSH=self.place,
+                   REFPOINT_LIBVIRT_URI='test:///',
+                   PATH=f'{self.place}:{os.environ["PATH"]}')
+
+    def frozen(self):
+        self.assertRegex(self.hear(), '^frozen 3 ')
+        self.assertTrue(self.has('frozen'))
+
+    def test_a_guest_is_frozen_and_thawed(self):
+        self.begin()
+        self.frozen()
+        self.say()
+        self.assertEqual(self.hear(), 'thawed 3 0')
+        self.assertFalse(self.has('frozen'))
+        calls = self.calls()
+        self.assertEqual(calls[1], [
+            '-c', 'test:///', 'qemu-agent-command', '--domain', 'web 1',
+            '--timeout', '7', '--cmd', '{"execute":"guest-fsfreeze-freeze"}'])
+
+    def test_what_virsh_says_is_told_in_clean_words(self):
+        self.has('down', True)
+        self.begin()
+        self.assertRegex(self.hear(), r'^refused InvalidState .*cannot freeze: '
+                         r'Requested operation is not valid: \?domain is off$')
+        self.has('down', False)
+        self.has('endless', True)
+        self.begin()
+        self.assertRegex(self.hear(), '^refused InvalidState ')
+        self.assertEqual(self.helper.wait(5), 0)
+
+    def test_a_virsh_that_hangs_is_ended(self):
+        self.has('hangs', True)
+        self.begin()
+        self.assertRegex(self.hear(), '^refused InvalidState .*not answer')
+        self.assertEqual(self.helper.wait(5), 0)
+        wait_until('the end of virsh', lambda: not [
+            p for p in pids_naming('web 1')
+            if b'domain' in open(f'/proc/{p}/cmdline', 'rb').read()])
+
+    def test_a_libvirtd_that_is_down_is_waited_for(self):
+        self.begin()
+        self.frozen()
+        self.has('down', True)
+        self.say()
+        wait_until('some tries', lambda: len(self.calls()) > 6)
+        self.assertTrue(self.has('frozen'))
+        self.has('down', False)
+        self.assertEqual(self.hear(), 'thawed 3 0')
+
+    def test_a_domain_that_ended_is_not_frozen(self):
+        self.begin()
+        self.frozen()
+        self.has('gone', True)
+        self.say()
+        self.assertRegex(self.hear(), '^thawed 0 ')
+
+    def test_the_talker_dies_and_the_keeper_dies(self):
+        self.begin()
+        self.frozen()
+        os.kill(self.talker(), signal.SIGKILL)
+        self.assertEqual(self.hear(), 'thawed 3 1')
+        self.assertFalse(self.has('frozen'))
+        self.begin()
+        self.frozen()
+        self.helper.kill()
+        self.helper.wait()
+        self.begin('--thaw')
+        self.assertEqual(self.hear(), 'thawed 3 1')
 
 
 class Deaths(Case):

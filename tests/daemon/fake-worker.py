@@ -185,6 +185,16 @@ class Worker:
             os._exit(1)
         return {'point': point}, []
 
+    def m_vouch(self, p, fds):
+        for x in self.catalogue['points'] + self.catalogue['snapshots']:
+            if x['id'] == p['point']:
+                x['consistency'] = 'application'
+                self.save()
+                if self.behaviour().get('die_after') == 'Vouch':
+                    os._exit(1)
+                return {}, []
+        raise ValueError('NoSuchPoint')
+
     def m_points(self, p, fds):
         return {'points': self.catalogue['points']}, []
 
@@ -360,7 +370,8 @@ class Worker:
         message, fds = got
         name = message['method'].rsplit('.', 1)[1]
         behaviour = self.behaviour()
-        self.event(name, fds)
+        self.event(name, fds, timeout_ms=message.get('parameters', {}).get(
+            'timeout_ms'))
         if name == behaviour.get('die_at'):
             os._exit(1)
         if name in behaviour.get('hang', []):
