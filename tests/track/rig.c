@@ -254,6 +254,7 @@ static void tick(struct ring_op *op, int result, unsigned flags)
 	struct rig *rig = container_of(op, struct rig, timer);
 
 	vm_tick(rig->queue);
+	snapshots_tick(rig->snapshots);
 	ring_timer(rig->ring, &rig->timer, VM_TICK_MS);
 }
 
@@ -265,8 +266,11 @@ static void *serve(void *arg)
 	if (ring_new(64, &rig->ring, &err) < 0 ||
 	    ring_enable(rig->ring, &err) < 0)
 		DIE("%s", err.text);
-	rig->queue =
-	    vm_queue_new(rig->vm, ring_ioq(rig->ring), post, rig->ring);
+	rig->ioq = ring_ioq(rig->ring);
+	if (rig->faulty_io && faulty_ioq_new(rig->faults, rig->ring, rig->ioq,
+					     &rig->ioq, &err) < 0)
+		DIE("%s", err.text);
+	rig->queue = vm_queue_new(rig->vm, rig->ioq, post, rig->ring);
 	rig->volume = vm_volume(rig->vm, 0, rig->queue);
 	rig->timer.done = tick;
 	ring_timer(rig->ring, &rig->timer, VM_TICK_MS);
@@ -324,9 +328,14 @@ int rig_start(struct rig *rig, const char *rules, struct err *err)
 	env = environment(rig);
 	r = vm_open(&env, &rig->vm, err);
 	if (r == 0)
+		r = snapshots_new(rig->vm, &rig->snapshots, err);
+	if (r == 0)
 		r = vm_attach(rig->vm, &rig->image, &rig->geometry,
 			      VM_ATTACH_WRITE, err);
+	if (r == 0)
+		r = snapshots_attach(rig->snapshots, err);
 	if (r < 0) {
+		rig->snapshots = snapshots_free(rig->snapshots);
 		rig->vm = vm_close(rig->vm);
 		close_all(rig);
 		return r;
@@ -344,9 +353,13 @@ int rig_stop(struct rig *rig, struct err *err)
 	int r;
 
 	serve_quiet(rig);
+	snapshots_detach(rig->snapshots);
 	r = vm_detach(rig->vm, err);
 	serve_stop(rig);
+	rig->snapshots = snapshots_free(rig->snapshots);
 	rig->vm = vm_close(rig->vm);
+	if (rig->faulty_io)
+		faulty_ioq_free(rig->ioq);
 	close_all(rig);
 	rig->ring = ring_free(rig->ring);
 	return r;

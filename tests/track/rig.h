@@ -17,6 +17,7 @@
 #include "disk/faulty.h"
 #include "disk/image.h"
 #include "disk/ring.h"
+#include "snapshot/snapshot.h"
 #include "track/vm.h"
 
 struct rig {
@@ -30,15 +31,18 @@ struct rig {
 	struct fs *outside;
 	struct file *fallback;
 	struct faults *faults; /* on the store; NULL: none */
+	bool faulty_io;        /* and on the queue; set before rig_start() */
 	int image_fd;          /* as image_open() made it */
 	struct file *image;
 	struct image_geometry geometry;
 	struct vm *vm;
+	struct snapshots *snapshots;
 	/* the thread that serves */
 	bool serving;
 	pthread_t thread;
 	sem_t ready;
 	struct ring *ring;
+	struct ioq *ioq;
 	struct track_queue *queue;
 	struct volume *volume;
 	struct ring_op timer;

@@ -16,20 +16,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/blockset.h"
 #include "common/bytes.h"
+#include "mounted.h"
 #include "rig.h"
-
-#define FS_BYTES MIB(320) /* the least that mkfs.xfs takes, and some */
-
-struct mounted {
-	char file[64];
-	char path[64];
-};
 
 static struct err err;
 
@@ -37,42 +30,6 @@ static void ok(int r)
 {
 	if (r < 0)
 		fail_msg("%s", err.text);
-}
-
-static bool shell(const char *command)
-{
-	return system(command) == 0;
-}
-
-/* False if this machine cannot. */
-static bool mount_new(struct mounted *m, const char *mkfs, const char *type)
-{
-	char command[400];
-	int fd;
-
-	(void)snprintf(m->file, sizeof(m->file), "/var/tmp/refpoint-fs-XXXXXX");
-	(void)snprintf(m->path, sizeof(m->path),
-		       "/var/tmp/refpoint-mnt-XXXXXX");
-	fd = mkstemp(m->file);
-	if (fd < 0 || ftruncate(fd, FS_BYTES) < 0 || !mkdtemp(m->path))
-		return false;
-	(void)close(fd);
-	(void)snprintf(command, sizeof(command),
-		       "PATH=$PATH:/usr/sbin:/sbin; %s %s >/dev/null 2>&1 && "
-		       "mount -t %s -o loop %s %s 2>/dev/null",
-		       mkfs, m->file, type, m->file, m->path);
-	if (shell(command))
-		return true;
-	(void)unlink(m->file);
-	(void)rmdir(m->path);
-	return false;
-}
-
-static void mount_free(struct mounted *m)
-{
-	assert_int_equal(umount(m->path), 0);
-	(void)unlink(m->file);
-	(void)rmdir(m->path);
 }
 
 /* Takes all space, down to the last 4 KiB. */
@@ -126,7 +83,7 @@ static void run_full(const char *mkfs, const char *type, bool in_place,
 	struct rig *rig;
 	int r;
 
-	if (!mount_new(&m, mkfs, type)) {
+	if (!mount_new(&m, NULL, mkfs, type)) {
 		print_message("skipped: no loop mount of %s here\n", type);
 		skip();
 	}
@@ -135,7 +92,7 @@ static void run_full(const char *mkfs, const char *type, bool in_place,
 
 		(void)snprintf(command, sizeof(command), "chattr +C %s",
 			       m.path);
-		assert_true(shell(command));
+		assert_int_equal(system(command), 0);
 	}
 	rig = rig_new_apart(m.path, MIB(256));
 	ok(rig_define(rig, &err));
@@ -167,7 +124,7 @@ static void run_full(const char *mkfs, const char *type, bool in_place,
 	}
 	ok(rig_stop(rig, &err));
 	rig_free(rig);
-	mount_free(&m);
+	assert_true(mount_free(&m));
 }
 
 static void a_full_ext4_costs_a_point_only(void **state)
