@@ -489,7 +489,9 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents,
 		    void *arg)
 {
 	struct export *x = arg;
+	uint64_t count;
 
+	(void)!read(fd, &count, sizeof(count));
 	x->ended = sd_event_source_disable_unref(x->ended);
 	x->timer = sd_event_source_disable_unref(x->timer);
 	x->job.run = run_end;

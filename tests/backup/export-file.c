@@ -147,13 +147,14 @@ static void watch(struct exporter *exporter, int event)
 	const char *text = getenv("EXPORT_FILE_CANCEL");
 	uint64_t limit = text ? strtoull(text, NULL, 10) : UINT64_MAX;
 	struct pollfd pfd = {.fd = event, .events = POLLIN};
-	uint64_t done, total;
+	uint64_t done, total, ended_once;
 
 	while (poll(&pfd, 1, 1) == 0) {
 		exporter_progress(exporter, &done, &total);
 		if (done >= limit)
 			exporter_stop(exporter, "enough");
 	}
+	(void)!read(event, &ended_once, sizeof(ended_once));
 }
 
 static int export_to(struct source *s, const char *to, const char *backing,

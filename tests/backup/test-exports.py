@@ -1,0 +1,496 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""refpoint export with real programs: a chain of exports reads as the disks
+did at each instant while a guest writes on, and targets that are full,
+read-only, slow, hanging or gone cost their export and nothing else.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, 'tests'))
+import nbd  # noqa: E402
+
+from harness import process  # noqa: E402
+from harness.refpoint import Refpointd, built, kill_now  # noqa: E402
+
+SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
+CYCLES = 20 if os.environ.get('REFPOINT_SOAK') else 4
+UNKNOWN = '01234567-89ab-4def-8123-456789abcdef'
+
+
+class Guest(threading.Thread):
+    """Writes to one disk until stop(); `model` is what the disk holds."""
+
+    def __init__(self, socket, disk, size, rng):
+        super().__init__(daemon=True)
+        self.rng = rng
+        self.size = size
+        self.model = bytearray(size)
+        self.between = threading.Lock()   # held over each write
+        self.ended = threading.Event()
+        self.failure = None
+        self.writes = 0
+        self.longest = 0.0
+        self.handle = nbd.NBD()
+        self.handle.set_export_name(disk)
+        self.handle.connect_unix(socket)
+
+    def write_one(self):
+        length = self.rng.choice([512, 4096, 4096, 8192, 200 << 10])
+        offset = self.rng.randrange((self.size - length) // 512 + 1) * 512
+        data = bytes(length)
+        begin = time.monotonic()
+        if self.rng.random() < 0.2:
+            self.handle.zero(length, offset)
+        else:
+            data = self.rng.randbytes(16) * (length // 16)
+            self.handle.pwrite(data, offset)
+        self.longest = max(self.longest, time.monotonic() - begin)
+        self.model[offset:offset + length] = data
+        self.writes += 1
+
+    def run(self):
+        while not self.ended.is_set():
+            try:
+                with self.between:
+                    self.write_one()
+            except nbd.Error as e:
+                self.failure = e
+                return
+            time.sleep(0.001)
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        self.handle.shutdown()
+        if self.failure:
+            raise self.failure
+
+
+class Case(unittest.TestCase):
+    log = ''
+    sizes = {'vda': 48 << 20, 'vdb': (8 << 20) + 512}
+
+    def setUp(self):
+        self.rng = random.Random(SEED)
+        self.dir = process.scratch_dir('refpoint-exports.')
+        self.addCleanup(process.remove_dir, self.dir)
+        self.out = os.path.join(self.dir, 'out')
+        os.mkdir(self.out)
+        root = os.path.join(self.dir, 'root')
+        os.mkdir(root, 0o755)
+        self.daemon = Refpointd(root)
+        self.addCleanup(self.daemon.close)
+        self.daemon.start()
+        self.images = {}
+        for disk, size in self.sizes.items():
+            self.images[disk] = os.path.join(self.dir, disk + '.img')
+            with open(self.images[disk], 'wb') as f:
+                f.truncate(size)
+        self.daemon.cli('define', 'v', *[
+            x for d, p in self.images.items() for x in ('--disk', f'{d}={p}')])
+        self.daemon.cli('serve', 'v')
+        self.guests = {}
+
+    def run(self, result=None):
+        bad = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > bad:
+            sys.stderr.write(f'--- {self.id()}: log\n{self.log}\n')
+
+    def tearDown(self):
+        for guest in self.guests.values():
+            guest.ended.set()
+        self.log = process.tail(self.daemon.log, 40)
+
+    # ---- the guest
+
+    def begin_writing(self):
+        socket = os.path.join(self.daemon.root, 'run', 'vm', 'v', 'nbd.sock')
+        for disk, size in self.sizes.items():
+            self.guests[disk] = Guest(socket, disk, size,
+                                      random.Random(self.rng.random()))
+            self.guests[disk].start()
+
+    def wait_writes(self, n=50):
+        for guest in self.guests.values():
+            goal = guest.writes + n
+            process.wait_until('writes of the guest',
+                               lambda g=guest, m=goal:
+                               g.failure or g.writes >= m, 60)
+
+    def stop_writing(self):
+        for guest in self.guests.values():
+            guest.stop()
+        models = {d: g.model for d, g in self.guests.items()}
+        self.guests = {}
+        return models
+
+    def at_an_instant(self, make):
+        """What MAKE returns, and what the disks hold then."""
+        for guest in self.guests.values():
+            guest.between.acquire()
+        made = make()
+        models = {d: bytes(g.model) for d, g in self.guests.items()}
+        for guest in self.guests.values():
+            guest.between.release()
+        return made, models
+
+    def write(self, disk, data, offset):
+        handle = nbd.NBD()
+        handle.set_export_name(disk)
+        handle.connect_unix(os.path.join(self.daemon.root, 'run', 'vm', 'v',
+                                         'nbd.sock'))
+        for i in range(0, len(data), 1 << 20):
+            handle.pwrite(data[i:i + (1 << 20)], offset + i)
+        handle.shutdown()
+
+    def snapshot(self):
+        return self.daemon.json('snapshot', 'v')['id']
+
+    # ---- the exports
+
+    def target(self, name='x'):
+        return os.path.join(self.out, name)
+
+    def command(self, *arguments):
+        return [os.path.join(TOP, 'run'), 'refpoint', '--root',
+                self.daemon.root, 'export', 'v', *arguments]
+
+    def started(self, *arguments):
+        program = subprocess.Popen(
+            self.command(*arguments), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+            preexec_fn=process.die_with_parent)
+        self.addCleanup(program.stdout.close)
+        self.addCleanup(program.stderr.close)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        return program
+
+    def export(self, *arguments):
+        lines = self.daemon.cli('export', 'v', *arguments, '--json')
+        return json.loads(lines.splitlines()[-1])['exported']
+
+    def refused(self, status, *arguments):
+        done = subprocess.run(self.command(*arguments), capture_output=True,
+                              text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stderr
+
+    def left(self, directory=None):
+        return sorted(os.listdir(directory or self.out))
+
+    def judge(self, path, model):
+        subprocess.run(['qemu-img', 'check', '-q', path], check=True,
+                       timeout=120)
+        raw = os.path.join(self.dir, 'restored')
+        subprocess.run(['qemu-img', 'convert', '-O', 'raw', path, raw],
+                       check=True, timeout=120)
+        with open(raw, 'rb') as f:
+            self.assertTrue(f.read() == model, f'{path} is not what was there')
+
+    def works(self, name='next'):
+        """One more export, to prove that nothing is in its way."""
+        s = self.snapshot()
+        self.export(s, self.target(name))
+        self.daemon.cli('drop', 'v', s)
+
+
+class Chains(Case):
+    def test_each_instant_of_a_writing_guest_can_be_restored(self):
+        self.begin_writing()
+        chain, base = os.path.join(self.dir, 'chain'), None
+        os.mkdir(chain)
+        truths = []
+        for i in range(CYCLES):
+            self.wait_writes()
+            s, models = self.at_an_instant(self.snapshot)
+            options = ['--base', base] if base else []
+            done = self.export(s, self.target(f'{i}'), *options)
+            self.assertEqual((done['kind'], done['id'], done['base']),
+                             ('snapshot', s, base))
+            for disk in done['disks']:
+                self.assertEqual(disk['accuracy'], 'exact')
+                os.rename(os.path.join(self.target(f'{i}'), disk['file']),
+                          os.path.join(chain, disk['file']))
+                truths.append((os.path.join(chain, disk['file']),
+                               models[disk['id']]))
+            base = json.loads(self.daemon.cli(
+                'convert', 'v', s, '--json'))['id']
+            self.assertEqual(base, s)
+        self.stop_writing()
+        for path, model in truths:
+            self.judge(path, model)
+
+    def test_a_point_is_exported_until_its_blocks_are_written_to(self):
+        self.write('vda', b'a' * 8192, 0)
+        p = self.daemon.create('v')['id']
+        self.write('vda', b'b' * 8192, 8192)
+        q = self.daemon.create('v')['id']
+        self.write('vda', b'c' * 4096, 1 << 20)    # not in (p, q]
+        done = self.export(q, self.target(), '--base', p, '--disk', 'vda')
+        self.assertEqual([(d['id'], d['data_bytes']) for d in done['disks']],
+                         [('vda', 8192)])
+        self.assertEqual(done['kind'], 'point')
+        self.assertIn('4096 bytes', self.refused(4, q, self.target('full')))
+        self.write('vda', b'd' * 512, 12288 - 512)
+        self.assertIn('4096 bytes', self.refused(
+            4, q, self.target('late'), '--base', p))
+        self.export(q, self.target('b'), '--disk', 'vdb')
+        self.assertEqual(self.left(), ['b', 'x'])
+        self.assertEqual(self.daemon.json('snapshots', 'v'),
+                         {'snapshots': []})
+
+    def test_what_makes_no_sense_is_refused(self):
+        p = self.daemon.create('v')['id']
+        s = self.snapshot()
+        self.assertIn(UNKNOWN, self.refused(3, UNKNOWN, self.target()))
+        self.assertIn(UNKNOWN, self.refused(3, s, self.target(), '--base',
+                                            UNKNOWN))
+        self.refused(2, p, self.target(), '--base', s)
+        self.refused(3, s, self.target(), '--disk', 'vdz')
+        self.daemon.cli('unserve', 'v')
+        self.assertIn('not served', self.refused(4, s, self.target()))
+        self.assertEqual(self.left(), [])
+
+    def test_what_is_not_known_is_not_called_an_increment(self):
+        p = self.daemon.create('v')['id']
+        self.daemon.cli('unserve', 'v')
+        with open(self.images['vdb'], 'r+b') as f:
+            f.write(b'somebody else')
+        self.daemon.cli('serve', 'v')
+        s = self.snapshot()
+        self.assertIn('full', self.refused(4, s, self.target(), '--base', p))
+        self.export(s, self.target('a'), '--base', p, '--disk', 'vda')
+        self.export(s, self.target('full'))
+
+    def test_two_at_once_do_not_disturb_each_other(self):
+        self.begin_writing()
+        self.wait_writes()
+        s, models = self.at_an_instant(self.snapshot)
+        programs = [self.started(s, self.target(str(i))) for i in range(2)]
+        for program in programs:
+            self.assertEqual(program.wait(120), 0, program.stderr.read())
+        self.stop_writing()
+        for i in range(2):
+            for disk, model in models.items():
+                self.judge(f'{self.target(str(i))}/{disk}-{s}.qcow2', model)
+
+    def test_a_snapshot_that_goes_takes_its_export_along(self):
+        self.write('vda', os.urandom(self.sizes['vda']), 0)
+        s = self.snapshot()
+        program = self.started(s, self.target())
+        process.wait_until('files', self.left)
+        self.daemon.cli('drop', 'v', s)
+        if program.wait(60) != 0:    # else it was faster
+            self.assertIn('dropped', program.stderr.read())
+            self.assertEqual(self.left(), [])
+
+
+class Endings(Case):
+    def setUp(self):
+        super().setUp()
+        self.write('vda', os.urandom(self.sizes['vda']), 0)
+
+    def test_interrupted_at_any_time_it_leaves_nothing_or_all(self):
+        s = self.snapshot()
+        for i in range(CYCLES * 3):
+            program = self.started(s, self.target(f'{i}'))
+            if i % 2:
+                process.wait_until('files or the end', lambda p=program:
+                                   self.left() or p.poll() is not None)
+            time.sleep(self.rng.random() * 0.15)
+            os.kill(program.pid, self.rng.choice([signal.SIGINT,
+                                                  signal.SIGTERM]))
+            status = program.wait(60)
+            if status == 0:
+                self.assertEqual(self.left(), [f'{i}'])
+                process.remove_dir(self.target(f'{i}'))
+            self.assertIn(status, (0, 1, -signal.SIGINT, -signal.SIGTERM))
+            self.assertEqual(self.left(), [])
+        self.works()
+
+    def test_a_worker_that_dies_is_named_and_the_next_one_exports(self):
+        for i, by in enumerate((self.snapshot(), self.daemon.create('v')[
+                'id'])):
+            pid = self.daemon.worker_pid('v')
+            program = self.started(by, self.target())
+            process.wait_until('files', self.left)
+            os.kill(pid, signal.SIGSTOP)
+            kill_now(pid)
+            status = program.wait(60)
+            if status == 0:      # it was faster
+                process.remove_dir(self.target())
+            else:
+                self.assertEqual(status, 7, program.stderr.read())
+            self.assertEqual(self.left(), [])
+            self.daemon.wait_serving('v', not_pid=pid)
+            self.export(by, self.target(f'again-{i}'))
+            process.remove_dir(self.target(f'again-{i}'))
+        # what a dead worker made for itself has gone, too
+        self.assertEqual(len(self.daemon.json('snapshots', 'v')['snapshots']),
+                         1)
+        for _ in range(3):
+            self.snapshot()
+
+    def test_refpointd_that_dies_ends_it_and_its_successor_goes_on(self):
+        s = self.snapshot()
+        program = self.started(s, self.target())
+        process.wait_until('files', self.left)
+        self.daemon.kill()
+        status = program.wait(60)
+        if status == 0:
+            process.remove_dir(self.target())
+        else:
+            self.assertEqual(status, 7, program.stderr.read())
+        self.assertEqual(self.left(), [])
+        self.daemon.start()
+        self.works()
+
+    def test_stopping_the_vm_ends_it(self):
+        s = self.snapshot()
+        program = self.started(s, self.target())
+        process.wait_until('files', self.left)
+        self.daemon.cli('unserve', 'v')
+        if program.wait(60) == 0:
+            process.remove_dir(self.target())
+        self.assertEqual(self.left(), [])
+        self.daemon.cli('serve', 'v')
+        self.works()
+
+    def test_a_target_that_vanishes_is_a_failure(self):
+        s = self.snapshot()
+        program = self.started(s, self.target())
+        process.wait_until('files', self.left)
+        process.remove_dir(os.path.join(self.out, self.left()[0]))
+        if program.wait(60) != 0:
+            self.assertEqual(program.returncode, 1)
+            self.assertEqual(self.left(), [])
+        self.works()
+
+
+def mount(kind, what, where, options):
+    subprocess.run(['mount', '-t', kind, '-o', options, what, where],
+                   check=True, timeout=30, capture_output=True)
+
+
+@unittest.skipUnless(os.geteuid() == 0, 'only root can mount a target')
+class Targets(Case):
+    # more than may wait for a target's disk
+    sizes = {'vda': 100 << 20, 'vdb': (8 << 20) + 512}
+
+    def setUp(self):
+        super().setUp()
+        self.write('vda', os.urandom(self.sizes['vda']), 0)
+        self.mounted = os.path.join(self.dir, 'mounted')
+        os.mkdir(self.mounted)
+
+    def mount(self, kind, what, options='defaults'):
+        try:
+            mount(kind, what, self.mounted, options)
+        except subprocess.CalledProcessError as e:
+            self.skipTest(f'no {kind} can be mounted: {e.stderr.decode()}')
+        self.addCleanup(subprocess.run, ['umount', '-l', self.mounted],
+                        check=False)
+
+    def test_a_full_target_is_named_and_left_clean(self):
+        self.mount('tmpfs', 'tmpfs', 'size=8m')
+        s = self.snapshot()
+        path = os.path.join(self.mounted, 'x')
+        self.begin_writing()
+        self.assertIn('No space left', self.refused(1, s, path))
+        self.assertEqual(self.left(self.mounted), [])
+        self.wait_writes()
+        self.stop_writing()
+        self.works()
+
+    def test_a_read_only_target_is_refused(self):
+        self.mount('tmpfs', 'tmpfs', 'size=8m,ro')
+        s = self.snapshot()
+        self.assertIn('Read-only', self.refused(
+            1, s, os.path.join(self.mounted, 'x')))
+        self.works()
+
+    def slow_target(self):
+        """A file system on a device of 20 MB/s, which can be made to hang."""
+        disk = os.path.join(self.dir, 'slow')
+        shown = os.path.join(self.dir, 'shown')
+        with open(disk, 'wb') as f:
+            f.truncate(128 << 20)
+        with open(shown, 'wb'):
+            pass
+        daemon = process.start([
+            'qemu-storage-daemon',
+            '--blockdev', f'driver=file,filename={disk},node-name=f',
+            '--object', 'throttle-group,id=t,x-bps-write=20000000',
+            '--blockdev', 'driver=throttle,throttle-group=t,file=f,'
+            'node-name=t', '--export', 'type=fuse,id=e,node-name=t,'
+            f'mountpoint={shown},writable=on'],
+            os.path.join(self.dir, 'slow.log'))
+        self.addCleanup(process.stop, daemon)
+        process.wait_until('the slow device', lambda: os.path.getsize(shown) or
+                           daemon.poll() is not None)
+        loop = subprocess.run(['losetup', '-f', '--show', shown], timeout=30,
+                              capture_output=True, text=True, check=False)
+        if loop.returncode:
+            self.skipTest(f'no loop device: {loop.stderr}')
+        device = loop.stdout.strip()
+        self.addCleanup(subprocess.run, ['losetup', '-d', device],
+                        check=False)
+        subprocess.run(['mkfs.ext4', '-q', '-O', '^has_journal', device],
+                       check=True, timeout=60)
+        self.mount('ext4', device)
+        return daemon
+
+    @unittest.skipUnless(shutil.which('qemu-storage-daemon') and
+                         os.path.exists('/dev/fuse'), 'no slow device here')
+    def test_a_target_that_hangs_keeps_nobody_else_waiting(self):
+        device = self.slow_target()
+        s = self.snapshot()
+        self.begin_writing()
+        program = self.started(s, os.path.join(self.mounted, 'x'))
+        process.wait_until('files', lambda: [
+            x for x in self.left(self.mounted) if x.startswith('x.partial')])
+        device.send_signal(signal.SIGSTOP)
+        try:
+            for guest in self.guests.values():
+                guest.longest = 0
+            self.wait_writes(200)
+            self.daemon.create('v')
+            other = self.snapshot()
+            self.export(other, self.target(), '--disk', 'vdb')
+            self.daemon.cli('drop', 'v', other)
+            self.daemon.cli('drop', 'v', s)
+            self.assertIsNone(program.poll())
+            self.wait_writes(200)
+            self.assertLess(max(g.longest for g in self.guests.values()), 3)
+            self.stop_writing()
+            self.daemon.cli('unserve', 'v')
+            self.daemon.cli('serve', 'v')
+        finally:
+            device.send_signal(signal.SIGCONT)
+        self.assertIn(program.wait(120), (1, 4))
+        self.assertEqual([x for x in self.left(self.mounted)
+                          if x.startswith('x')], [])
+        self.works()
+
+
+if __name__ == '__main__':
+    why = built() or (None if shutil.which('qemu-img')
+                      else 'qemu-img is not installed')
+    if why:
+        print(f'SKIP: {why}')
+        sys.exit(77)
+    print(f'SEED={SEED}', flush=True)
+    unittest.main(verbosity=2)
