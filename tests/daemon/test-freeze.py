@@ -254,11 +254,13 @@ class Deaths(Case):
 
     def test_refpointd_and_its_helpers_die(self):
         self.begin()
-        self.rig.kill()
-        # the guest's agent hangs while they do
         pids = self.helpers()
+        for pid in pids:  # that none sees another's end
+            os.kill(pid, signal.SIGSTOP)
+        self.rig.kill()
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            kill_now(pid)
+        self.assertTrue(self.agent.frozen)
         self.release()
         self.rig.start()
         self.all_is_well()

@@ -193,7 +193,9 @@ class Console:
 class Guest:
     """A running guest.  Use as a context manager, or call close()."""
 
-    def __init__(self, directory, disks, mode='demo', name='guest'):
+    def __init__(self, directory, disks, mode='demo', name='guest',
+                 agent=None):
+        """agent: the path of the socket of a guest agent's channel."""
         self.directory = directory
         self.disks = disks
         self.qemu_log = os.path.join(directory, f'{name}-qemu.log')
@@ -204,6 +206,10 @@ class Guest:
                  '-mon', 'chardev=qmp,mode=control', '-serial', 'stdio']
         for disk in disks:
             argv += self._disk_arguments(disk)
+        if agent:
+            argv += ['-chardev', f'socket,id=ga,path={agent},server=on,'
+                     'wait=off', '-device', 'virtio-serial-pci', '-device',
+                     'virtserialport,chardev=ga,name=org.qemu.guest_agent.0']
         self.process = process.start(argv, self.qemu_log,
                                      stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE)
