@@ -150,6 +150,11 @@ int faulty_file_new(struct faults *faults, struct file *inner,
 	return 0;
 }
 
+struct faults *faulty_file_faults(struct file *file)
+{
+	return file->ops == &faulty_file_ops ? faulty_file(file)->faults : NULL;
+}
+
 struct file *faulty_file_inner(struct file *file)
 {
 	return file->ops == &faulty_file_ops ? faulty_file(file)->inner : file;

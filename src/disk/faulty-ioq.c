@@ -123,12 +123,17 @@ static void faulty_submit(struct ioq *ioq, struct io *io)
 {
 	struct faulty_ioq *q = container_of(ioq, struct faulty_ioq, ioq);
 	struct shadow *s = calloc(1, sizeof(*s));
+	struct faults *faults = faulty_file_faults(io->file);
 
 	if (!s)
 		abort();
 	s->q = q;
 	s->io = io;
-	s->fault = faults_consult(q->faults, op_of(io), io->file->name, NULL);
+	if (!faults)
+		faults = q->faults;
+	if (faults)
+		s->fault =
+		    faults_consult(faults, op_of(io), io->file->name, NULL);
 	if (s->fault.before.error) {
 		s->task.run = begin;
 		ring_post(q->ring, &s->task);

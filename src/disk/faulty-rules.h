@@ -45,6 +45,9 @@ struct fault {
 struct fault faults_consult(struct faults *faults, enum fault_op op,
 			    const char *name, const char *other);
 
+/* Those that FILE is wrapped with; NULL: it is not. */
+struct faults *faulty_file_faults(struct file *file);
+
 /* Waits as SIDE says, on this thread; returns its error. */
 int fault_suffer(const struct fault_side *side);
 

@@ -55,8 +55,9 @@ int faulty_file_new(struct faults *faults, struct file *inner,
 /* The file beneath a wrapper; FILE itself if it is none. */
 struct file *faulty_file_inner(struct file *file);
 
-/* The queue for guest I/O; INNER stays the caller's, and files may be wrapped
- * or not.  Delays and hangs are timers on RING, so that the loop goes on. */
+/* The queue for guest I/O; INNER stays the caller's.  Files that are wrapped
+ * suffer their own faults there, others FAULTS (NULL: none).  Delays and hangs
+ * are timers on RING, so that the loop goes on. */
 int faulty_ioq_new(struct faults *faults, struct ring *ring, struct ioq *inner,
 		   struct ioq **ret_ioq, struct err *err);
 /* Nothing may be in flight.  Accepts NULL. */

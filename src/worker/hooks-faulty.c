@@ -80,5 +80,6 @@ int hooks_image(struct file **file, struct err *err)
 
 int hooks_ioq(struct ring *ring, struct ioq **ioq, struct err *err)
 {
-	return io ? faulty_ioq_new(io, ring, *ioq, ioq, err) : 0;
+	/* files of the store go through it as well: a snapshot's scratch */
+	return io || store ? faulty_ioq_new(io, ring, *ioq, ioq, err) : 0;
 }

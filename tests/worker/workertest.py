@@ -58,7 +58,7 @@ def stamp(path):
 
 
 class Daemon(threading.Thread):
-    """worker.sock: Start and Mark."""
+    """worker.sock: Start, Mark and SnapshotListener."""
 
     def __init__(self, root):
         super().__init__(daemon=True)
@@ -135,6 +135,24 @@ class Daemon(threading.Thread):
         path = self.paths[parameters['disk']]
         os.setxattr(path, NONCE, uuid.UUID(parameters['nonce']).bytes)
         wire.send({'parameters': {'stamp': stamp(path)}})
+
+
+    def on_SnapshotListener(self, wire, parameters):
+        sock = bind_for_readers(os.path.join(
+            self.root, 'run', 'vm', parameters['vm']), parameters['snapshot'])
+        wire.send({'parameters': {}}, [sock.fileno()])
+        sock.close()
+
+
+def bind_for_readers(run_dir, snapshot):
+    """The listener of a snapshot's readers, as refpointd binds it."""
+    path = f'{run_dir}/{snapshot[:18]}.sock'
+    if os.path.exists(path):
+        os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen(5)
+    return sock
 
 
 class World:
