@@ -1199,6 +1199,19 @@ static void check_ended(struct world *w, struct world_point *p)
 	p->acked = true;
 }
 
+/* A snapshot without its files has ended; where the store did not let its row
+ * go it may do so at any later start. */
+static void check_going(struct world *w, struct world_point *p)
+{
+	struct snapshot_info info;
+
+	if (p->may_go && !exists(w, p))
+		p->destroyed = true;
+	else if (w->scratch_fails && exists(w, p) &&
+		 snapshot_find(w->snapshots, &p->id, &info, NULL) == 0)
+		p->may_go = info.state == SNAPSHOT_INVALID;
+}
+
 /* P3, and gives the points whose fate was open their fate. */
 static void check_points(struct world *w)
 {
@@ -1210,6 +1223,8 @@ static void check_points(struct world *w)
 		settle_conversion(w, p);
 		if (p->snapshot && w->powerless)
 			check_ended(w, p);
+		if (p->snapshot)
+			check_going(w, p);
 		if (p->destroyed && exists(w, p))
 			FAIL("P3: a destroyed point is back");
 		if (p->destroyed)

@@ -47,6 +47,7 @@ struct world_point {
 	bool destroyed;
 	bool snapshot;   /* no point yet */
 	bool converting; /* whether it is one is not known */
+	bool may_go;     /* it ended, and the store kept its row for now */
 	uint64_t stamp;  /* global epoch: writes at or below it are before */
 	uint64_t bytes[WORLD_DISKS];
 };
