@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "cli/pull.h"
 #include "cli/text.h"
 
 enum {
@@ -12,7 +13,8 @@ enum {
 	OPT_LIMIT,
 	OPT_CLONE,
 	OPT_REQUEST_ID,
-	OPT_TIMEOUT
+	OPT_TIMEOUT,
+	OPT_LISTEN
 };
 
 /* ---- snapshot -------------------------------------------------------------
@@ -48,11 +50,24 @@ static int read_limit(const char *text, uint64_t *ret_limit, struct err *err)
 	return r;
 }
 
+static void print_snapshot(const struct cli *cli, const json_t *snapshot)
+{
+	if (cli->json) {
+		print_json(snapshot);
+		return;
+	}
+	(void)printf("%s\n", json_text(snapshot, "id"));
+	if (json_object_get(snapshot, "pull"))
+		pull_print(snapshot);
+}
+
 static int run_snapshot(struct cli *cli, const struct cli_args *args,
 			struct err *err)
 {
 	uint64_t limit = 0, timeout_ms = 0;
+	const char *listen = args->option[OPT_LISTEN];
 	json_t *snapshot = NULL, *parameters;
+	struct pull_place place;
 	unsigned wait_ms;
 	int r = check_request_id(args->option[OPT_REQUEST_ID], err);
 
@@ -61,6 +76,8 @@ static int run_snapshot(struct cli *cli, const struct cli_args *args,
 				  &wait_ms, err);
 	if (r == 0 && args->option[OPT_LIMIT])
 		r = read_limit(args->option[OPT_LIMIT], &limit, err);
+	if (r == 0 && listen)
+		r = pull_read(listen, &place, err);
 	if (r < 0)
 		return r;
 	parameters = snapshot_parameters(args, limit, timeout_ms);
@@ -69,14 +86,13 @@ static int run_snapshot(struct cli *cli, const struct cli_args *args,
 			       "the label or another argument is not UTF-8");
 	r = cli_call_for(cli, "Snapshot", parameters, wait_ms, "snapshot",
 			 &snapshot, err);
-	if (r < 0)
-		return r;
-	if (cli->json)
-		print_json(snapshot);
-	else
-		(void)printf("%s\n", json_text(snapshot, "id"));
+	if (r == 0 && listen)
+		r = pull_listen(cli, args->positional[0], snapshot, &place,
+				err);
+	if (r == 0)
+		print_snapshot(cli, snapshot);
 	json_decref(snapshot);
-	return 0;
+	return r;
 }
 
 const struct command command_snapshot = {
@@ -94,10 +110,13 @@ const struct command command_snapshot = {
 	 [OPT_REQUEST_ID] = {"request-id", "UUID",
 			     "asked again, gives the same snapshot", false},
 	 [OPT_TIMEOUT] = {"timeout", "SECONDS",
-			  "no snapshot if it takes longer; default: 30",
-			  false}},
-    .details = "Prints the snapshot's id; 'refpoint snapshots VM' shows where\n"
-	       "its disks are read.\n",
+			  "no snapshot if it takes longer; default: 30", false},
+	 [OPT_LISTEN] = {"listen", "ADDRESS:PORT",
+			 "let it be read over the network, with TLS", false}},
+    .details =
+	"Prints the snapshot's id; 'refpoint snapshots VM' shows where\n"
+	"its disks are read.  With --listen then the key, for a file, which\n"
+	"is told once, and the URI of each disk.\n",
     .run = run_snapshot,
 };
 

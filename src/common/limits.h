@@ -21,8 +21,6 @@
 #define HOT_REGIONS_MAX      1024
 #define HOT_REGIONS_MIN      1
 
-#define SNAPSHOTS_PER_VM_MAX 4
-
 #define VM_NAME_BYTES     64  /* with NUL; [A-Za-z0-9][A-Za-z0-9._-]* */
 #define DISK_ID_BYTES     32  /* likewise */
 #define LABEL_BYTES       256 /* with NUL; UTF-8 without controls */
@@ -140,16 +138,23 @@
 
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
-#define SNAPSHOTS_PER_VM_MAX 4
 /* Of the store's file system: kept from scratch files, besides twice what the
  * bitmaps of all disks take. */
 #define SNAPSHOT_RESERVE_BYTES MIB(16)
 #define SNAPSHOT_STALL_MS      1000 /* of a copy: the snapshot is invalid then */
 #define SNAPSHOT_COPY_BYTES    KIB(256) /* copied at once */
 #define SNAPSHOT_COPIES_MAX    64       /* under way at once, of all disks */
-#define STORE_STALL_MS         2500  /* then tracking gives way to the guest */
-#define SEAL_TIMEOUT_MS        30000 /* default; --timeout */
-#define WORKER_IDLE_MS         60000 /* a worker without exports ends */
+
+/* Of refpoint-pull, which lets one snapshot be read over the network. */
+#define PULL_CONNECTIONS_MAX 16    /* that have proved the key */
+#define PULL_HANDSHAKES_MAX  8     /* that have not, at once */
+#define PULL_HANDSHAKE_MS    10000 /* from accept to the proof */
+#define PULL_OPTIONS_MAX     16    /* of NBD, before STARTTLS */
+#define PULL_ASK_MS          5000  /* for a connection to the snapshot */
+
+#define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
+#define SEAL_TIMEOUT_MS 30000 /* default; --timeout */
+#define WORKER_IDLE_MS  60000 /* a worker without exports ends */
 /* Freezing a guest for an application-consistent point; src/agent/agent.h. */
 #define AGENT_REPLY_BYTES_MAX KIB(64)
 #define AGENT_ANSWER_MS       5000  /* of the agent, to anything but a freeze */

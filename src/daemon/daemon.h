@@ -42,6 +42,7 @@ struct vm;
 struct systems;
 struct freeze;
 struct export;
+struct pull;
 
 struct daemon {
 	sd_event *event;
@@ -56,6 +57,7 @@ struct daemon {
 	unsigned n_vms;
 	unsigned refreshing;      /* workers at work for the inventory now */
 	struct export *exports;   /* under way */
+	struct pull *pulls;       /* snapshots read over the network */
 	struct systems *asking;   /* calls that are being answered */
 	sd_event_source *settled; /* and look again at what is known */
 	bool privileged;  /* runs as root: workers get a user of their own */
@@ -67,6 +69,7 @@ struct daemon {
 	char worker_path[PATH_BYTES];
 	char agent_path[PATH_BYTES]; /* of refpoint-agent */
 	struct freeze *freezes;
+	char pull_path[PATH_BYTES];  /* of refpoint-pull */
 	const char *debug; /* -D, passed on to workers; NULL: none */
 	int lock;
 };

@@ -36,8 +36,8 @@ static const char usage[] =
     "'all'\n"
     "  --help, --version\n"
     "\n"
-    "REFPOINT_WORKER and REFPOINT_AGENT in the environment name other programs\n"
-    "than refpoint-worker and refpoint-agent.\n";
+    "REFPOINT_WORKER, REFPOINT_AGENT and REFPOINT_PULL in the environment name\n"
+    "other programs than refpoint-worker, refpoint-agent and refpoint-pull.\n";
 
 struct options {
 	const char *root, *socket_group, *debug;
@@ -185,6 +185,9 @@ static int find_programs(struct daemon *daemon, struct err *err)
 	if (r == 0)
 		r = find_program("refpoint-agent", "REFPOINT_AGENT",
 				 daemon->agent_path, err);
+	if (r == 0)
+		r = find_program("refpoint-pull", "REFPOINT_PULL",
+				 daemon->pull_path, err);
 	return r;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/methods.h"
+#include "daemon/pull.h"
 
 #include "daemon/caller.h"
 #include "daemon/export.h"
@@ -79,6 +80,7 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.Drop", USERS, proxy_method},
     {"org.refpoint.Rename", USERS, proxy_method},
     {"org.refpoint.Export", USERS, export_method},
+    {"org.refpoint.Listen", RPC_ROLE_ADMIN | RPC_ROLE_OPERATOR, pull_method},
     {"org.refpoint.CreateJob", USERS, proxy_job_method},
     {"org.refpoint.DestroyJob", USERS, proxy_job_method},
     {"org.refpoint.SnapshotJob", USERS, proxy_job_method},

@@ -14,6 +14,7 @@
 #include "daemon/done.h"
 #include "daemon/frozen.h"
 #include "daemon/methods.h"
+#include "daemon/pull.h"
 #include "daemon/request.h"
 
 #define BACKLOG_BYTES (256u << 10) /* beyond it the worker has to wait */
@@ -103,6 +104,7 @@ static void forget_serving(struct vm *vm)
 	}
 	vm_close_listener(vm);
 	vm_snapshots_unlisten(vm);
+	pulls_end(vm, NULL);
 	(void)vm_save(vm, NULL);
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/log.h"
-#include "daemon/vm.h"
+#include "daemon/pull.h"
 
 void vm_snapshot_made(struct vm *vm, json_t *snapshot)
 {
@@ -34,6 +34,7 @@ static void forget(struct vm *vm, const char *id)
 		return;
 	inventory_points_remove(&vm->entry.snapshot, &guid);
 	vm_snapshot_unlisten(vm, &guid);
+	pulls_end(vm, &guid);
 }
 
 void vm_snapshot_dropped(struct vm *vm, const char *id)
@@ -64,10 +65,16 @@ void vm_snapshots_note(struct vm *vm, json_t *snapshots)
 		const char *text =
 		    json_string_value(json_object_get(snapshot, "id"));
 
-		if (text && guid_parse(text, &id) &&
-		    inventory_points_find(&vm->entry.snapshot, &id))
-			(void)inventory_snapshots_add(&vm->entry.snapshot,
-						      snapshot, NULL);
+		const char *state =
+		    json_string_value(json_object_get(snapshot, "state"));
+
+		if (!text || !guid_parse(text, &id) ||
+		    !inventory_points_find(&vm->entry.snapshot, &id))
+			continue;
+		(void)inventory_snapshots_add(&vm->entry.snapshot, snapshot,
+					      NULL);
+		if (state && strcmp(state, "invalid") == 0)
+			pulls_end(vm, &id);
 	}
 }
 

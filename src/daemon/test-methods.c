@@ -47,6 +47,7 @@ static const struct {
     {"org.refpoint.Convert", A | O | G},
     {"org.refpoint.Drop", A | O | G},
     {"org.refpoint.Rename", A | O | G},
+    {"org.refpoint.Listen", A | O},
     {"org.refpoint.Export", A | O | G},
     {"org.refpoint.ExportJob", A | O | G},
     {"org.refpoint.ExportDone", A | O | G},

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/pull.h"
 #include "daemon/vm.h"
 
 #include <fcntl.h>
@@ -115,6 +116,7 @@ void vm_drop(struct vm *vm)
 	vm->asking_limit = sd_event_source_disable_unref(vm->asking_limit);
 	vm->look = vm->asking = NULL;
 	vm_close_listener(vm);
+	pulls_end(vm, NULL);
 	vm_refresh_over(vm);
 	err_set(&err, -RP_ENOVM, "there is no VM '%s'", vm->name);
 	vm_wake(vm, &err);

@@ -40,6 +40,7 @@ enum nbd_option {
 	NBD_OPT_EXPORT_NAME = 1,
 	NBD_OPT_ABORT = 2,
 	NBD_OPT_LIST = 3,
+	NBD_OPT_STARTTLS = 5,
 	NBD_OPT_INFO = 6,
 	NBD_OPT_GO = 7,
 	NBD_OPT_STRUCTURED_REPLY = 8,
@@ -56,6 +57,7 @@ enum nbd_option_reply_type {
 	/* added to NBD_REP_ERROR */
 	NBD_ERR_UNSUP = 1,
 	NBD_ERR_INVALID = 3,
+	NBD_ERR_TLS_REQD = 5,
 	NBD_ERR_UNKNOWN = 6,
 	NBD_ERR_TOO_BIG = 9,
 };

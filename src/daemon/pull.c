@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/pull.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/pull.h"
+#include "daemon/request.h"
+
+#define READY_MS    5000
+#define BACKLOG     16
+#define PULLS_MAX   64
+#define ADDRESS_MAX 64
+
+struct pull {
+	struct pull *next;
+	struct daemon *daemon;
+	char vm[VM_NAME_BYTES];
+	struct guid snapshot;
+	int fd; /* of the helper */
+	sd_event_source *heard;
+	sd_event_source *limit;  /* until it is ready */
+	struct request *request; /* likewise */
+	json_t *reply;           /* likewise */
+};
+
+/* ---- Life ------------------------------------------------------------------
+ */
+
+/* The helper and its connections end with the socket. */
+static void pull_free(struct pull *pull)
+{
+	struct pull **at = &pull->daemon->pulls;
+
+	while (*at != pull)
+		at = &(*at)->next;
+	*at = pull->next;
+	sd_event_source_disable_unref(pull->heard);
+	sd_event_source_disable_unref(pull->limit);
+	(void)close(pull->fd);
+	json_decref(pull->reply);
+	free(pull);
+}
+
+static void finish(struct pull *pull, int code, const char *why)
+{
+	struct request *request = pull->request;
+	char id[GUID_TEXT_BYTES];
+	struct err err = {0};
+
+	guid_format(&pull->snapshot, id);
+	if (!request)
+		log_info("'%s': snapshot %s is not read over the network any "
+			 "more: %s",
+			 pull->vm, id, why);
+	pull_free(pull);
+	if (!request)
+		return;
+	err_set(&err, code, "%s", why);
+	request_fail(request, &err);
+}
+
+static struct pull *find(struct daemon *daemon, const char *vm,
+			 const struct guid *snapshot)
+{
+	struct pull *pull = daemon->pulls;
+
+	while (pull && (strcmp(pull->vm, vm) != 0 ||
+			(snapshot && !guid_equal(&pull->snapshot, snapshot))))
+		pull = pull->next;
+	return pull;
+}
+
+void pulls_end(struct vm *vm, const struct guid *snapshot)
+{
+	struct pull *pull;
+
+	while ((pull = find(vm->daemon, vm->name, snapshot)))
+		finish(pull, -RP_ECANCELLED,
+		       "it is gone, or of no use any more");
+}
+
+/* ---- A way to the snapshot's server ----------------------------------------
+ */
+
+/* The directory is the worker's, who could have put anything there: what was
+ * bound by us is a socket of ours, and no link is followed. */
+static int dial(const struct pull *pull)
+{
+	_cleanup_close_ int place = -1;
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	char path[PATH_BYTES];
+	struct stat st;
+	int fd;
+
+	paths_snapshot(&pull->daemon->paths, pull->vm, &pull->snapshot, path);
+	place = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (place < 0 || fstat(place, &st) < 0 || !S_ISSOCK(st.st_mode) ||
+	    st.st_uid != geteuid())
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d",
+		       place);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0)
+		return fd;
+	(void)close(fd);
+	return -1;
+}
+
+static void answer(struct pull *pull, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} space = {.bytes = {0}};
+	char byte = fd < 0 ? PULL_REFUSED : PULL_CONNECT;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	if (fd >= 0) {
+		msg.msg_control = &space;
+		msg.msg_controllen = sizeof(space);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	/* one that asks and does not listen is told nothing */
+	(void)!sendmsg(pull->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* ---- What the helper says --------------------------------------------------
+ */
+
+static void ready(struct pull *pull)
+{
+	struct request *request = pull->request;
+	json_t *reply = pull->reply;
+	char id[GUID_TEXT_BYTES];
+
+	if (!request)
+		return;
+	guid_format(&pull->snapshot, id);
+	log_info("'%s': snapshot %s is read at %s port %d", pull->vm, id,
+		 json_string_value(json_object_get(reply, "address")),
+		 (int)json_integer_value(json_object_get(reply, "port")));
+	pull->limit = sd_event_source_disable_unref(pull->limit);
+	if (!request->call) {
+		finish(pull, -RP_ECANCELLED,
+		       "nobody is left to be told its key");
+		return;
+	}
+	pull->request = NULL;
+	pull->reply = NULL;
+	request_reply(request, reply);
+}
+
+static int on_heard(sd_event_source *source, int fd, uint32_t revents,
+		    void *arg)
+{
+	struct pull *pull = arg;
+	char byte;
+	ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT);
+	int server;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n != 1) {
+		finish(pull, -RP_EFAILED, "refpoint-pull ended; see the log");
+	} else if (byte == PULL_READY) {
+		ready(pull);
+	} else if (byte == PULL_CONNECT) {
+		server = dial(pull);
+		answer(pull, server);
+		if (server >= 0)
+			(void)close(server);
+	}
+	return 0;
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *arg)
+{
+	finish(arg, -RP_ETIMEOUT, "refpoint-pull does not start");
+	return 0;
+}
+
+/* ---- Its start -------------------------------------------------------------
+ */
+
+struct command {
+	char control[16], listener[16], uid[16], gid[16];
+	char *argv[12];
+};
+
+static char *word(const char *text)
+{
+	return (char *)(uintptr_t)text;
+}
+
+static void make_command(const struct daemon *d, int control, int listener,
+			 struct command *c)
+{
+	unsigned n = 0;
+
+	(void)snprintf(c->control, sizeof(c->control), "%d", control);
+	(void)snprintf(c->listener, sizeof(c->listener), "%d", listener);
+	(void)snprintf(c->uid, sizeof(c->uid), "%u", (unsigned)d->worker_uid);
+	(void)snprintf(c->gid, sizeof(c->gid), "%u", (unsigned)d->worker_gid);
+	c->argv[n++] = word(d->pull_path);
+	c->argv[n++] = word("--control");
+	c->argv[n++] = c->control;
+	c->argv[n++] = word("--listen");
+	c->argv[n++] = c->listener;
+	if (d->privileged) {
+		c->argv[n++] = word("--uid");
+		c->argv[n++] = c->uid;
+		c->argv[n++] = word("--gid");
+		c->argv[n++] = c->gid;
+	}
+	c->argv[n] = NULL;
+}
+
+/* No child of ours; only what is safe between fork and execve. */
+static void exec_helper(int control, int listener, const struct command *c)
+{
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setsid();
+	if (fork() == 0) {
+		(void)fcntl(control, F_SETFD, 0);
+		(void)fcntl(listener, F_SETFD, 0);
+		(void)execv(c->argv[0], c->argv);
+	}
+	_exit(0);
+}
+
+/* *RET_FD: our end of the control socket. */
+static int start_helper(struct daemon *daemon, int listener,
+			const struct pull_key *key, int *ret_fd,
+			struct err *err)
+{
+	struct command command;
+	int pair[2];
+	pid_t pid;
+
+	if (access(daemon->pull_path, X_OK) < 0)
+		return err_set(err, -errno, "run '%s'", daemon->pull_path);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, -errno, "make a socket");
+	make_command(daemon, pair[1], listener, &command);
+	pid = fork();
+	if (pid == 0)
+		exec_helper(pair[1], listener, &command);
+	(void)close(pair[1]);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (pid < 0 || send(pair[0], key, sizeof(*key), MSG_NOSIGNAL) < 0) {
+		(void)close(pair[0]);
+		return err_set(err, -RP_EFAILED, "start '%s'",
+			       daemon->pull_path);
+	}
+	*ret_fd = pair[0];
+	return 0;
+}
+
+static int watch(struct pull *pull, struct err *err)
+{
+	int r = sd_event_add_io(pull->daemon->event, &pull->heard, pull->fd,
+				EPOLLIN, on_heard, pull);
+
+	if (r < 0)
+		return err_set(err, r, "watch refpoint-pull");
+	daemon_timer(pull->daemon, &pull->limit, READY_MS, on_limit, pull);
+	return 0;
+}
+
+/* ---- Listen ----------------------------------------------------------------
+ */
+
+struct place {
+	const char *snapshot, *address, *credential;
+	uint64_t port;
+	struct guid id;
+};
+
+static int read_place(struct request *request, struct place *place,
+		      struct err *err)
+{
+	const struct rpc_field fields[] = {
+	    {"snapshot", RPC_STRING, true, 0, &place->snapshot, NULL},
+	    {"address", RPC_STRING, true, ADDRESS_MAX, &place->address, NULL},
+	    {"port", RPC_UINT, true, 0, &place->port, NULL},
+	    {"credential", RPC_STRING, false, 0, &place->credential, NULL},
+	    {0}};
+	int r;
+
+	*place = (struct place){.credential = "psk"};
+	r = rpc_read_fields(request->parameters, fields, err);
+	if (r < 0)
+		return r;
+	if (place->port > 65535)
+		return err_set(err, -RP_EPARAM, "'port' is at most 65535");
+	if (strcmp(place->credential, "psk") != 0)
+		return err_set(err, -RP_EPARAM, "'%.32s' is no credential: psk",
+			       place->credential);
+	if (!guid_parse(place->snapshot, &place->id))
+		return err_set(err, -RP_ENOPOINT,
+			       "there is no snapshot '%.64s'", place->snapshot);
+	return 0;
+}
+
+static int check_place(const struct request *request, const struct place *place,
+		       struct err *err)
+{
+	const struct vm *vm = request->vm;
+	unsigned n = 0;
+
+	if (!inventory_points_find(&vm->entry.snapshot, &place->id))
+		return err_set(err, -RP_ENOPOINT, "there is no snapshot %s",
+			       place->snapshot);
+	if (!vm->serving)
+		return err_set(err, -RP_ESTATE, "'%s' is not served", vm->name);
+	if (find(vm->daemon, vm->name, &place->id))
+		return err_set(err, -RP_EALREADY,
+			       "the snapshot is read over the network already, "
+			       "and its key is told once");
+	for (struct pull *pull = vm->daemon->pulls; pull; pull = pull->next)
+		n++;
+	return n < PULLS_MAX
+		   ? 0
+		   : err_set(err, -RP_ELIMIT,
+			     "%d snapshots are read over the network already",
+			     PULLS_MAX);
+}
+
+static int bind_place(const struct place *place, int *ret_fd, struct err *err)
+{
+	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE,
+				       .ai_socktype = SOCK_STREAM};
+	struct addrinfo *list = NULL;
+	char port[8];
+	int fd, on = 1, r = 0;
+
+	(void)snprintf(port, sizeof(port), "%u", (unsigned)place->port);
+	if (getaddrinfo(place->address, port, &hints, &list) != 0)
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is no address of this host: give it in "
+			       "numbers",
+			       place->address);
+	fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		    0);
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    bind(fd, list->ai_addr, list->ai_addrlen) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		r = err_set(err, -errno, "listen on '%s' port %s",
+			    place->address, port);
+	freeaddrinfo(list);
+	if (r == 0)
+		*ret_fd = fd;
+	else if (fd >= 0)
+		(void)close(fd);
+	return r;
+}
+
+static unsigned port_of(int fd)
+{
+	struct sockaddr_storage at;
+	socklen_t bytes = sizeof(at);
+	char port[8] = "0";
+
+	if (getsockname(fd, (struct sockaddr *)&at, &bytes) == 0)
+		(void)getnameinfo((struct sockaddr *)&at, bytes, NULL, 0, port,
+				  sizeof(port), NI_NUMERICSERV);
+	return (unsigned)strtoul(port, NULL, 10);
+}
+
+static int make_key(const struct place *place, struct pull_key *ret_key,
+		    struct err *err)
+{
+	memset(ret_key, 0, sizeof(*ret_key));
+	(void)snprintf(ret_key->identity, sizeof(ret_key->identity),
+		       "refpoint-%.18s", place->snapshot);
+	if (getrandom(ret_key->key, PULL_KEY_BYTES, 0) != PULL_KEY_BYTES)
+		return err_set(err, -RP_EFAILED, "no random bytes");
+	return 0;
+}
+
+static json_t *key_json(const struct place *place, int listener,
+			const struct pull_key *key)
+{
+	char hex[2 * PULL_KEY_BYTES + 1];
+	json_t *json;
+
+	for (unsigned i = 0; i < PULL_KEY_BYTES; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", key->key[i]);
+	json = json_pack("{s:s, s:i, s:s, s:s}", "address", place->address,
+			 "port", (int)port_of(listener), "identity",
+			 key->identity, "key", hex);
+	explicit_bzero(hex, sizeof(hex));
+	return json;
+}
+
+static int start(struct request *request, const struct place *place,
+		 struct err *err)
+{
+	struct daemon *daemon = request->daemon;
+	_cleanup_close_ int listener = -1;
+	struct pull_key key;
+	struct pull *pull;
+	int fd = -1, r = bind_place(place, &listener, err);
+
+	if (r == 0)
+		r = make_key(place, &key, err);
+	if (r == 0)
+		r = start_helper(daemon, listener, &key, &fd, err);
+	if (r < 0)
+		return r;
+	pull = calloc(1, sizeof(*pull));
+	if (!pull) {
+		(void)close(fd);
+		return err_set(err, -ENOMEM, "listen");
+	}
+	pull->daemon = daemon;
+	pull->fd = fd;
+	pull->snapshot = place->id;
+	(void)snprintf(pull->vm, sizeof(pull->vm), "%s", request->vm->name);
+	pull->reply = key_json(place, listener, &key);
+	explicit_bzero(&key, sizeof(key));
+	pull->next = daemon->pulls;
+	daemon->pulls = pull;
+	r = watch(pull, err);
+	if (r < 0)
+		pull_free(pull);
+	else
+		pull->request = request;
+	return r;
+}
+
+void pull_method(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	struct request *request = request_new(arg, call, parameters, true);
+	struct place place;
+	struct err err = {0};
+	int r;
+
+	if (!request || !request_find_vm(request))
+		return;
+	r = read_place(request, &place, &err);
+	if (r == 0)
+		r = check_place(request, &place, &err);
+	if (r == 0)
+		r = start(request, &place, &err);
+	if (r < 0)
+		request_fail(request, &err);
+}
