@@ -103,7 +103,7 @@ class NxmBackup(Case):
             SnapshotSettings=settings(
                 'Msvm_VirtualSystemSnapshotSettingData', ConsistencyLevel=1,
                 IgnoreNonSnapshottableDisks=True), SnapshotType=32768)
-        self.assertNotEqual(out['ReturnValue'], '4096', out)
+        self.assertEqual(out['ReturnValue'], '1', out)
         self.assertEqual(self.snapshots(), [])
         return self.snapshot()
 

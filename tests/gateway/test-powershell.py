@@ -155,7 +155,10 @@ class Workflow(unittest.TestCase):
         image = cls.rig.image('web.raw')
         cls.rig.daemon.cli('define', 'web', '--disk', 'root=' + image)
         cls.rig.daemon.cli('serve', 'web')
-        cls.rig.start()
+        cls.place = cls.rig.path('exports')
+        os.mkdir(cls.place)
+        cls.rig.give(cls.place, 0o700)
+        cls.rig.start('--export-root', cls.place)
 
     def write(self, offsets):
         """A block at each of them, by a real writer."""
@@ -248,6 +251,73 @@ class Workflow(unittest.TestCase):
         self.assertEqual(value(out, 'ReturnValue'), '4096')
         self.wait(session, [e for e in out if local(e) == 'Job'][0])
         self.assertEqual(self.rig.daemon.json('points', 'web')['points'], [])
+
+    def call(self, session, name, method, parameters):
+        """Of the only instance: the job's selectors, once it is over."""
+        service, = session.instances(name)
+        keys = {k: value(service, k) for k in (
+            'SystemCreationClassName', 'SystemName', 'CreationClassName',
+            'Name')}
+        out = session.invoke(name, keys, method, parameters)
+        self.assertEqual(value(out, 'ReturnValue'), '4096')
+        return self.wait(session, [e for e in out if local(e) == 'Job'][0])
+
+    def backup(self, session):
+        vm, = session.query('SELECT * FROM Msvm_ComputerSystem WHERE '
+                            "ElementName='web'")
+        system = endpoint('Msvm_ComputerSystem', {
+            'CreationClassName': 'Msvm_ComputerSystem',
+            'Name': value(vm, 'Name')})
+        settings, snapshots = ('Msvm_VirtualSystemSettingData',
+                               'Msvm_VirtualSystemSnapshotService')
+        job = self.call(
+            session, snapshots, 'CreateSnapshot',
+            f'<p:AffectedSystem>{system}</p:AffectedSystem>'
+            '<p:SnapshotSettings>' + escape(
+                '<INSTANCE CLASSNAME="Msvm_VirtualSystemSnapshotSettingData">'
+                '<PROPERTY NAME="ConsistencyLevel" TYPE="uint8" MODIFIED='
+                '"TRUE"><VALUE>2</VALUE></PROPERTY></INSTANCE>') +
+            '</p:SnapshotSettings><p:SnapshotType>32768</p:SnapshotType>')
+        snapshot, = session.associated(endpoint('Msvm_ConcreteJob', job),
+                                       'Msvm_AffectedJobElement', settings)
+        name = value(snapshot, 'InstanceID')
+        disk, = session.associated(
+            endpoint(settings, {'InstanceID': name}),
+            'Msvm_VirtualSystemSettingDataComponent',
+            'Msvm_StorageAllocationSettingData')
+        self.assertTrue(value(disk, 'HostResource').startswith('nbd+unix:'))
+        template, = session.associated(
+            system, 'Msvm_SystemExportSettingData',
+            'Msvm_VirtualSystemExportSettingData')
+        edited = {'InstanceID': ('string', value(template, 'InstanceID')),
+                  'CopySnapshotConfiguration': ('uint8', '3'),
+                  'CreateVmExportSubdirectory': ('boolean', 'false'),
+                  'SnapshotVirtualSystem': (
+                      'string', f'{settings}.InstanceID="{name}"')}
+        where = os.path.join(self.place, session.encoding)
+        self.call(
+            session, 'Msvm_VirtualSystemManagementService',
+            'ExportSystemDefinition', f'<p:ComputerSystem>{system}'
+            f'</p:ComputerSystem><p:ExportDirectory>{where}'
+            '</p:ExportDirectory><p:ExportSettingData>' + escape(
+                '<INSTANCE CLASSNAME="Msvm_VirtualSystemExportSettingData">' +
+                ''.join(f'<PROPERTY NAME="{k}" TYPE="{t}"><VALUE>{escape(v)}'
+                        '</VALUE></PROPERTY>' for k, (t, v) in edited.items())
+                + '</INSTANCE>') + '</p:ExportSettingData>')
+        self.assertEqual(len(os.listdir(where)), 2)
+        job = self.call(
+            session, snapshots, 'ConvertToReferencePoint',
+            '<p:AffectedSnapshot>' + endpoint(settings, {'InstanceID': name})
+            + '</p:AffectedSnapshot>')
+        point, = session.associated(
+            endpoint('Msvm_ConcreteJob', job), 'Msvm_AffectedJobElement',
+            'Msvm_VirtualSystemReferencePoint')
+        self.rig.daemon.cli('destroy', 'web', value(point, 'InstanceID'))
+
+    def test_a_backup_from_a_snapshot(self):
+        self.write([4096])
+        self.backup(Session(self.rig))
+        self.backup(Session(self.rig, 'utf-16'))
 
     def test_the_whole_way(self):
         self.run_all(Session(self.rig), [0, 1 << 20, (64 << 20) - 4096], 1)
