@@ -124,12 +124,16 @@ static void add_arguments(json_t *list, size_t index, const char *id,
 			       "cache.no-flush=off",
 			       node, socket, export));
 	json_array_append_new(list, json_string("-device"));
-	/* QEMU cuts a virtio serial at 20 bytes itself */
+	/* QEMU makes devices in JSON last, when those that libvirt put at
+	 * addresses of its choice have theirs, and cuts a virtio serial at 20
+	 * bytes itself; names and ids need no escapes. */
 	json_array_append_new(
-	    list, json_sprintf("virtio-blk-pci,drive=%s,id=%s-device,"
-			       "serial=%.20s,write-cache=on,werror=stop,"
-			       "rerror=stop",
-			       node, node, id));
+	    list,
+	    json_sprintf("{\"driver\":\"virtio-blk-pci\",\"drive\":\"%s\","
+			 "\"id\":\"%s-device\",\"serial\":\"%.20s\","
+			 "\"write-cache\":\"on\",\"werror\":\"stop\","
+			 "\"rerror\":\"stop\"}",
+			 node, node, id));
 }
 
 static int list_arguments(const json_t *status, json_t *list, struct err *err)

@@ -873,8 +873,8 @@ class Attach(Case):
         self.answer(Status={'status': STATUS})
         words = self.words('--qemu')
         self.assertEqual(words[0::2], ['-blockdev', '-device'])
-        node, device = (dict(o.split('=', 1) for o in w.split(',')
-                             if '=' in o) for w in words[1::2])
+        node = dict(o.split('=', 1) for o in words[1].split(','))
+        device = json.loads(words[3])
         self.assertEqual(node, {
             'driver': 'nbd', 'node-name': 'refpoint0', 'server.type': 'unix',
             'server.path': '/run/refpoint/vm/vm1/nbd.sock', 'export': 'vda',
