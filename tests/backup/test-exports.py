@@ -321,6 +321,21 @@ class Endings(Case):
             self.assertEqual(self.left(), [])
         self.works()
 
+    def test_what_a_killed_export_left_is_told_and_in_nobodys_way(self):
+        s = self.snapshot()
+        program = self.started(s, self.target())
+        process.wait_until('files', self.left)
+        program.kill()
+        program.wait()
+        for name in self.left():
+            if name != 'x':
+                done = subprocess.run(self.command(s, self.target()),
+                                      capture_output=True, text=True,
+                                      timeout=120, check=True)
+                self.assertIn(name, done.stderr)
+                self.assertEqual(self.left(), ['x', name])
+        self.works()
+
     def test_a_worker_that_dies_is_named_and_the_next_one_exports(self):
         for i, by in enumerate((self.snapshot(), self.daemon.create('v')[
                 'id'])):
