@@ -24,27 +24,19 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/reply.h"
 #include "common/bytes.h"
 #include "common/cleanup.h"
 #include "common/confine.h"
 #include "common/log.h"
 
-#define SYNC_BYTE   0xff
-#define AGAIN_MS    200
-#define DESC_BYTES  160
-#define STATE_BYTES 32
+#define SYNC_BYTE 0xff
+#define AGAIN_MS  200
 
 static const char *const commands[] = {
     [AGENT_STATUS] = "{\"execute\":\"guest-fsfreeze-status\"}\n",
     [AGENT_FREEZE] = "{\"execute\":\"guest-fsfreeze-freeze\"}\n",
     [AGENT_THAW] = "{\"execute\":\"guest-fsfreeze-thaw\"}\n",
-};
-
-struct reply {
-	bool refused;
-	char desc[DESC_BYTES];  /* why; printable */
-	json_int_t number;      /* -1: it is none */
-	char word[STATE_BYTES]; /* "": it is none */
 };
 
 struct talk {
@@ -131,63 +123,6 @@ static int read_line(struct talk *t, uint64_t deadline, size_t *ret_bytes)
 	return 0;
 }
 
-/* ---- answers --------------------------------------------------------------
- */
-
-static void copy_printable(char *to, size_t room, const char *from)
-{
-	size_t i = 0;
-
-	for (; i + 1 < room && from[i] && from[i] != '\n'; i++)
-		to[i] = from[i] < ' ' || from[i] > '~' ? '?' : from[i];
-	to[i] = '\0';
-}
-
-static int take_json(json_t *json, struct reply *reply)
-{
-	json_t *value = json_object_get(json, "return");
-	const char *desc = json_string_value(
-	    json_object_get(json_object_get(json, "error"), "desc"));
-
-	*reply = (struct reply){.number = -1};
-	if (!value) {
-		reply->refused = true;
-		copy_printable(reply->desc, sizeof(reply->desc),
-			       desc ? desc : "");
-		return json_object_get(json, "error") ? 0 : -EPROTO;
-	}
-	if (json_is_integer(value))
-		reply->number = json_integer_value(value);
-	if (json_is_string(value) &&
-	    json_string_length(value) < sizeof(reply->word))
-		(void)strcpy(reply->word, json_string_value(value));
-	return 0;
-}
-
-static int parse(const char *text, size_t bytes, struct reply *reply)
-{
-	json_t *json = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
-	int r = json_is_object(json) ? take_json(json, reply) : -EPROTO;
-
-	json_decref(json);
-	return r;
-}
-
-/* What virsh prints: the agent's answer, or else why there is none. */
-static int parse_output(struct talk *t, struct reply *reply)
-{
-	const char *text = t->buf;
-
-	t->buf[t->have] = '\0';
-	if (t->buf[0] == '{')
-		return parse(t->buf, t->have, reply);
-	*reply = (struct reply){.refused = true, .number = -1};
-	if (strncmp(text, "error: ", 7) == 0)
-		text += 7;
-	copy_printable(reply->desc, sizeof(reply->desc), text);
-	return 0;
-}
-
 /* ---- questions ------------------------------------------------------------
  */
 
@@ -218,7 +153,7 @@ static int run_virsh(struct talk *t, enum agent_command command,
 	t->have = 0;
 	while (r > 0)
 		r = read_more(t, fd, deadline);
-	return r < 0 ? r : parse_output(t, reply);
+	return r < 0 ? r : reply_parse_output(t->buf, t->have, reply);
 }
 
 static int ask(struct talk *t, enum agent_command command, uint64_t ms,
@@ -235,7 +170,7 @@ static int ask(struct talk *t, enum agent_command command, uint64_t ms,
 	if (r == 0)
 		r = read_line(t, deadline, &bytes);
 	if (r == 0)
-		r = parse(t->buf, bytes, reply);
+		r = reply_parse(t->buf, bytes, reply);
 	if (r == 0)
 		drop(t, bytes);
 	return r;
@@ -283,9 +218,9 @@ static int sync_with(struct talk *t, uint64_t ms)
 		/* one that was cut short may stand before it */
 		const char *mark = memrchr(t->buf, SYNC_BYTE, bytes);
 		const char *at = mark ? mark + 1 : t->buf;
-		bool ours =
-		    parse(at, bytes - (size_t)(at - t->buf), &reply) == 0 &&
-		    reply.number == (json_int_t)id;
+		bool ours = reply_parse(at, bytes - (size_t)(at - t->buf),
+					&reply) == 0 &&
+			    reply.number == (json_int_t)id;
 
 		skipped += bytes;
 		drop(t, bytes);
