@@ -93,6 +93,19 @@ void pulls_end(struct vm *vm, const struct guid *snapshot)
 		       "it is gone, or of no use any more");
 }
 
+void pulls_tidy(struct vm *vm)
+{
+	struct pull *next;
+
+	for (struct pull *pull = vm->daemon->pulls; pull; pull = next) {
+		next = pull->next;
+		if (strcmp(pull->vm, vm->name) == 0 &&
+		    !inventory_points_find(&vm->entry.snapshot,
+					   &pull->snapshot))
+			finish(pull, -RP_ENOPOINT, "it is gone");
+	}
+}
+
 /* ---- A way to the snapshot's server ----------------------------------------
  */
 

@@ -22,5 +22,7 @@ void pull_method(struct rpc_call *call, json_t *parameters, void *arg);
 
 /* The snapshot is of no more use to anybody; NULL: none of VM's is. */
 void pulls_end(struct vm *vm, const struct guid *snapshot);
+/* All of VM's snapshots are known: others are gone. */
+void pulls_tidy(struct vm *vm);
 
 #endif

@@ -13,6 +13,7 @@
 #include <sys/fsuid.h>
 #include <unistd.h>
 
+#include "daemon/pull.h"
 #include "daemon/sockets.h"
 #include "daemon/vm.h"
 
@@ -101,4 +102,5 @@ void vm_snapshots_unlisten(struct vm *vm)
 void vm_snapshots_tidy(struct vm *vm)
 {
 	unlisten(vm, false);
+	pulls_tidy(vm);
 }

@@ -121,6 +121,26 @@ class Readers(Case):
         self.assertEqual(self.read(one), one['id'])
         self.assertEqual(len(self.names()), 2)
 
+    def closed(self, place):
+        try:
+            socket.create_connection((place['address'], place['port']),
+                                     20).close()
+            return False
+        except ConnectionRefusedError:
+            return True
+
+    def test_a_port_closes_with_a_snapshot_that_went_unheard(self):
+        """The worker dies of a Drop once it was done; the next one tells."""
+        rig = self.served()
+        kept, lost = (rig.call('Listen', vm='v', snapshot=self.made()['id'],
+                               address='127.0.0.1', port=0) for _ in range(2))
+        self.assertFalse(self.closed(kept) or self.closed(lost))
+        rig.behave('v', die_after='Drop')
+        rig.error('Drop', vm='v', snapshot=rig.events('v', 'id')[1]['id'])
+        rig.behave('v')
+        wait_until('the end of the port', lambda: self.closed(lost))
+        self.assertFalse(self.closed(kept))
+
     def heard(self, snapshot):
         try:
             return self.read(snapshot)
