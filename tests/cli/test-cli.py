@@ -18,6 +18,8 @@ import xml.etree.ElementTree
 from fake import Fake, error, reply
 
 REFPOINT = os.environ['REFPOINT']
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
 POINT = '5e7b7d64-0c2f-4a5e-9df0-6f1d6c4c2a11'
 LATER = '0f8fad5b-d9cb-469f-a165-70867728950e'
 
@@ -652,6 +654,34 @@ class Export(Case):
             self.assertEqual(program.wait(30), 0)
         os.close(master)
         self.assertIn('50%  500 bytes of 1000 bytes', shown.decode())
+
+
+class Completion(Case):
+    def complete(self, *words):
+        """What bash is offered for the last of the words."""
+        script = ('PATH=$1:$PATH; source "$2"; shift 2; COMP_WORDS=("$@"); '
+                  'COMP_CWORD=$(($# - 1)); _refpoint; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(
+            ['bash', '-c', script, 'bash', os.path.dirname(REFPOINT),
+             os.path.join(TOP, 'dist', 'bash-completion', 'refpoint'),
+             'refpoint', *words], capture_output=True, text=True, timeout=60,
+            check=True)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.split()
+
+    def test_commands_options_and_vms(self):
+        self.assertEqual(self.complete('exp'), ['export'])
+        self.assertEqual(self.complete('--r'), ['--root'])
+        self.assertEqual(self.complete('export', '--b'), ['--base'])
+        self.assertIn('--json', self.complete('export', 'vm1', '--'))
+        self.answer(List={'vms': [
+            {'vm': n, 'uuid': LATER, 'state': 'serving', 'disks': 1,
+             'points': 0} for n in ('vm1', 'vm2', 'web')]})
+        self.assertEqual(self.complete('--root', self.root, 'export', 'vm'),
+                         ['vm1', 'vm2'])
+        self.assertEqual(self.complete('--root', self.root + '/ru'),
+                         [self.root + '/run'])
 
 
 class Points(Case):
