@@ -11,10 +11,10 @@
  *
  * Invariants:
  *  1. No worker is started for a virtual system of which all is known.
- *  2. A point is told only if its worker told it (points.c).  A virtual system
- *     whose points could not be had in time is told without any; one that is
- *     asked for alone is an error then, and one whose definition was never
- *     heard is left out.
+ *  2. A point or snapshot is told only if its worker told it (points.c).  A
+ *     virtual system whose points could not be had in time is told without any;
+ * one that is asked for alone is an error then, and one whose definition was
+ * never heard is left out.
  *  3. Memory is bounded by one virtual system's text and what the caller has
  *     not yet taken of BACKLOG_BYTES.
  */
@@ -48,8 +48,8 @@ struct systems {
 	struct systems *next;
 	struct daemon *daemon;
 	struct rpc_call *call;
-	bool points;
-	bool alone; /* the one of this uuid was asked for */
+	bool points, snapshots; /* are told */
+	bool alone;             /* the one of this uuid was asked for */
 	struct guid uuid;
 	bool settling;
 	struct vm **vms; /* held */
@@ -157,7 +157,7 @@ static void put_snapshots(struct text *text, const struct vm *vm)
 }
 
 /* All of a System up to its points. */
-static void put_head(struct text *text, const struct vm *vm, bool points)
+static void put_head(struct text *text, const struct vm *vm, bool snapshots)
 {
 	char uuid[GUID_TEXT_BYTES];
 
@@ -178,7 +178,7 @@ static void put_head(struct text *text, const struct vm *vm, bool points)
 	text_put(text, ",\"disks\":[");
 	put_disks(text, &vm->entry);
 	text_put(text, "]");
-	if (points)
+	if (snapshots)
 		put_snapshots(text, vm);
 	else
 		text_put(text, ",\"snapshots\":[]");
@@ -203,7 +203,7 @@ static int turn_over(struct systems *s)
 static void begin_system(struct systems *s, const struct vm *vm)
 {
 	text_put(&s->text, s->text.bytes ? "," : HEAD);
-	put_head(&s->text, vm, s->points);
+	put_head(&s->text, vm, s->snapshots);
 }
 
 static int put_system(struct systems *s, const struct vm *vm)
@@ -408,13 +408,13 @@ static bool is_pending(const struct systems *s, const struct vm *vm)
 		return false;
 	if (!vm->known)
 		return !vm->failure.code;
-	return s->points && vm_points_wanted(vm);
+	return s->snapshots && vm_points_wanted(vm);
 }
 
 /* The points of the only one are not known. */
 static const struct err *why_not(const struct systems *s)
 {
-	if (!s->alone || !s->points)
+	if (!s->alone || !s->snapshots)
 		return NULL;
 	for (unsigned i = 0; i < s->n; i++) {
 		const struct vm *vm = s->vms[i];
@@ -531,10 +531,11 @@ static void begin(struct systems *s)
 void systems_method(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	const char *text = NULL;
-	bool points = false;
+	bool points = false, snapshots = false;
 	const struct rpc_field fields[] = {
 	    {"uuid", RPC_STRING, false, GUID_TEXT_BYTES, &text, NULL},
 	    {"points", RPC_BOOL, false, 0, &points, NULL},
+	    {"snapshots", RPC_BOOL, false, 0, &snapshots, NULL},
 	    {0}};
 	struct systems *s = NULL;
 	struct caller caller;
@@ -552,6 +553,7 @@ void systems_method(struct rpc_call *call, json_t *parameters, void *arg)
 		s->daemon = arg;
 		s->call = call;
 		s->points = points;
+		s->snapshots = points || snapshots;
 		s->alone = text;
 		s->uuid = uuid;
 		r = choose(s);

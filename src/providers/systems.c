@@ -425,14 +425,19 @@ static int take_reply(void *arg, char *text, size_t bytes)
 	return w->r != 0;
 }
 
-static json_t *ask_for(const struct guid *guid, bool points)
+static json_t *ask_for(const struct guid *guid, unsigned with)
 {
 	char uuid[GUID_TEXT_BYTES];
+	bool points = with & SYSTEMS_POINTS;
+	json_t *question;
 
 	if (guid)
 		guid_format(guid, uuid);
-	return json_pack("{s:s*, s:b}", "uuid", guid ? uuid : NULL, "points",
-			 points);
+	question = json_pack("{s:s*, s:b}", "uuid", guid ? uuid : NULL,
+			     "points", points);
+	if (!points && (with & SYSTEMS_SNAPSHOTS))
+		(void)json_object_set_new(question, "snapshots", json_true());
+	return question;
 }
 
 int systems_each(const struct providers *providers,
@@ -456,7 +461,7 @@ int systems_each(const struct providers *providers,
 		return arena_full(w.arena, err);
 	innermost = &w;
 	r = backend_stream_text(&providers->backend, request, NULL, "Systems",
-				ask_for(uuid ? &guid : NULL, with != 0),
+				ask_for(uuid ? &guid : NULL, with),
 				BACKEND_QUICK_MS, take_reply, &w, err);
 	innermost = w.outer;
 	arena_rewind(w.arena, mark);

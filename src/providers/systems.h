@@ -55,7 +55,7 @@ struct system_view {
 	const struct snapshot_view *snapshots; /* oldest first */
 };
 
-/* What of a system is told besides. */
+/* What of a system is told besides; with its points its snapshots are, too. */
 #define SYSTEMS_POINTS    1u
 #define SYSTEMS_SNAPSHOTS 2u
 

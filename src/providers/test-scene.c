@@ -83,7 +83,7 @@ static json_t *cut(const json_t *system, size_t first, bool points)
 	     i++)
 		(void)json_array_append(some, json_array_get(all, i));
 	(void)json_object_set_new(copy, "points", some);
-	if (!points)
+	if (!points && !scene->asked_snapshots)
 		(void)json_object_set_new(copy, "snapshots", json_array());
 	return copy;
 }
@@ -120,6 +120,8 @@ static void do_systems(struct rpc_call *call, json_t *parameters, void *arg)
 		       uuid ? uuid : "");
 	scene->asked_points =
 	    json_is_true(json_object_get(parameters, "points"));
+	scene->asked_snapshots =
+	    json_is_true(json_object_get(parameters, "snapshots"));
 	if (scene->raw) {
 		rpc_reply(call, json_loads(scene->raw, 0, NULL));
 		return;

@@ -52,7 +52,7 @@ struct scene {
 	/* What was asked. */
 	unsigned asked;
 	char asked_uuid[64];
-	bool asked_points;
+	bool asked_points, asked_snapshots;
 	char destroyed[128]; /* vm point caller */
 	struct work work;
 };

@@ -386,6 +386,8 @@ static void a_snapshots_system_is_remembered(void **state)
 	assert_int_equal(scene->asked, 2);
 	assert_string_equal(scene->asked_uuid,
 			    "0a1b2c3d-0000-4000-8000-00000000000a");
+	/* however many points it has */
+	assert_true(scene->asked_snapshots && !scene->asked_points);
 	scene->asked = 0;
 	assert_non_null(got(SETTINGS(ALPHA)));
 	assert_int_equal(scene->asked, 1);

@@ -166,6 +166,9 @@ class Told(Case):
         self.assertEqual(rig.call('Status', vm='v')['status']['snapshots'],
                          [one, two])
         self.assertEqual(rig.systems()['v']['snapshots'], [])
+        alone = rig.systems(snapshots=True)['v']
+        self.assertEqual((alone['snapshots'], alone['points']),
+                         (told['snapshots'], []))
         renamed = rig.call('Rename', vm='v', snapshot=two['id'],
                            label='two')['snapshot']
         self.assertEqual(renamed, dict(two, label='two'))

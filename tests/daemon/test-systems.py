@@ -159,8 +159,9 @@ class Told(Case):
                 self.assertEqual(rig.points('v'), [])
                 self.assertLess(time.monotonic() - begin, 2)
                 uuid = rig.systems()['v']['uuid']
-                self.assertEqual(rig.error('Systems', uuid=uuid, points=True)
-                                 .name, 'ProtocolError')
+                for lists in ({'points': True}, {'snapshots': True}):
+                    self.assertEqual(rig.error('Systems', uuid=uuid, **lists)
+                                     .name, 'ProtocolError')
 
     def test_lists_that_trickle_are_not_waited_for(self):
         """Nor do they keep others from being asked."""
