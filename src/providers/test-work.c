@@ -299,11 +299,12 @@ static void on_hangup(void *arg)
 /* Of the newest job. */
 static struct export_call *newest_export(void)
 {
-	struct export_call *export = &WORK->exports[WORK->n_exports - 1];
+	struct export_call *export;
 
-	return WORK->n_exports && export->job == json_array_get(WORK->jobs, 0)
-		   ? export
-		   : NULL;
+	if (WORK->n_exports == 0)
+		return NULL;
+	export = &WORK->exports[WORK->n_exports - 1];
+	return export->job == json_array_get(WORK->jobs, 0) ? export : NULL;
 }
 
 static void write_export(struct export_call *export)
