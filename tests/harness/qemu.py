@@ -39,7 +39,7 @@ def missing():
     if not os.path.exists(os.path.join(GUEST, 'kernel', 'ready')):
         return "the guest's kernel is missing: tools/install-deps --kernel"
     path = os.environ.get('PATH', os.defpath).split(os.pathsep)
-    for program in ('qemu-system-x86_64', 'qemu-img'):
+    for program in ('qemu-system-x86_64', 'qemu-img', 'sqlite3'):
         if not any(os.access(os.path.join(d, program), os.X_OK)
                    for d in path):
             return f'{program} is missing: tools/install-deps'
