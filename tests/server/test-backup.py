@@ -1,0 +1,424 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Backups of a real guest that writes on, whoever is killed in the middle.
+
+A Linux guest with two disks has an ext4 and a SQLite database on each, and
+keeps writing.  Cycle after cycle a snapshot is taken, read by one of five
+stock ways in full or onto the copy of the cycle before, and converted into
+the next point; the worker, refpointd or the reader is killed in mid-read.  In
+some cycles a second snapshot is read at the same time; one reader is stopped
+for many cycles.
+
+Each copy must equal the truth block for block: what QEMU recorded between the
+guest and refpoint.  In every second cycle the guest is paused at the instant,
+which so is exact; in the others a block that was written about then may hold
+what it held before or after each such write.  Each ext4 must be clean once
+its journal is replayed, each database whole, with every row that was
+committed before the snapshot was asked for, and of both the rows must be
+those of one instant.  The guest must see no error.
+
+CYCLES and SEED are taken from the environment.
+"""
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, 'tests'))
+from harness import backup, blocks, process, qemu, writelog  # noqa: E402
+from harness.process import Failure  # noqa: E402
+from harness.refpoint import (Refpointd, built, kill_now,  # noqa: E402
+                              parse_uri)
+
+try:
+    import nbd
+except ImportError:
+    nbd = None
+
+VM = 'v'
+MIB = 1 << 20
+SIZES = {'root': 64 * MIB, 'data': 96 * MIB}
+CYCLES = int(os.environ.get('CYCLES', 200 if 'REFPOINT_SOAK' in os.environ
+                            else 20))
+SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
+BUSY = 20              # requests of the guest, on each disk, in each cycle
+FROZEN_FROM, FROZEN_TO = 3, 11
+POINTS_KEPT = 2
+
+
+READERS = [backup.Nbdcopy, backup.QemuImg, backup.Python, backup.QemuIo,
+           backup.Export]
+EVENTS = ['nothing', 'worker', 'refpointd', 'reader']
+
+
+class Recorded:
+    """What one disk holds, by the recorder alone."""
+
+    def __init__(self, disk, size, directory):
+        self.size = size
+        self.log = writelog.WriteLog(os.path.join(directory, disk + '.log'))
+        self.at = 0
+        self.model = os.path.join(directory, disk + '.model')
+        with open(self.model, 'wb') as f:
+            f.truncate(size)
+
+    def replay_to(self, position):
+        self.log.replay(self.model, self.at, position)
+        self.at = position
+
+    def candidates(self, held, block, first, last):
+        """What a block may hold: what it HELD, and then after each entry."""
+        start, end = block * blocks.BLOCK, (block + 1) * blocks.BLOCK
+        found, now = {held}, bytearray(held)
+        with open(self.log.path, 'rb') as f:
+            for e in self.log.between(first, last):
+                a, b = max(start, e.offset), min(end, e.offset + e.length)
+                if a >= b:
+                    continue
+                data = bytes(b - a)
+                if not e.flags & writelog.DISCARD:
+                    f.seek(e.data_offset + a - e.offset)
+                    data = f.read(b - a)
+                now[a - start:b - start] = data
+                found.add(bytes(now))
+        return found
+
+
+class Snapshot:
+    """A snapshot, and the truth about it."""
+
+    def __init__(self, world, number):
+        self.world = world
+        self.number = number
+        self.rows = 0
+        self.first = self.last = None    # positions about its instant
+        self.truth = {d: world.path(f'truth.{number}.{d}') for d in SIZES}
+        self.copies = {d: world.path(f'copy.{number}.{d}') for d in SIZES}
+        self.id = self.told = None
+
+    def take(self, paused):
+        world = self.world
+        self.rows = int(world.guest.console.command('rows', 'rows'))
+        if paused:
+            world.guest.stop()
+        self.first = world.positions()
+        told = world.daemon.json('snapshot', VM)
+        if not paused:
+            world.guest.stop()
+        self.last = world.positions()
+        for disk, recorded in world.recorded.items():
+            recorded.replay_to(self.first[disk])
+            shutil.copyfile(recorded.model, self.truth[disk])
+            recorded.replay_to(self.last[disk])
+            wrong = blocks.differing(recorded.model, world.images[disk])
+            if len(wrong):
+                raise Failure(f'{disk}: the image is not what the guest '
+                              f'wrote, at {wrong.addresses()}')
+        world.guest.cont()
+        self.told = told
+        self.id = told['id']
+
+    def sources(self, base=None):
+        return [backup.Source(self.told, disk, base and base.id,
+                              base and base.copies[disk]) for disk in SIZES]
+
+    def judge_blocks(self, disk):
+        recorded = self.world.recorded[disk]
+        copy, truth = self.copies[disk], self.truth[disk]
+        if os.path.getsize(copy) != SIZES[disk]:
+            raise Failure(f'{disk}: {os.path.getsize(copy)} bytes')
+        wrong = []
+        with open(copy, 'rb') as c, open(truth, 'rb') as t:
+            differing = blocks.differing(copy, truth)
+            for at, length in differing.extents():
+                for block in range(at // blocks.BLOCK,
+                                   (at + length) // blocks.BLOCK):
+                    held, found = (os.pread(f.fileno(), blocks.BLOCK,
+                                            block * blocks.BLOCK)
+                                   for f in (t, c))
+                    if found not in recorded.candidates(
+                            held, block, self.first[disk], self.last[disk]):
+                        wrong.append(block * blocks.BLOCK)
+        if wrong:
+            raise Failure(f'{disk}: {len(wrong)} blocks are not what they '
+                          f'were at the instant, at {wrong[:8]}')
+        return len(differing)
+
+    def judge(self):
+        """Of all disks: the blocks, the file systems, the databases."""
+        unsure = sum(self.judge_blocks(disk) for disk in SIZES)
+        directory = self.world.path(f'judge.{self.number}')
+        os.mkdir(directory)
+        newest = [backup.examine(self.copies[d], directory) for d in SIZES]
+        os.rmdir(directory)
+        for path in self.truth.values():
+            os.unlink(path)
+        if not self.rows <= newest[1] <= newest[0] <= newest[1] + 1:
+            raise Failure(f'rows {newest}, of which {self.rows} were '
+                          'committed before')
+        return unsure, newest[1]
+
+    def forget(self, *disks):
+        """Removes the copies."""
+        for disk in disks or SIZES:
+            for end in ('', '.qcow2', '.log'):
+                if os.path.exists(self.copies[disk] + end):
+                    os.unlink(self.copies[disk] + end)
+
+
+class Background(threading.Thread):
+    """Readers that copy one disk after the other, beside all else."""
+
+    def __init__(self, readers):
+        super().__init__(daemon=True)
+        self.readers = readers
+        self.failure = None
+        self.start()
+
+    def run(self):
+        try:
+            for reader in self.readers:
+                reader.run()
+        except Failure as e:
+            self.failure = e
+
+    def end(self):
+        self.join()
+        if self.failure:
+            raise self.failure
+
+
+class World:
+    def __init__(self, directory):
+        self.directory = directory
+        self.rng = random.Random(SEED)
+        root = self.path('root')
+        os.mkdir(root, 0o755)
+        self.daemon = Refpointd(root)
+        self.guest = None
+        self.images = {d: self.path(d + '.img') for d in SIZES}
+        self.recorded = {}
+        self.kept = []       # snapshots that are points now, oldest first
+        self.numbers = 0
+        self.frozen = None
+        self.counts = dict.fromkeys(['copies', 'kills', 'again', 'unsure'], 0)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def begin(self):
+        for disk, path in self.images.items():
+            with open(path, 'wb') as f:
+                f.truncate(SIZES[disk])
+        self.daemon.start()
+        self.daemon.cli('define', VM, *(
+            f'--disk={d}={path}' for d, path in self.images.items()))
+        self.daemon.cli('serve', VM)
+        disks = []
+        for disk in self.daemon.wait_serving(VM)['disks']:
+            one = Recorded(disk['id'], disk['size'], self.directory)
+            self.recorded[disk['id']] = one
+            disks.append(qemu.Disk(disk['id'], *parse_uri(disk['nbd_uri']),
+                                   one.log.path))
+        self.guest = qemu.Guest(self.directory, disks)
+        self.guest.wait_writing()
+
+    def positions(self):
+        return {d: r.log.refresh() for d, r in self.recorded.items()}
+
+    def busy(self):
+        """The guest goes on, on every disk."""
+        for disk, recorded in self.recorded.items():
+            goal = recorded.log.refresh() + BUSY
+            process.wait_until(f'the guest to write to {disk}', lambda:
+                               recorded.log.refresh() >= goal, 60)
+
+    # ---- what happens in mid-read
+
+    def event(self, what, reader):
+        if what == 'nothing':
+            return
+        self.counts['kills'] += 1
+        if what == 'reader':
+            reader.kill()
+        elif what == 'refpointd':
+            self.daemon.kill()
+        else:
+            kill_now(self.daemon.call('Status', vm=VM)['status']['worker_pid'])
+
+    def recover(self):
+        """All that serves is back."""
+        if self.daemon.process.poll() is not None:
+            self.daemon.start()
+        self.daemon.wait_serving(VM)
+
+    def read(self, kind, snapshot, base, what):
+        """All disks; one with an event in the middle."""
+        sources = snapshot.sources(base)
+        chosen = self.rng.choice(sources)
+        for source in sources:
+            self.read_disk(kind, source, snapshot,
+                           what if source is chosen else 'nothing')
+        self.counts['copies'] += 1
+
+    def read_disk(self, kind, source, snapshot, event):
+        """What fails by our doing is done again, once."""
+        target = snapshot.copies[source.disk]
+        may_fail = (event == 'reader' or
+                    event == 'worker' and not kind.survives or
+                    event == 'refpointd' and
+                    issubclass(kind, backup.Export))
+        reader = kind(source, target, lambda r: self.event(event, r))
+        try:
+            reader.run()
+            self.recover()
+            return
+        except Failure as e:
+            if reader.middle or not may_fail:
+                raise
+            print(f'          again, as {e}')
+        self.counts['again'] += 1
+        self.recover()
+        snapshot.forget(source.disk)
+        kind(source, target).run()
+
+    # ---- the cycles
+
+    def snapshot(self, paused):
+        self.numbers += 1
+        one = Snapshot(self, self.numbers)
+        one.take(paused)
+        return one
+
+    def judge(self, snapshot, text):
+        unsure, row = snapshot.judge()
+        self.counts['unsure'] += unsure
+        print(f'{time.monotonic() - self.start:6.1f} s  {text}: right, up to '
+              f'row {row}' + (f' ({unsure} blocks of writes about then)'
+                              if unsure else ''), flush=True)
+
+    def dropped(self, snapshot, text):
+        """The end of a backup that no other one is to be based on."""
+        self.counts['copies'] += 1
+        self.daemon.cli('drop', VM, snapshot.id)
+        self.judge(snapshot, text)
+        snapshot.forget()
+
+    def second(self):
+        """Another backup at the same time: begun, and how to end it."""
+        one = self.snapshot(self.rng.random() < 0.5)
+        kind = self.rng.choice([backup.Nbdcopy, backup.QemuImg])
+        background = Background([kind(source, one.copies[source.disk])
+                                 for source in one.sources()])
+
+        def end():
+            background.end()
+            self.dropped(one, f'   {kind.__name__} at the same time')
+        return end
+
+    def freeze_one(self):
+        """A reader that stops for many cycles."""
+        one = self.snapshot(True)
+        readers = [backup.QemuImg(source, one.copies[source.disk])
+                   for source in one.sources()]
+        readers[0].middle = lambda r: r.freeze()
+        readers[0].patience = 3600
+        self.frozen = one, readers[0], Background(readers), time.monotonic()
+        process.wait_until('the reader to stop',
+                           lambda: not readers[0].middle)
+
+    def thaw_one(self):
+        one, reader, background, since = self.frozen
+        self.frozen = None
+        stood = time.monotonic() - since
+        reader.thaw()
+        background.end()
+        self.dropped(one, f'   QemuImg, which stood still for {stood:.0f} s')
+
+    def cycle(self, number, kind, what):
+        base = self.kept[-1] if self.kept else None
+        if kind is backup.Export:
+            kind = kind.on(self.daemon.root)
+        if kind.incremental and not base:
+            kind = backup.Nbdcopy
+        one = self.snapshot(number % 2 == 0)
+        end = self.second() if what == 'nothing' else lambda: None
+        self.busy()
+        self.read(kind, one, base, what)
+        if self.daemon.cli('convert', VM, one.id).strip() != one.id:
+            raise Failure('conversion changed the id')
+        end()
+        self.judge(one, f'{number:2} {kind.__name__}, {what} killed')
+        self.kept.append(one)
+        if len(self.kept) > POINTS_KEPT:
+            gone = self.kept.pop(0)
+            self.daemon.cli('destroy', VM, gone.id)
+            gone.forget()
+
+    def schedule(self):
+        """Every way with every event in turn."""
+        while True:
+            pairs = [(k, e) for k in READERS for e in EVENTS]
+            self.rng.shuffle(pairs)
+            yield from pairs
+
+    def run(self):
+        self.begin()
+        self.start = time.monotonic()
+        for number, (kind, what) in zip(range(1, CYCLES + 1),
+                                        self.schedule()):
+            if number == FROZEN_FROM:
+                self.freeze_one()
+            self.cycle(number, kind, what)
+            if self.frozen and number in (FROZEN_TO, CYCLES):
+                self.thaw_one()
+        if self.guest.errors():
+            raise Failure(f'the guest saw errors: {self.guest.errors()}')
+        if self.guest.console.command('check', 'check') != '0':
+            raise Failure("the guest's file systems are damaged")
+        self.guest.quit()
+        if self.daemon.json('snapshots', VM)['snapshots']:
+            raise Failure('a snapshot is left')
+        self.daemon.cli('unserve', VM)
+        self.daemon.cli('check', VM)
+
+    def close(self):
+        if self.guest:
+            self.guest.close()
+        self.daemon.close()
+
+    def logs(self):
+        return self.daemon.logs() + [self.path('guest-console.log'),
+                                     self.path('guest-qemu.log')]
+
+
+def main():
+    reason = built() or qemu.missing() or (
+        None if nbd else 'python3-libnbd is not installed') or (
+        None if shutil.which('nbdcopy') else 'nbdcopy is not installed')
+    if reason:
+        print(f'SKIP: {reason}')
+        return 77
+    print(f'SEED={SEED} CYCLES={CYCLES}', flush=True)
+    directory = process.scratch_dir('refpoint-backup.')
+    world = World(directory)
+    try:
+        world.run()
+        print(', '.join(f'{n} {k}' for k, n in world.counts.items()))
+        return 0
+    except Failure as e:
+        print(f'test-backup: {e}')
+        for path in world.logs():
+            print(f'--- {path}\n' + process.tail(path, 15))
+        return 1
+    finally:
+        world.close()
+        process.remove_dir(directory)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
