@@ -980,7 +980,7 @@ int world_convert(struct world *w, struct err *err)
 	if (!p)
 		return 0;
 	r = snapshot_convert(w->snapshots, &p->id, &row, err);
-	if (r == -RP_ESTATE && !is_valid(w, p))
+	if (r == -RP_ESTATE && !broken && !is_valid(w, p))
 		return 0;
 	if (r == 0)
 		p->snapshot = false;
