@@ -141,7 +141,8 @@
 /* Of the store's file system: kept from scratch files, besides twice what the
  * bitmaps of all disks take. */
 #define SNAPSHOT_RESERVE_BYTES MIB(16)
-#define SNAPSHOT_STALL_MS      1000 /* of a copy: the snapshot is invalid then */
+#define SNAPSHOT_STALL_MS      1000 /* of one copy's writing; the snapshot is */
+#define SNAPSHOT_PAUSE_MS      4000 /* invalid then; of a request's copies */
 #define SNAPSHOT_COPY_BYTES    KIB(256) /* copied at once */
 #define SNAPSHOT_COPIES_MAX    64       /* under way at once, of all disks */
 

@@ -29,7 +29,7 @@ struct copy_write {
 };
 
 struct copy {
-	struct snapshots *snapshots;
+	struct snapshots *snapshots; /* NULL: serving ended before it (N8) */
 	struct copying *home;
 	struct copy *next;
 	struct volume *volume;
@@ -149,6 +149,7 @@ static void copy_give(struct copy *copy)
 static void resume_waiting(struct snapshots *snapshots, struct copying *home)
 {
 	struct volume_request *request = home->waiting;
+	uint64_t now = snapshot_now_ns();
 
 	home->waiting = NULL;
 	home->waiting_end = &home->waiting;
@@ -156,6 +157,7 @@ static void resume_waiting(struct snapshots *snapshots, struct copying *home)
 		struct volume_request *next = request->waiting;
 
 		request->waiting = NULL;
+		request->guarded_ns += now - request->held_since_ns;
 		if (copy_before(&snapshots->guard, request))
 			volume_go_on(request);
 		request = next;
@@ -220,6 +222,8 @@ static void set_bits(struct copy *copy, struct copy_write *write)
 
 static void run_done(struct copy *copy)
 {
+	if (copy->since_ns && copy->request)
+		copy->request->guarded_ns += snapshot_now_ns() - copy->since_ns;
 	copy->since_ns = 0;
 	for (unsigned i = 0; i < copy->targets; i++)
 		if (copy->writes[i].wanted &&
@@ -229,12 +233,33 @@ static void run_done(struct copy *copy)
 	step(copy);
 }
 
+static void copy_free(struct copy *copy)
+{
+	free(copy->buf);
+	free(copy);
+}
+
+/* N8: the last io of one that outlived the end of serving. */
+static void orphan_done(struct copy *copy)
+{
+	if (--copy->pending > 0)
+		return;
+	for (unsigned i = 0; i < copy->targets; i++)
+		snapshot_unref_late(copy->writes[i].target);
+	copy_free(copy);
+}
+
 static void write_done(struct io *io, int result)
 {
 	struct copy_write *write = container_of(io, struct copy_write, io);
 	struct copy *copy = write->copy;
 
+	if (!copy->snapshots) {
+		orphan_done(copy);
+		return;
+	}
 	write->busy = false;
+	atomic_fetch_sub(&copy->snapshots->inflight, (int64_t)io->length);
 	if (result < 0)
 		snapshot_invalidate(write->target,
 				    "writing to its scratch file failed: %s",
@@ -274,6 +299,7 @@ static void write_one(struct copy *copy, struct copy_write *write)
 
 	write->busy = true;
 	copy->pending++;
+	atomic_fetch_add(&copy->snapshots->inflight, (int64_t)run_bytes(copy));
 	io->op = IO_WRITE;
 	io->flags = 0;
 	io->file = write->target->disks[volume_ordinal(copy->volume)].scratch;
@@ -305,6 +331,10 @@ static void read_done(struct io *io, int result)
 {
 	struct copy *copy = container_of(io, struct copy, read);
 
+	if (!copy->snapshots) {
+		orphan_done(copy);
+		return;
+	}
 	copy->pending--;
 	for (unsigned i = 0; result < 0 && i < copy->targets; i++)
 		snapshot_invalidate(copy->writes[i].target,
@@ -340,6 +370,7 @@ static void step(struct copy *copy)
 static void wait_for_copy(struct copying *home, struct volume_request *request)
 {
 	request->waiting = NULL;
+	request->held_since_ns = snapshot_now_ns();
 	*home->waiting_end = request;
 	home->waiting_end = &request->waiting;
 }
@@ -361,6 +392,34 @@ static void begin(struct copy *copy, struct volume_request *request,
 	step(copy);
 }
 
+static void invalidate_all(struct snapshot **targets, unsigned n,
+			   const char *reason)
+{
+	for (unsigned i = 0; i < n; i++)
+		snapshot_invalidate(targets[i], "%s", reason);
+	release(targets, n);
+}
+
+static bool is_overdue(const struct volume_request *request, uint64_t more_ns)
+{
+	return request->guarded_ns + more_ns >
+	       SNAPSHOT_PAUSE_MS * UINT64_C(1000000);
+}
+
+/* N8: true if the piece may be submitted now; else it was skipped. */
+static bool let_go(struct volume_request *request, struct snapshot **targets,
+		   unsigned n)
+{
+	if (request->op == VOLUME_DISCARD) {
+		release(targets, n);
+		volume_skip(request);
+		return false;
+	}
+	invalidate_all(targets, n,
+		       "the store took too long for the copies of one write");
+	return true;
+}
+
 bool copy_before(struct volume_guard *guard, struct volume_request *request)
 {
 	struct snapshots *snapshots =
@@ -373,6 +432,8 @@ bool copy_before(struct volume_guard *guard, struct volume_request *request)
 
 	if (n == 0)
 		return true;
+	if (is_overdue(request, 0))
+		return let_go(request, targets, n);
 	copy = copy_take(snapshots, home);
 	if (copy) {
 		begin(copy, request, targets, n);
@@ -383,9 +444,7 @@ bool copy_before(struct volume_guard *guard, struct volume_request *request)
 		wait_for_copy(home, request);
 		return false;
 	}
-	for (unsigned i = 0; i < n; i++)
-		snapshot_invalidate(targets[i], "no memory to copy with");
-	release(targets, n);
+	invalidate_all(targets, n, "no memory to copy with");
 	return true;
 }
 
@@ -396,13 +455,42 @@ static void give_up(struct copy *copy)
 {
 	struct volume_request *request = copy->request;
 
+	request->guarded_ns += snapshot_now_ns() - copy->since_ns;
+	copy->request = NULL;
+	if (request->op == VOLUME_DISCARD) {
+		volume_skip(request);
+		return;
+	}
 	for (unsigned i = 0; i < copy->targets; i++)
 		snapshot_invalidate(copy->writes[i].target,
-				    "the store did not take a copy within "
-				    "%u ms",
-				    SNAPSHOT_STALL_MS);
-	copy->request = NULL;
+				    "the store did not take a copy in time");
 	volume_go_on(request);
+}
+
+static bool hangs(const struct copy *copy, uint64_t now)
+{
+	return copy->request && copy->since_ns &&
+	       (now - copy->since_ns > SNAPSHOT_STALL_MS * UINT64_C(1000000) ||
+		is_overdue(copy->request, now - copy->since_ns));
+}
+
+/* The first that hangs; giving one up changes the list. */
+static struct copy *find_hanging(const struct copying *home, uint64_t now)
+{
+	struct copy *copy = home->active;
+
+	while (copy && !hangs(copy, now))
+		copy = copy->next;
+	return copy;
+}
+
+static bool any_overdue(const struct copying *home, uint64_t now)
+{
+	const struct volume_request *r = home->waiting;
+
+	while (r && !is_overdue(r, now - r->held_since_ns))
+		r = r->waiting;
+	return r;
 }
 
 void copying_tick(struct snapshots *snapshots)
@@ -411,17 +499,14 @@ void copying_tick(struct snapshots *snapshots)
 
 	for (uint32_t d = 0; d < vm_disk_count(snapshots->vm); d++) {
 		struct copying *home = &snapshots->copying[d];
-		bool gave_up = false;
+		struct copy *copy;
+		bool look = any_overdue(home, now);
 
-		for (struct copy *c = home->active; c; c = c->next) {
-			if (!c->request || !c->since_ns ||
-			    now - c->since_ns <
-				SNAPSHOT_STALL_MS * UINT64_C(1000000))
-				continue;
-			give_up(c);
-			gave_up = true;
+		while ((copy = find_hanging(home, now))) {
+			give_up(copy);
+			look = true;
 		}
-		if (gave_up)
+		if (look)
 			resume_waiting(snapshots, home);
 	}
 }
@@ -442,20 +527,30 @@ int copying_init(struct snapshots *snapshots, struct err *err)
 	return 0;
 }
 
+/* N8: the guest's write went on without it long ago. */
+static void orphan(struct copy *copy)
+{
+	for (unsigned i = 0; i < copy->targets; i++)
+		if (copy->writes[i].busy)
+			atomic_fetch_sub(&copy->snapshots->inflight,
+					 (int64_t)copy->writes[i].io.length);
+	copy->home->active = copy->next;
+	copy->home = NULL;
+	copy->snapshots = NULL;
+}
+
 void copying_done(struct snapshots *snapshots)
 {
 	for (uint32_t i = 0; i < vm_disk_count(snapshots->vm); i++) {
 		struct copying *home = &snapshots->copying[i];
 
-		/* Only a death that is simulated leaves any. */
 		while (home->active)
-			copy_give(home->active);
+			orphan(home->active);
 		while (home->idle) {
 			struct copy *copy = home->idle;
 
 			home->idle = copy->next;
-			free(copy->buf);
-			free(copy);
+			copy_free(copy);
 		}
 	}
 	free(snapshots->copying);

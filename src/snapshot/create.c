@@ -7,7 +7,8 @@
  *   2  the cut of a point (track/seal.c); right before it the snapshot is told
  *      the first epoch after it, and copies from then on
  *   3  the commit that makes the row; before it there is no snapshot
- * A failure of 2 or 3 takes it off the list: nobody copies for it any more.
+ * A failure of 2 or 3 takes it off the list: nobody copies for it any more. One
+ * after 3 drops it again; if its row cannot be dropped it stays, invalid.
  * Where nobody knows whether the commit is on the disk the files go all the
  * same: a row without them has ended (N7).
  */
@@ -35,6 +36,7 @@ static int admit(struct snapshots *snapshots,
 {
 	uint64_t bytes = 0;
 	unsigned n = 0;
+	bool taken;
 	int64_t room;
 	int r;
 
@@ -43,7 +45,11 @@ static int admit(struct snapshots *snapshots,
 	snapshots_lock(snapshots);
 	for (struct snapshot *s = snapshots->list; s; s = s->next)
 		n++;
+	taken = snapshots_find(snapshots, &request->id);
 	snapshots_unlock(snapshots);
+	if (taken)
+		return err_set(err, -RP_EALREADY,
+			       "there is a snapshot of this id");
 	if (n >= SNAPSHOTS_PER_VM_MAX)
 		return err_set(err, -RP_ELIMIT,
 			       "there are %u snapshots already, which is the "
@@ -117,6 +123,14 @@ static int seal(struct snapshot *s, const struct snapshot_request *request,
 	memcpy(point.label, request->label, sizeof(point.label));
 	memcpy(point.request_id, request->request_id, sizeof(point.request_id));
 	r = vm_point_create(s->owner->vm, &point, row, err);
+	/* A row of the same request that the list does not have would be one
+	 * for which nothing is copied. */
+	if (r == 0 && (!guid_equal(&row->id, &request->id) ||
+		       s->first_epoch == UINT64_MAX))
+		r = err_set(err, -RP_ESTATE,
+			    "no snapshot: an earlier one of this request id "
+			    "failed half way; stop and serve the virtual "
+			    "system again");
 	if (r == 0) {
 		snapshots_lock(s->owner);
 		s->row = *row;
@@ -128,21 +142,25 @@ static int seal(struct snapshot *s, const struct snapshot_request *request,
 }
 
 static int finish(struct snapshot *s, const struct snapshot_request *request,
-		  struct err *err)
+		  bool *ret_stays, struct err *err)
 {
 	int r = request->clone ? files_clone(s, err) : 0;
 
 	if (r == 0 && !snapshot_is_valid(s))
 		r = err_set(err, -RP_EIOFAIL, "no snapshot: %s", s->reason);
-	if (r < 0)
-		(void)vm_snapshot_drop(s->owner->vm, &request->id, NULL);
+	if (r < 0 && vm_snapshot_drop(s->owner->vm, &request->id, NULL) < 0) {
+		snapshot_invalidate(s, "it was not completed; drop it");
+		*ret_stays = true;
+	}
 	return r;
 }
 
 static int make(struct snapshots *snapshots,
-		const struct snapshot_request *request, struct err *err)
+		const struct snapshot_request *request,
+		struct snapshot_info *ret_info, struct err *err)
 {
 	struct snapshot *s = plan(snapshots, request), **at;
+	bool stays = false;
 	int r = s ? files_make(s, err) : err_set(err, -ENOMEM, "snapshot");
 
 	if (r < 0) {
@@ -157,8 +175,13 @@ static int make(struct snapshots *snapshots,
 	snapshots_unlock(snapshots);
 	r = seal(s, request, err);
 	if (r == 0)
-		r = finish(s, request, err);
-	if (r < 0)
+		r = finish(s, request, &stays, err);
+	if (r == 0) {
+		snapshots_lock(snapshots);
+		snapshot_tell(s, ret_info);
+		snapshots_unlock(snapshots);
+	}
+	if (r < 0 && !stays)
 		forget(s);
 	return r;
 }
@@ -188,10 +211,14 @@ int snapshot_create(struct snapshots *snapshots,
 	if (r == 0) {
 		r = admit(snapshots, request, err);
 		if (r == 0)
-			r = make(snapshots, request, err);
-		if (r == 0)
-			r = snapshot_find(snapshots, &request->id, info, err);
+			r = make(snapshots, request, info, err);
 	}
+	if (r == 1 && info->state != SNAPSHOT_VALID)
+		r = err_set(
+		    err, -RP_ESTATE,
+		    "the snapshot of this request is invalid (%s): drop "
+		    "it",
+		    info->reason);
 	if (r >= 0)
 		*ret_info = *info;
 	free(info);

@@ -47,8 +47,18 @@ void snapshot_ref(struct snapshot *s)
 
 void snapshot_unref(struct snapshot *s)
 {
-	if (atomic_fetch_sub(&s->refs, 1) > 1)
-		return;
+	if (atomic_fetch_sub(&s->refs, 1) == 1 && !janitor_take(s->owner, s))
+		snapshot_destroy(s);
+}
+
+void snapshot_unref_late(struct snapshot *s)
+{
+	if (atomic_fetch_sub(&s->refs, 1) == 1)
+		snapshot_destroy(s);
+}
+
+void snapshot_destroy(struct snapshot *s)
+{
 	files_detach(s);
 	for (uint32_t i = 0; i < s->count; i++)
 		snapshot_file_close(&s->disks[i].map);
@@ -179,6 +189,14 @@ void files_detach(struct snapshot *s)
 	}
 }
 
+void files_release(struct snapshot *s)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->disks[i].scratch)
+			(void)s->disks[i].scratch->ops->truncate(
+			    s->disks[i].scratch, 0, NULL);
+}
+
 /* ---- sweeping ------------------------------------------------------------ */
 
 struct sweep {
@@ -205,6 +223,8 @@ void files_sweep(struct snapshots *snapshots)
 	/* As many as could ever be left; no file keeps this going on. */
 	unsigned left = 4 * SNAPSHOTS_PER_VM_MAX * DISKS_PER_VM_MAX;
 
+	for (uint32_t i = 0; i < vm_disk_count(snapshots->vm); i++)
+		snapshot_file_sweep(env->memory, i);
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		struct sweep sweep = {.snapshots = snapshots};
 

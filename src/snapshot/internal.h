@@ -26,16 +26,22 @@
  *  N7  The files of a snapshot are made before the commit that makes its row,
  *      and removed after the one that drops or converts it.  A row without its
  *      file on the tmpfs, or with one of another boot, ended with the power.
- *  N8  A scratch write that does not end within SNAPSHOT_STALL_MS makes the
- *      snapshot invalid, and the guest's write goes on; the copy's memory is
- *      held until the kernel has given it back.
+ *  N8  A copy's writing that does not end within SNAPSHOT_STALL_MS, or all of
+ *      a request's copies, and its waiting for a free one, that take longer
+ *      than SNAPSHOT_PAUSE_MS, make the snapshot invalid, and the guest's write
+ *      goes on; of a discard they make that it is not done.  The copy's memory,
+ *      and what it writes to, are held until the kernel has given them back,
+ *      if need be beyond the end of serving.
+ *  N9  What may wait for the disk, but not for a control call, is the
+ *      janitor's: how much room there is, and closing files.
  *
  * Files of a copy that a killed worker left in flight: its bit is not set, so
  * the guest's write was not submitted, and the successor copies the same
  * content to the same place.
  *
- * Locks: `lock` protects the list of snapshots and what `list` says below; it
- * is held for a look only, never across I/O, and nothing is taken under it.
+ * Locks: `lock` protects the list of snapshots, and what `list` says below, and
+ * what is the janitor's; it is held for a look only, never across I/O, and
+ * nothing is taken under it.
  */
 #ifndef SNAPSHOT_INTERNAL_H
 #define SNAPSHOT_INTERNAL_H
@@ -65,6 +71,7 @@ struct snapshot {
 	uint64_t first_epoch;      /* list; UINT64_MAX: before the cut */
 	bool ready;                /* list; it has its row: it exists */
 	uint64_t limit_bytes;
+	bool released; /* the janitor's: invalid, and its scratch is empty */
 	_Atomic bool cloned;
 	uint32_t count;
 	struct kept *disks; /* count */
@@ -96,13 +103,27 @@ struct snapshots {
 	/* Bytes that may be copied before the store's room is looked at again;
 	 * below zero there is none. */
 	_Atomic int64_t room;
+	_Atomic int64_t inflight; /* of it, being written */
+
+	/* The janitor; without threads it comes with the tick. */
+	bool janitor_runs;
+	bool stopping;
+	pthread_t janitor;
+	pthread_cond_t wake;
+	struct snapshot *doomed; /* nobody has a reference any more */
 };
 
 /* files.c */
 struct snapshot *snapshot_new(struct snapshots *owner,
 			      const struct point_row *row);
 void snapshot_ref(struct snapshot *s);
-void snapshot_unref(struct snapshot *s); /* the last one closes its files */
+/* The last one closes its files, or has the janitor do it. */
+void snapshot_unref(struct snapshot *s);
+void snapshot_destroy(struct snapshot *s); /* without a reference */
+/* The same by who may outlive `owner`. */
+void snapshot_unref_late(struct snapshot *s);
+/* Gives the space of an invalid one back. */
+void files_release(struct snapshot *s);
 /* Makes all files; on failure none is left. */
 int files_make(struct snapshot *s, struct err *err);
 /* Opens those on the tmpfs.  -ENOENT: the snapshot ended with the power. */
@@ -126,6 +147,7 @@ static inline bool snapshot_is_valid(const struct snapshot *s)
 	return !atomic_load(&s->invalid) && !atomic_load(&s->gone);
 }
 /* With the lock. */
+void snapshot_tell(const struct snapshot *s, struct snapshot_info *info);
 struct snapshot *snapshots_find(struct snapshots *snapshots,
 				const struct guid *id);
 /* Takes it from the list; the list's reference is then the caller's. */
@@ -133,6 +155,13 @@ void snapshots_remove(struct snapshots *snapshots, struct snapshot *s);
 /* What the store has for scratch now: below zero if the reserve is touched. */
 int snapshots_room(struct snapshots *snapshots, int64_t *ret_room,
 		   struct err *err);
+
+/* janitor.c */
+int janitor_start(struct snapshots *snapshots, struct err *err);
+void janitor_stop(struct snapshots *snapshots);
+void janitor_work(struct snapshots *snapshots); /* once */
+/* Takes S, without a reference, over; false: there is none. */
+bool janitor_take(struct snapshots *snapshots, struct snapshot *s);
 
 /* copy.c */
 bool copy_before(struct volume_guard *guard, struct volume_request *request);

@@ -100,8 +100,8 @@ int snapshots_room(struct snapshots *snapshots, int64_t *ret_room,
 	for (uint32_t i = 0; i < vm_disk_count(snapshots->vm); i++)
 		reserve +=
 		    2 * vm_disk(snapshots->vm, i)->bytes / (BLOCK_BYTES * 8);
-	*ret_room =
-	    (int64_t)(MIN(space, (uint64_t)INT64_MAX)) - (int64_t)reserve;
+	*ret_room = (int64_t)(MIN(space, (uint64_t)INT64_MAX)) -
+		    (int64_t)reserve - atomic_load(&snapshots->inflight);
 	return 0;
 }
 
@@ -125,6 +125,15 @@ static void drop_ended(struct snapshots *snapshots, struct snapshot *s)
 	snapshot_unref(s);
 }
 
+/* That it is invalid could be written nowhere: without its file it has ended
+ * for whoever opens the store next (N5, N7). */
+static void end_it(struct snapshots *snapshots, struct snapshot *s)
+{
+	const struct vm_env *env = vm_environment(snapshots->vm);
+
+	snapshot_unlink(env->store, env->memory, &s->row.id, 0);
+}
+
 /* The rows are taken up before any is dropped: that changes them. */
 static int take_row(void *arg, const struct point_row *row)
 {
@@ -140,6 +149,7 @@ static int take_row(void *arg, const struct point_row *row)
 static void take_up(struct snapshots *snapshots, struct snapshot *s)
 {
 	struct err err = {0};
+	unsigned n = 0;
 	int r;
 
 	if (!vm_environment(snapshots->vm)->memory) {
@@ -152,8 +162,15 @@ static void take_up(struct snapshots *snapshots, struct snapshot *s)
 		drop_ended(snapshots, s);
 		return;
 	}
+	for (const struct snapshot *t = snapshots->list; t; t = t->next)
+		n++;
+	if (r == 0 && n >= SNAPSHOTS_PER_VM_MAX)
+		snapshot_invalidate(s, "there are more than %u of them",
+				    SNAPSHOTS_PER_VM_MAX);
 	if (r < 0)
 		snapshot_invalidate(s, "%.150s", err.text);
+	if (r < 0 && !s->disks[0].map.file)
+		end_it(snapshots, s);
 	append(snapshots, s);
 }
 
@@ -169,6 +186,7 @@ int snapshots_new(struct vm *vm, struct snapshots **ret_snapshots,
 	snapshots->vm = vm;
 	snapshots->guard.before = copy_before;
 	(void)pthread_mutex_init(&snapshots->lock, NULL);
+	(void)pthread_cond_init(&snapshots->wake, NULL);
 	r = vm_snapshots(vm, take_row, snapshots, err);
 	if (r < 0) {
 		snapshots_free(snapshots);
@@ -200,6 +218,7 @@ struct snapshots *snapshots_free(struct snapshots *snapshots)
 		snapshots_remove(snapshots, s);
 		snapshot_unref(s);
 	}
+	(void)pthread_cond_destroy(&snapshots->wake);
 	(void)pthread_mutex_destroy(&snapshots->lock);
 	free(snapshots);
 	return NULL;
@@ -246,9 +265,34 @@ int snapshots_attach(struct snapshots *snapshots, struct err *err)
 		return r;
 	for (struct snapshot *s = snapshots->list; s; s = s->next)
 		attach_one(snapshots, s);
+	r = janitor_start(snapshots, err);
+	if (r < 0) {
+		copying_done(snapshots);
+		return r;
+	}
 	snapshots->attached = true;
 	vm_guard(snapshots->vm, &snapshots->guard);
 	return 0;
+}
+
+/* Until the next time what was copied is in the page cache alone, and nobody
+ * would learn that it could not be written back (N6).  One that a copy still
+ * writes to (N8) is invalid, and stays open. */
+static void lay_down(struct snapshot *s)
+{
+	struct err err = {0};
+
+	if (atomic_load(&s->refs) > 1)
+		return;
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct file *scratch = s->disks[i].scratch;
+
+		if (scratch && snapshot_is_valid(s) &&
+		    (file_sync(scratch, &err) < 0 || file_lost(scratch) < 0))
+			snapshot_invalidate(s, "its scratch was lost: %.120s",
+					    err.text);
+	}
+	files_detach(s);
 }
 
 void snapshots_detach(struct snapshots *snapshots)
@@ -258,29 +302,23 @@ void snapshots_detach(struct snapshots *snapshots)
 	vm_guard(snapshots->vm, NULL);
 	snapshots->attached = false;
 	copying_done(snapshots);
+	janitor_stop(snapshots);
 	for (struct snapshot *s = snapshots->list; s; s = s->next)
-		files_detach(s);
+		lay_down(s);
 }
 
 void snapshots_tick(struct snapshots *snapshots)
 {
-	int64_t room;
-	bool any = false;
-
 	if (!snapshots->attached)
 		return;
 	copying_tick(snapshots);
-	snapshots_lock(snapshots);
-	for (struct snapshot *s = snapshots->list; s; s = s->next)
-		any |= snapshot_is_valid(s);
-	snapshots_unlock(snapshots);
-	if (any && snapshots_room(snapshots, &room, NULL) == 0)
-		atomic_store(&snapshots->room, room);
+	if (!snapshots->janitor_runs)
+		janitor_work(snapshots);
 }
 
 /* ---- listing ------------------------------------------------------------- */
 
-static void tell(const struct snapshot *s, struct snapshot_info *info)
+void snapshot_tell(const struct snapshot *s, struct snapshot_info *info)
 {
 	memset(info, 0, sizeof(*info));
 	info->row = s->row;
@@ -308,7 +346,7 @@ int snapshots_list(struct snapshots *snapshots,
 	for (struct snapshot *s = snapshots->list;
 	     r == 0 && s && n <= SNAPSHOTS_PER_VM_MAX; s = s->next)
 		if (s->ready)
-			tell(s, &infos[n++]);
+			snapshot_tell(s, &infos[n++]);
 	snapshots_unlock(snapshots);
 	for (unsigned i = 0; r == 0 && i < n; i++) {
 		r = fn(arg, &infos[i]);

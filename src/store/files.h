@@ -148,6 +148,8 @@ int snapshot_file_open(struct fs *memory, const struct guid *store,
 		       const struct guid *id, uint32_t disk,
 		       struct snapshot_file *ret_file, struct err *err);
 void snapshot_file_close(struct snapshot_file *file); /* leaves the file */
+/* Removes one of DISK that was never completed. */
+void snapshot_file_sweep(struct fs *memory, uint32_t disk);
 /* Removes what one disk of a snapshot has; what is not there is no failure. */
 void snapshot_unlink(struct fs *store, struct fs *memory, const struct guid *id,
 		     uint32_t disk);

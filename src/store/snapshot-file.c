@@ -85,6 +85,20 @@ static int fill(struct snapshot_file *f, struct err *err)
 	return r < 0 ? r : map(f, err);
 }
 
+static void temporary_name(uint32_t disk, char name[SNAPSHOT_NAME_BYTES])
+{
+	(void)snprintf(name, SNAPSHOT_NAME_BYTES, "new-snapshot-%" PRIu32,
+		       disk);
+}
+
+void snapshot_file_sweep(struct fs *memory, uint32_t disk)
+{
+	char name[SNAPSHOT_NAME_BYTES];
+
+	temporary_name(disk, name);
+	(void)memory->ops->unlink(memory, name, NULL);
+}
+
 int snapshot_file_create(struct fs *memory, const struct snapshot_head *head,
 			 struct snapshot_file *ret_file, struct err *err)
 {
@@ -93,8 +107,7 @@ int snapshot_file_create(struct fs *memory, const struct snapshot_head *head,
 	int r;
 
 	snapshot_name(SNAPSHOT_COPIED, &head->snapshot, head->disk, name);
-	(void)snprintf(temporary, sizeof(temporary), "new-snapshot-%" PRIu32,
-		       head->disk);
+	temporary_name(head->disk, temporary);
 	r = fs_open(memory, temporary, FILE_WRITE | FILE_CREATE, &f.file, err);
 	if (r < 0)
 		return r;

@@ -309,10 +309,12 @@ static int change_locked(struct vm *vm, const struct guid *id,
 			    model_count(vm, false));
 	if (r < 0)
 		return r;
-	if (label)
+	if (label) {
 		(void)snprintf(row->label, sizeof(row->label), "%s", label);
-	else
+	} else {
 		row->snapshot = false;
+		row->request_id[0] = '\0'; /* it was of another method */
+	}
 	return replace_row(vm, row, err);
 }
 

@@ -403,6 +403,12 @@ void volume_go_on(struct volume_request *request)
 	piece_submit(request);
 }
 
+void volume_skip(struct volume_request *request)
+{
+	request->volume->queue->writes++;
+	piece_done(&request->io, 0);
+}
+
 static void piece_begin(struct volume_request *request)
 {
 	struct volume *volume = request->volume;
@@ -460,6 +466,7 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->position = request->offset;
 	request->piece = 0;
 	request->epoch = 0;
+	request->guarded_ns = request->held_since_ns = 0;
 	request->result = 0;
 	request->state = REQUEST_SUBMITTED;
 	volume->queue->requests++;

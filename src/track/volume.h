@@ -53,6 +53,8 @@ struct volume_request {
 	uint64_t position;              /* of the piece in work */
 	uint64_t piece;                 /* its length */
 	uint64_t epoch;
+	uint64_t guarded_ns;    /* how long the guard held it, all pieces */
+	uint64_t held_since_ns; /* the guard's: of this piece; 0: not now */
 	uint64_t sync; /* the number of its sync, while that is in flight */
 	uint32_t state;
 	int result;
@@ -75,6 +77,8 @@ struct volume_guard {
 		       struct volume_request *request);
 };
 void volume_go_on(struct volume_request *request);
+/* The same of a discard, which is not done: it is only a hint. */
+void volume_skip(struct volume_request *request);
 
 const char *volume_id(const struct volume *volume); /* "root" */
 uint64_t volume_bytes(const struct volume *volume);

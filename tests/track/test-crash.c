@@ -287,7 +287,11 @@ static void run_snapshot_fails(struct world *w)
 	world_read_snapshot(w, true);
 	if (sim_dead(w->sim) || !ok(w, world_snapshot(w, &err), &err))
 		return;
+	sim_fail(w->sim, SIM_IO_READ, 1 + (unsigned)sim_random(w->sim, 5), EIO,
+		 false, "image*");
 	steps(w, 20);
+	sim_fail_none(w->sim);
+	world_read_snapshot(w, true);
 	(void)down(w);
 }
 

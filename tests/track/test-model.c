@@ -93,7 +93,8 @@ static void inject(struct model *m)
 	static const char *const names[] = {"intents",    "pages.*",  "gen-*",
 					    "gen-*",      "catalog*", "live-*",
 					    "snapshot-*", "scratch-*"};
-	static const unsigned store_ops[] = {SIM_WRITE, SIM_SYNC, SIM_CREATE,
+	static const unsigned store_ops[] = {SIM_WRITE, SIM_IO_WRITE, SIM_SYNC,
+					     SIM_CREATE,
 					     SIM_SYNC | SIM_WRITE | SIM_CREATE |
 						 SIM_TRUNCATE | SIM_ALLOCATE |
 						 SIM_RENAME | SIM_UNLINK};
@@ -102,7 +103,8 @@ static void inject(struct model *m)
 
 	if (dice(m, 4) == 0) {
 		static const unsigned ops[] = {SIM_SYNC, SIM_IO_SYNC,
-					       SIM_IO_WRITE, SIM_IO_DISCARD};
+					       SIM_IO_WRITE, SIM_IO_READ,
+					       SIM_IO_DISCARD};
 
 		sim_fail(sim, ops[dice(m, ARRAY_SIZE(ops))], nth, EIO, false,
 			 "image*");
