@@ -172,8 +172,7 @@ static void finish(struct copy *copy)
 
 	copy->request = NULL;
 	copy_give(copy);
-	if (request)
-		volume_go_on(request);
+	volume_go_on(request);
 	if (home->waiting)
 		resume_waiting(snapshots, home);
 }
@@ -222,7 +221,7 @@ static void set_bits(struct copy *copy, struct copy_write *write)
 
 static void run_done(struct copy *copy)
 {
-	if (copy->since_ns && copy->request)
+	if (copy->since_ns)
 		copy->request->guarded_ns += snapshot_now_ns() - copy->since_ns;
 	copy->since_ns = 0;
 	for (unsigned i = 0; i < copy->targets; i++)
@@ -239,14 +238,73 @@ static void copy_free(struct copy *copy)
 	free(copy);
 }
 
-/* N8: the last io of one that outlived the end of serving. */
-static void orphan_done(struct copy *copy)
+/* ---- late ones: N8 -------------------------------------------------------
+ *
+ * A copy without a request was given up on.  Serving may end meanwhile, on
+ * another thread: whoever of the two comes first has `late`.  One with a
+ * request is the queue's thread's alone, as serving does not end before its
+ * request.
+ */
+
+static pthread_mutex_t late = PTHREAD_MUTEX_INITIALIZER;
+
+/* Its last io is over.  Serving had ended before. */
+static void bury(struct copy *copy)
 {
-	if (--copy->pending > 0)
-		return;
 	for (unsigned i = 0; i < copy->targets; i++)
 		snapshot_unref_late(copy->writes[i].target);
 	copy_free(copy);
+}
+
+/* Its last io is over while it is served yet: what it holds is good for those
+ * that are valid, as a discard was left out instead.  True: somebody waits for
+ * a copy. */
+static bool come_home(struct copy *copy)
+{
+	struct copying *home = copy->home;
+
+	for (unsigned i = 0; i < copy->targets; i++)
+		if (copy->writes[i].wanted &&
+		    snapshot_is_valid(copy->writes[i].target))
+			set_bits(copy, &copy->writes[i]);
+	copy_give(copy);
+	return home->waiting;
+}
+
+static void note_written(struct copy *copy, struct copy_write *write,
+			 int result)
+{
+	write->busy = false;
+	atomic_fetch_sub(&copy->snapshots->inflight, (int64_t)write->io.length);
+	if (result < 0)
+		snapshot_invalidate(write->target,
+				    "writing to its scratch file failed: %s",
+				    strerror(err_errno(result)));
+}
+
+/* False: it is not late.  WRITE NULL: what is over is its read. */
+static bool is_late(struct copy *copy, struct copy_write *write, int result)
+{
+	struct snapshots *snapshots;
+	struct copying *home;
+	bool waited = false, is;
+
+	(void)pthread_mutex_lock(&late);
+	snapshots = copy->snapshots;
+	home = copy->home;
+	is = !snapshots || !copy->request;
+	if (is && snapshots && write)
+		note_written(copy, write, result);
+	if (is && --copy->pending == 0) {
+		if (snapshots)
+			waited = come_home(copy);
+		else
+			bury(copy);
+	}
+	(void)pthread_mutex_unlock(&late);
+	if (waited) /* and so serving goes on */
+		resume_waiting(snapshots, home);
+	return is;
 }
 
 static void write_done(struct io *io, int result)
@@ -254,16 +312,9 @@ static void write_done(struct io *io, int result)
 	struct copy_write *write = container_of(io, struct copy_write, io);
 	struct copy *copy = write->copy;
 
-	if (!copy->snapshots) {
-		orphan_done(copy);
+	if (is_late(copy, write, result))
 		return;
-	}
-	write->busy = false;
-	atomic_fetch_sub(&copy->snapshots->inflight, (int64_t)io->length);
-	if (result < 0)
-		snapshot_invalidate(write->target,
-				    "writing to its scratch file failed: %s",
-				    strerror(err_errno(result)));
+	note_written(copy, write, result);
 	if (--copy->pending == 0)
 		run_done(copy);
 }
@@ -331,10 +382,8 @@ static void read_done(struct io *io, int result)
 {
 	struct copy *copy = container_of(io, struct copy, read);
 
-	if (!copy->snapshots) {
-		orphan_done(copy);
+	if (is_late(copy, NULL, result))
 		return;
-	}
 	copy->pending--;
 	for (unsigned i = 0; result < 0 && i < copy->targets; i++)
 		snapshot_invalidate(copy->writes[i].target,
@@ -350,7 +399,7 @@ static void step(struct copy *copy)
 {
 	struct io *io = &copy->read;
 
-	if (!copy->request || !next_run(copy)) {
+	if (!next_run(copy)) {
 		finish(copy);
 		return;
 	}
@@ -541,6 +590,7 @@ static void orphan(struct copy *copy)
 
 void copying_done(struct snapshots *snapshots)
 {
+	(void)pthread_mutex_lock(&late);
 	for (uint32_t i = 0; i < vm_disk_count(snapshots->vm); i++) {
 		struct copying *home = &snapshots->copying[i];
 
@@ -553,6 +603,7 @@ void copying_done(struct snapshots *snapshots)
 			copy_free(copy);
 		}
 	}
+	(void)pthread_mutex_unlock(&late);
 	free(snapshots->copying);
 	snapshots->copying = NULL;
 }
