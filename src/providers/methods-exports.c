@@ -161,7 +161,8 @@ static bool read_path(const struct method_call *call, const char *text,
 	       identity_of_path(path, call->providers->host.name, ret_identity);
 }
 
-/* A point or a snapshot of the system of UUID; -CIM_ENOTFOUND. */
+/* A point or a snapshot of the system of UUID, other than the source;
+ * -CIM_ENOTFOUND. */
 static int read_base(const struct method_call *call, const char *uuid,
 		     const char *text, struct export_order *order,
 		     struct err *err)
@@ -185,9 +186,24 @@ static int read_base(const struct method_call *call, const char *uuid,
 		if (r == 0 && strcmp(snapshot.uuid, uuid) != 0)
 			r = -CIM_ENOTFOUND;
 	}
+	if (r == 0 && strcmp(order->base, order->source) == 0)
+		return err_set(err, -CIM_ENOTFOUND,
+			       "the base is what is to be exported");
 	return r == -CIM_ENOTFOUND
 		   ? err_set(err, r, "the system has no such base")
 		   : r;
+}
+
+/* ExportDirectory without slashes at its end; NULL: the arena is full. */
+static const char *directory_of(const struct method_call *call)
+{
+	const char *text = method_text(call, "ExportDirectory");
+	size_t n = text ? strlen(text) : 0;
+
+	while (n > 1 && text[n - 1] == '/')
+		n--;
+	return arena_printf(call->request->arena, "%.*s", (int)n,
+			    text ? text : "");
 }
 
 /* E1. */
@@ -271,8 +287,7 @@ static int order_point(const struct method_call *call, const char *uuid,
 int method_export_point(const struct method_call *call, uint32_t *ret_result,
 			struct err *err)
 {
-	struct export_order order = {.directory =
-					 method_text(call, "ExportDirectory")};
+	struct export_order order = {.directory = directory_of(call)};
 	struct identity point;
 	int r = -CIM_ENOTFOUND;
 
@@ -329,8 +344,10 @@ static const char *place_of(const struct method_call *call,
 			    const struct cim_instance *settings,
 			    const char *name)
 {
-	const char *directory = method_text(call, "ExportDirectory");
+	const char *directory = directory_of(call);
 
+	if (!directory)
+		return NULL;
 	if (settings && !is_true(settings, "CreateVmExportSubdirectory", true))
 		return directory;
 	return arena_printf(call->request->arena, "%s/%s", directory, name);

@@ -216,6 +216,7 @@ static void C11_a_base_that_is_not_there_is_an_error(void **state)
 	    POINT_TEXT(ALPHA, 77),
 	    POINT_TEXT(GAMMA, 11),
 	    POINT_TEXT(GAMMA, 01),
+	    POINT_TEXT(ALPHA, 02), /* the point itself */
 	    SNAPSHOT,
 	    "nonsense",
 	    "Msvm_ConcreteJob.InstanceID=&quot;" JOB(1) "&quot;"};
@@ -271,7 +272,9 @@ static void what_is_there_stays(void **state)
 	    export_point(POINT_PATH(ALPHA, 01), below("full"), NULL), 32775);
 	assert_int_equal(
 	    export_point(POINT_PATH(ALPHA, 01), below("empty/"), NULL), 4096);
-	(void)wait_job(POINT_JOB(1), 7);
+	assert_string_equal(text_of(wait_job(POINT_JOB(1), 7),
+				    "ExportedConfigFilePath"),
+			    below("empty/refpoint.json"));
 	assert_true(is_there("empty/refpoint.json"));
 	assert_int_equal(entries(), 2);
 }
@@ -325,6 +328,11 @@ static void it_goes_into_a_directory_of_its_name(void **state)
 			 4096);
 	(void)wait_job(JOB_PATH(2), 7);
 	assert_true(is_there("alpha/refpoint.json"));
+	assert_int_equal(mkdir(below("in"), 0700), 0);
+	assert_int_equal(
+	    export_system(below("in/"), OF_SYSTEM(BACKUP OF(SNAPSHOT))), 4096);
+	(void)wait_job(JOB_PATH(3), 7);
+	assert_true(is_there("in/alpha/refpoint.json"));
 }
 
 static void excluded_disks_are_left_out(void **state)
@@ -392,6 +400,7 @@ static void what_is_no_backup_is_refused(void **state)
 	    {OF_SYSTEM(BACKUP OF(POINT_TEXT(ALPHA, 01))), 32773},
 	    {OF_SYSTEM(BACKUP OF(SNAPSHOT) SINCE(POINT_TEXT(ALPHA, 88))),
 	     32773},
+	    {OF_SYSTEM(BACKUP OF(SNAPSHOT) SINCE(SNAPSHOT)), 32773},
 	    {OF_SYSTEM(BACKUP OF(SNAPSHOT) SINCE(POINT_TEXT(GAMMA, 11))),
 	     32773}};
 

@@ -277,6 +277,11 @@ static int open_sources(struct export *x, struct err *err)
 
 	if (r == 0)
 		r = find_source(x, &is_snapshot, err);
+	/* its images would be their own backing files */
+	if (r == 0 && x->request.has_base &&
+	    guid_equal(&x->request.base, &x->row.id))
+		r = err_set(err, -RP_EPARAM,
+			    "an export cannot be based on what it is of");
 	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
 		if (x->request.has_base)
 			r = find_changes(x, &x->sources[i], err);

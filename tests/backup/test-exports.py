@@ -259,6 +259,9 @@ class Chains(Case):
         self.assertIn(UNKNOWN, self.refused(3, s, self.target(), '--base',
                                             UNKNOWN))
         self.refused(2, p, self.target(), '--base', s)
+        for x in p, s:       # a file that would back itself
+            self.assertIn('based on', self.refused(2, x, self.target(),
+                                                   '--base', x))
         self.refused(3, s, self.target(), '--disk', 'vdz')
         self.daemon.cli('unserve', 'v')
         self.assertIn('not served', self.refused(4, s, self.target()))
