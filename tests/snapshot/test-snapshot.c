@@ -157,6 +157,22 @@ static void drop(struct rig *rig, const struct guid *id)
 	assert_int_equal(snapshot_drop(rig->snapshots, id, &err), -RP_ENOPOINT);
 }
 
+/* Its scratch file is empty soon. */
+static bool gives_back(struct rig *rig, const struct guid *id)
+{
+	char text[GUID_TEXT_BYTES], path[400];
+	struct stat st = {.st_size = 1};
+
+	guid_format(id, text);
+	(void)snprintf(path, sizeof(path), "%s/store/scratch-%s-0", rig->base,
+		       text);
+	for (unsigned n = 0; n < 500 && st.st_size; n++) {
+		assert_int_equal(stat(path, &st), 0);
+		(void)usleep(10000);
+	}
+	return st.st_size == 0;
+}
+
 static bool has_file(struct rig *rig, const char *prefix)
 {
 	char command[400];
@@ -212,6 +228,7 @@ static void its_limit_costs_the_snapshot_only(void **state)
 	assert_int_equal(look(rig, &info.row.id).state, SNAPSHOT_VALID);
 	assert_int_equal(put(rig, 20, 1), 0);
 	expect_invalid(rig, &info.row.id, "its limit of 65536 bytes");
+	assert_true(gives_back(rig, &info.row.id));
 	drop(rig, &info.row.id);
 	rig_down(rig);
 }
