@@ -269,13 +269,19 @@ static int open_files(struct work *w, struct err *err)
 {
 	const char *disks[DISKS_PER_VM_MAX];
 	struct guid id;
+	int r;
 
 	if (!guid_parse(w->order.source, &id))
 		return err_set(err, -RP_EPARAM, "what is to be exported");
 	for (unsigned i = 0; i < w->order.n; i++)
 		disks[i] = w->disks[i];
-	return export_files_new(w->directory, &id, disks, w->order.n, &w->files,
-				err);
+	r = export_files_new(w->directory, &id, disks, w->order.n, &w->files,
+			     err);
+	if (r == 0 && export_files_leftover(w->files))
+		log_warning("'%s' beside '%s' is of an export that was killed; "
+			    "remove it",
+			    export_files_leftover(w->files), w->directory);
+	return r;
 }
 
 static void say_over(struct work *w, const struct err *why)

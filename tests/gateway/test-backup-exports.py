@@ -337,6 +337,26 @@ class Ends(Exports):
         self.exported(self.export(snapshot, self.place('again')))
         self.drop(snapshot)
 
+    def test_a_gateway_that_is_killed(self):
+        snapshot, job, worker = self.stopped()
+        left, = os.listdir(self.export_root)
+        try:
+            kill_now(self.rig.gateway.pid)
+            self.rig.gateway.wait()
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        self.rig.restart_stopped()
+        self.session.close()
+        self.assertEqual(self.session.get('Msvm_ConcreteJob', job.keys)[
+            'JobState'], '10')
+        self.exported(self.export(snapshot, self.place('slow')))
+        self.assertEqual(sorted(os.listdir(self.export_root)),
+                         ['slow', left])
+        with open(self.rig.log, encoding='utf-8') as f:
+            self.assertIn(f"'{left}' beside", f.read())
+        shutil.rmtree(self.place(left))
+        self.drop(snapshot)
+
     def test_a_worker_that_is_killed(self):
         snapshot, job, worker = self.stopped()
         kill_now(worker)
