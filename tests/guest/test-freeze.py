@@ -248,7 +248,8 @@ def run(directory):
         run_snapshots(scene)
         run_points(scene)
         run_kills(scene)
-        check('no error in the guest', not scene.guest.errors())
+        errors = scene.guest.errors()
+        check('\n'.join(['no error in the guest', *errors]), not errors)
         check('its file system is sound',
               scene.guest.console.command('check', 'check') == '0')
         scene.guest.quit()
