@@ -26,6 +26,7 @@ from .refpoint import RUN, parse_uri
 PART = 8 << 20
 BITMAP = 'qemu:dirty-bitmap:'
 RECONNECT_SECONDS = 60
+CLUSTER = 64 << 10     # of a qcow2; what is zeros is found at this grain
 KEPT_ROWS = 1000       # tests/guest/init keeps that many
 # What a kernel does silently when it mounts an ext4 after a power cut.
 MOUNTING = re.compile(r'recovering journal$|'
@@ -265,7 +266,8 @@ class QemuIo(Reader):
                      json.dumps({'driver': 'raw',
                                  'file': self.source.options()}),
                      '-F', 'raw', path])
-        script = [f'read {at} {n}' for at, n in dirty]
+        script = [f'read {a} {min(a + CLUSTER, at + n) - a}'
+                  for at, n in dirty for a in range(at, at + n, CLUSTER)]
         half = (len(script) + 1) // 2
         empty = os.stat(path).st_blocks
         program = self.start(['qemu-io', '-C', '-f', 'qcow2', path],

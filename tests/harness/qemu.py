@@ -23,7 +23,8 @@ BOOT_SECONDS = 90
 PROBE_SECONDS = 10
 
 # A disk of the guest: its name, the socket and export of its NBD server, and
-# the file of its recorder, or None for none.
+# the file of its recorder, or None for none.  Without a socket the export is
+# the path of a raw image.
 Disk = collections.namedtuple('Disk', 'name socket export log')
 
 
@@ -242,6 +243,9 @@ class Guest:
                'server': {'type': 'unix', 'path': disk.socket},
                'export': disk.export, 'discard': 'unmap',
                'reconnect-delay': RECONNECT_SECONDS}
+        if not disk.socket:
+            nbd = {'driver': 'file', 'node-name': f'{disk.name}-file',
+                   'filename': disk.export, 'discard': 'unmap'}
         top = nbd['node-name']
         argv = ['-blockdev', json.dumps(nbd)]
         if disk.log:
