@@ -83,7 +83,7 @@ static void drop(struct cli *cli, const char *vm, const char *snapshot)
 }
 
 int pull_listen(struct cli *cli, const char *vm, json_t *snapshot,
-		const struct pull_place *place, struct err *err)
+		const struct pull_place *place, bool keeps, struct err *err)
 {
 	const char *id = json_text(snapshot, "id");
 	json_t *pull = NULL;
@@ -93,6 +93,11 @@ int pull_listen(struct cli *cli, const char *vm, json_t *snapshot,
 				   (json_int_t)place->port),
 			 NULL, 0, LISTEN_MS, &pull, err);
 
+	if (r < 0 && keeps)
+		return err_wrap(err,
+				"snapshot %s, which is that of the request id, "
+				"stays",
+				id);
 	if (r < 0) {
 		drop(cli, vm, id);
 		return r;

@@ -88,7 +88,7 @@ static int run_snapshot(struct cli *cli, const struct cli_args *args,
 			 &snapshot, err);
 	if (r == 0 && listen)
 		r = pull_listen(cli, args->positional[0], snapshot, &place,
-				err);
+				args->option[OPT_REQUEST_ID] != NULL, err);
 	if (r == 0)
 		print_snapshot(cli, snapshot);
 	json_decref(snapshot);

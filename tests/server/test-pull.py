@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import unittest
+import uuid
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -281,6 +282,22 @@ class Doors(Case):
                     'vm': VM, 'snapshot': s['id'], 'address': '127.0.0.1',
                     'port': 0, **parameters})
             self.assertIn(text, str(caught.exception))
+
+    def test_asked_again_it_spares_what_is_read_by_then(self):
+        again = ['--request-id', str(uuid.uuid4()), '--listen', '127.0.0.1:0']
+        s = self.daemon.json('snapshot', VM, *again)
+        keys = self.path('keys')
+        with open(keys, 'w', encoding='ascii') as f:
+            f.write(f'{s["pull"]["identity"]}:{s["pull"]["key"]}\n')
+        h = self.connect(s, keys)
+        with self.assertRaises(process.Failure) as caught:
+            self.daemon.cli('snapshot', VM, *again)
+        self.assertIn(f'snapshot {s["id"]}, which is that of the request id, '
+                      'stays', str(caught.exception))
+        told = self.daemon.call('Snapshots', vm=VM)['snapshots']
+        self.assertEqual([x['id'] for x in told], [s['id']])
+        self.assertTrue(h.pread(4096, 0))
+        h.shutdown()
 
 
 class Ends(Case):
