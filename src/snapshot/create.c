@@ -52,7 +52,8 @@ static int admit(struct snapshots *snapshots,
 			       "there is a snapshot of this id");
 	if (n >= SNAPSHOTS_PER_VM_MAX)
 		return err_set(err, -RP_ELIMIT,
-			       "there are %u snapshots already, which is the "
+			       "there are %u snapshots already, those of "
+			       "exports of points counted, which is the "
 			       "limit; drop or convert one first",
 			       n);
 	r = snapshots_room(snapshots, &room, err);
