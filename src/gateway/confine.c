@@ -90,10 +90,11 @@ int confine_enter(const struct gateway *gateway, struct err *err)
 	/* Names are checked, and then opened: it is Landlock that a link which
 	 * changes in between does not get past. */
 	if (gateway->options.export_root && files.ruleset < 0)
-		return err_set(err, -RP_EUNSUPPORTED,
-			       "--export-root needs Landlock, which this kernel "
-			       "has not or was started without (lsm=landlock,"
-			       "...): leave it out, or enable that");
+		return err_set(
+		    err, -RP_EUNSUPPORTED,
+		    "--export-root needs Landlock, which this kernel "
+		    "has not or was started without (lsm=landlock,"
+		    "...): leave it out, or enable that");
 	r = allow(&files, gateway, err);
 	if (r == 0)
 		return confine_files_enter(&files, err);
