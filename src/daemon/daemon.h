@@ -69,8 +69,8 @@ struct daemon {
 	char worker_path[PATH_BYTES];
 	char agent_path[PATH_BYTES]; /* of refpoint-agent */
 	struct freeze *freezes;
-	char pull_path[PATH_BYTES];  /* of refpoint-pull */
-	const char *debug; /* -D, passed on to workers; NULL: none */
+	char pull_path[PATH_BYTES]; /* of refpoint-pull */
+	const char *debug;          /* -D, passed on to workers; NULL: none */
 	int lock;
 };
 
