@@ -46,7 +46,8 @@ struct export
 	struct rpc_call *call; /* NULL: not yet */
 	int event;             /* the thread has ended */
 	sd_event_source *ended, *timer;
-	struct job job; /* LANE_CONTROL's last */
+	struct job stop; /* LANE_CONTROL's, if nobody is left to be told */
+	struct job job;  /* likewise, the last */
 
 	struct source sources[];
 };
@@ -529,11 +530,30 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
+/* Its thread may wait for a target that hangs; what it reads does not stay for
+ * that long. */
+static void run_stop(struct job *job)
+{
+	struct export *x = container_of(job, struct export, stop);
+
+	exporter_stop(x->exporter, "");
+	let_go(x);
+}
+
+static void done_stop(struct job *job)
+{
+}
+
 static void on_hangup(void *arg)
 {
 	struct export *x = arg;
 
 	exporter_cancel(x->exporter);
+	if (!x->ended) /* LANE_CONTROL is at its end, or will be */
+		return;
+	x->stop.run = run_stop;
+	x->stop.done = done_stop;
+	jobs_submit(x->worker->jobs, LANE_CONTROL, &x->stop);
 }
 
 void export_answer(struct export *x, struct rpc_call *call, bool gone)
@@ -543,9 +563,9 @@ void export_answer(struct export *x, struct rpc_call *call, bool gone)
 
 	x->call = call;
 	rpc_call_on_hangup(call, on_hangup, x);
-	if (gone)
-		exporter_cancel(x->exporter);
 	r = sd_event_add_io(event, &x->ended, x->event, EPOLLIN, on_event, x);
+	if (gone)
+		on_hangup(x);
 	if (r >= 0 && rpc_call_more(call))
 		r = sd_event_add_time_relative(event, &x->timer, CLOCK_BOOTTIME,
 					       (uint64_t)EXPORT_TELL_MS * 1000,

@@ -4,6 +4,7 @@
 did at each instant while a guest writes on, and targets that are full,
 read-only, slow, hanging or gone cost their export and nothing else.
 """
+import glob
 import json
 import os
 import random
@@ -407,6 +408,15 @@ def mount(kind, what, where, options):
                    check=True, timeout=30, capture_output=True)
 
 
+def waits_for_a_disk(pid):
+    """A thread of process PID does, and cannot be woken."""
+    for path in glob.glob(f'/proc/{pid}/task/*/stat'):
+        with open(path, encoding='ascii') as f:
+            if f.read().rpartition(')')[2].split()[0] == 'D':
+                return True
+    return False
+
+
 @unittest.skipUnless(os.geteuid() == 0, 'only root can mount a target')
 class Targets(Case):
     # more than may wait for a target's disk
@@ -505,6 +515,30 @@ class Targets(Case):
         self.assertIn(program.wait(120), (1, 4))
         self.assertEqual([x for x in self.left(self.mounted)
                           if x.startswith('x')], [])
+        self.works()
+
+    @unittest.skipUnless(shutil.which('qemu-storage-daemon') and
+                         os.path.exists('/dev/fuse'), 'no slow device here')
+    def test_who_gives_up_on_it_leaves_nothing_that_counts(self):
+        device = self.slow_target()
+        p = self.daemon.create('v')['id']
+        program = self.started(p, os.path.join(self.mounted, 'x'))
+        process.wait_until('files', lambda: [
+            x for x in self.left(self.mounted) if x.startswith('x.partial')])
+        process.wait_until('the snapshot of the export', lambda: glob.glob(
+            os.path.join(self.daemon.root, '**', 'scratch-*'),
+            recursive=True))
+        pid = self.daemon.worker_pid('v')
+        device.send_signal(signal.SIGSTOP)
+        try:
+            process.wait_until('a thread that waits for the target',
+                               lambda: waits_for_a_disk(pid))
+            program.kill()
+            process.wait_until('its end', lambda: not glob.glob(
+                os.path.join(self.daemon.root, '**', 'scratch-*'),
+                recursive=True))
+        finally:
+            device.send_signal(signal.SIGCONT)
         self.works()
 
 
