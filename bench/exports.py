@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports: a full one beside qemu-img convert, and what changed beside reading
-just that.  Each writes to the same file system and ends with its files synced.
+just that and beside virtnbdbackup.  Each writes to the same file system and
+ends with its files synced.
 """
 import os
 import random
@@ -10,6 +11,7 @@ import time
 import nbd
 
 from servers import Refpoint, process
+from virtnbd import VirtNbd
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -28,6 +30,26 @@ def sync_all():
     os.sync()
 
 
+def fsync(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def alternate(pairs, ours, theirs, what, progress):
+    """Pairs of seconds, ours first; they take turns at who begins."""
+    found = []
+    for i in range(pairs):
+        if i % 2:
+            peer = theirs()
+            found.append((ours(), peer))
+        else:
+            mine = ours()
+            found.append((mine, theirs()))
+        progress(f'{what}: pair {i + 1} of {pairs}')
+    return found
+
+
 class Exports:
     """One disk of SIZE bytes, all data, served."""
 
@@ -44,6 +66,7 @@ class Exports:
         self.server = Refpoint(directory, self.image)
         self.server.start()
         self.vm = self.server.vm
+        self.base = self.snapshot = self.ranges = None
 
     def close(self):
         self.server.stop()
@@ -73,9 +96,7 @@ class Exports:
             process.run(['qemu-img', 'convert', '-f', 'raw', '-T', 'none',
                          '-O', 'qcow2', self.copy, self.target()],
                         timeout=900)
-            fd = os.open(self.target(), os.O_RDONLY)
-            os.fsync(fd)
-            os.close(fd)
+            fsync(self.target())
         took = timed(run)
         os.unlink(self.target())
         return took
@@ -83,18 +104,14 @@ class Exports:
     def full(self, pairs, progress):
         """Pairs of seconds: ours, qemu-img's."""
         snapshot = self.cli('snapshot', self.vm)
-        found = []
-        for i in range(pairs):
-            first, second = self.convert, lambda: self.export(snapshot)
-            a, b = (first(), second()) if i % 2 else (second(), first())
-            found.append((b, a) if i % 2 else (a, b))
-            progress(f'full export: pair {i + 1} of {pairs}')
+        found = alternate(pairs, lambda: self.export(snapshot), self.convert,
+                          'full export', progress)
         self.cli('drop', self.vm, snapshot)
         return found
 
     # -- what changed ------------------------------------------------------
 
-    def change(self):
+    def write(self, uri):
         """10,000 blocks in the first half, and half the second in a row;
         returns what was written to."""
         rng = random.Random(1)
@@ -104,19 +121,29 @@ class Exports:
         ranges += [(half + i * MIB, MIB) for i in range(half // MIB // 2)]
         data = os.urandom(MIB)
         handle = nbd.NBD()
-        handle.connect_uri(self.server.uri)
+        handle.connect_uri(uri)
         for offset, length in ranges:
             handle.pwrite(data[:length], offset)
         handle.shutdown()
         return ranges
 
-    def read(self, ranges):
+    def change(self):
+        """What the next ones export; returns its bytes."""
+        self.base = self.cli('create', self.vm)
+        self.ranges = self.write(self.server.uri)
+        self.snapshot = self.cli('snapshot', self.vm)
+        return sum(n for _, n in self.ranges)
+
+    def changes(self):
+        return self.export(self.snapshot, '--base', self.base)
+
+    def read(self):
         """What the image has there, by fio."""
         log = os.path.join(self.directory, 'ranges')
         with open(log, 'w', encoding='ascii') as f:
             f.write(f'fio version 2 iolog\n{self.image} add\n'
                     f'{self.image} open\n')
-            for offset, length in ranges:
+            for offset, length in self.ranges:
                 f.write(f'{self.image} read {offset} {length}\n')
             f.write(f'{self.image} close\n')
         sync_all()
@@ -127,24 +154,34 @@ class Exports:
         os.unlink(log)
         return took
 
-    def changes(self, pairs, progress):
-        """Pairs of seconds: ours, and reading alone; and the bytes."""
-        base = self.cli('create', self.vm)
-        ranges = self.change()
-        snapshot = self.cli('snapshot', self.vm)
-        found = []
-        for i in range(pairs):
-            def ours():
-                return self.export(snapshot, '--base', base)
+    def against_reading(self, pairs, progress):
+        return alternate(pairs, self.changes, self.read,
+                         'changes and reading', progress)
 
-            def reading():
-                return self.read(ranges)
-            if i % 2:
-                alone = reading()
-                found.append((ours(), alone))
-            else:
-                mine = ours()
-                found.append((mine, reading()))
-            progress(f'export of changes: pair {i + 1} of {pairs}')
-        self.cli('drop', self.vm, snapshot)
-        return found, sum(n for _, n in ranges)
+    def against_virtnbdbackup(self, pairs, progress):
+        """Each of its backups makes the next one's base, so what it is to
+        save is written anew before each."""
+        peer = VirtNbd(self.directory, self.copy)
+
+        def theirs():
+            self.write(peer.start_nbd())
+            peer.stop_nbd()
+            sync_all()
+            begin = time.monotonic()
+            path = peer.backup('inc')
+            fsync(path)
+            took = time.monotonic() - begin
+            size, least = os.stat(path).st_size, sum(n for _, n in self.ranges)
+            os.unlink(path)
+            if size < least:
+                raise process.Failure(f'virtnbdbackup saved {size} bytes of '
+                                      f'{least}')
+            return took
+        try:
+            peer.start()
+            progress('a full virtnbdbackup')
+            os.unlink(peer.backup('full'))
+            return alternate(pairs, self.changes, theirs,
+                             'changes and virtnbdbackup', progress)
+        finally:
+            peer.close()

@@ -13,6 +13,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, 'tests'))
 from harness import process, qemu  # noqa: E402
+from harness.libvirt import PATH, Libvirt, which  # noqa: E402
 from harness.process import wait_until  # noqa: E402
 from harness.refpoint import Refpointd, parse_uri  # noqa: E402
 
@@ -79,15 +80,15 @@ class Freeze(unittest.TestCase):
         for name in 'root', 'bin':
             os.mkdir(os.path.join(self.directory, name), 0o755)
         self.daemon = Refpointd(os.path.join(self.directory, 'root'), {
-            'PATH': f'{self.directory}/bin:{attach.PATH}'})
+            'PATH': f'{self.directory}/bin:{PATH}'})
         self.daemon.start()
         self.addCleanup(self.daemon.close)
         self.daemon.cli('define', VM, '--disk', f'root={self.disk}',
                         '--agent', 'libvirt:refpoint-agent-test')
         self.daemon.cli('serve', VM)
         uri = self.daemon.wait_serving(VM)['disks'][0]['nbd_uri']
-        self.libvirt = attach.Libvirt(self.directory,
-                                      os.stat(parse_uri(uri)[0]).st_gid)
+        self.libvirt = Libvirt(self.directory,
+                               os.stat(parse_uri(uri)[0]).st_gid)
         self.addCleanup(self.libvirt.close)
         self.wrap_virsh()
 
@@ -99,7 +100,7 @@ class Freeze(unittest.TestCase):
         with open(path, 'w', encoding='utf-8') as f:
             f.write(VIRSH.format(environment=' '.join(keep),
                                  become=' '.join(self.libvirt.become),
-                                 virsh=attach.which('virsh'),
+                                 virsh=which('virsh'),
                                  uri=self.libvirt.uri))
         os.chmod(path, 0o755)
 
@@ -109,7 +110,7 @@ class Freeze(unittest.TestCase):
             f.write(DOMAIN.format(
                 directory=self.directory,
                 log=f'{self.libvirt.directory}/console',
-                emulator=attach.which('qemu-system-x86_64'),
+                emulator=which('qemu-system-x86_64'),
                 arguments=self.daemon.cli('attach', VM, '--libvirt')))
         self.libvirt.virsh('define', '--validate', path)
         self.libvirt.virsh('start', 'refpoint-agent-test')

@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `refpoint attach --libvirt` prints, in a domain of a real libvirt.
 
-A libvirtd of the test's own, as it runs for a user's session, with its sockets
-and files in the test's directory.  The guest is a boot sector on the disk
-itself: it copies itself to one block after the other, one with each tick of
-the timer, so that a guest that has seen its disk shows in the tracking.
+The guest is a boot sector on the disk itself: it copies itself to one block
+after the other, one with each tick of the timer, so that a guest that has seen
+its disk shows in the tracking.
 """
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -19,17 +17,15 @@ import nbd
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, 'tests'))
-from harness import process  # noqa: E402
+from harness.libvirt import Libvirt, which  # noqa: E402
 from harness.process import wait_until  # noqa: E402
 from harness.refpoint import (Refpointd, built, kill_now,  # noqa: E402
                               parse_uri)
 
 PROGRAMS = ('libvirtd', 'virsh', 'qemu-system-x86_64')
-PATH = os.environ.get('PATH', os.defpath) + ':/usr/sbin:/sbin'
 MIB = 1 << 20
 BLOCK = 4096
 VM = 'boot'
-NOBODY = 65534
 FIRST = 64           # the first block that the guest writes
 DOMAIN = '''<domain type='qemu'
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -66,71 +62,11 @@ def boot_sector():
     return (code.ljust(32, b'\x90') + packet).ljust(510, b'\0') + b'\x55\xaa'
 
 
-def which(program):
-    return shutil.which(program, path=PATH)
-
-
 def missing():
     for program in PROGRAMS:
         if not which(program):
             return f'{program} is missing: tools/install-deps'
     return built()
-
-
-class Libvirt:
-    """A libvirtd of one user's session, which logs in DIRECTORY; GID may use
-    the disk.  Its own directory has a short path whatever TMPDIR is: libvirt
-    puts sockets deep below it, and their paths have 107 characters."""
-
-    def __init__(self, directory, gid):
-        self.directory = tempfile.mkdtemp(prefix='rp-lv.', dir='/var/tmp')
-        self.log = os.path.join(directory, 'libvirtd.log')
-        self.become = []
-        os.makedirs(os.path.join(self.directory, 'libvirt'))
-        # No other daemon (virtlogd) is to be started for the guest's log.
-        with open(os.path.join(self.directory, 'libvirt', 'qemu.conf'), 'w',
-                  encoding='ascii') as f:
-            f.write('stdio_handler = "file"\n')
-        if os.geteuid() == 0:  # whose session is the system's
-            self.become = ['setpriv', f'--reuid={NOBODY}', f'--regid={gid}',
-                           '--clear-groups']
-            for base, _, names in os.walk(self.directory):
-                for path in [base] + [os.path.join(base, n) for n in names]:
-                    os.chown(path, NOBODY, gid)
-        self.environment = {**os.environ, 'PATH': PATH, 'LC_ALL': 'C'}
-        for name in ('HOME', 'XDG_RUNTIME_DIR', 'XDG_CONFIG_HOME',
-                     'XDG_CACHE_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME'):
-            self.environment[name] = self.directory
-        self.process = process.start([*self.become, which('libvirtd')],
-                                     self.log, env=self.environment)
-        socket = os.path.join(self.directory, 'libvirt', 'libvirt-sock')
-        self.uri = f'qemu+unix:///session?socket={socket}'
-        try:
-            wait_until('libvirtd', lambda: self.alive() and
-                       os.path.exists(socket))
-        except BaseException:
-            self.close()
-            raise
-
-    def alive(self):
-        if self.process.poll() is not None:
-            raise process.Failure('libvirtd ended: ' +
-                                  process.tail(self.log, 5))
-        return True
-
-    def virsh(self, *arguments):
-        done = subprocess.run(
-            [*self.become, 'virsh', '-c', self.uri, *arguments],
-            env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=60, check=False)
-        if done.returncode:
-            raise process.Failure(f'virsh {arguments[0]}: {done.stdout}')
-        return done.stdout
-
-    def close(self):
-        process.stop(self.process)
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Attach(unittest.TestCase):
