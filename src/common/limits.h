@@ -152,6 +152,11 @@
 #define PULL_HANDSHAKE_MS    10000 /* from accept to the proof */
 #define PULL_OPTIONS_MAX     16    /* of NBD, before STARTTLS */
 #define PULL_ASK_MS          5000  /* for a connection to the snapshot */
+#define PULL_IDLE_S          60    /* without a word, then it is probed */
+#define PULL_PROBE_S         15    /* from probe to probe */
+#define PULL_PROBES          4     /* unanswered: the client has vanished */
+/* Likewise one that acknowledges, or takes, nothing of what it is sent. */
+#define PULL_VANISHED_MS ((PULL_IDLE_S + PULL_PROBES * PULL_PROBE_S) * 1000)
 
 #define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
 #define SEAL_TIMEOUT_MS 30000 /* default; --timeout */

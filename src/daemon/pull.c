@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -345,6 +346,12 @@ static int check_place(const struct request *request, const struct place *place,
 	const struct vm *vm = request->vm;
 	unsigned n = 0;
 
+	if (request->role != RPC_ROLE_ADMIN && place->port > 0 &&
+	    place->port < IPPORT_RESERVED)
+		return err_set(err, -RP_EDENIED,
+			       "ports below %d are for admins alone: ask for "
+			       "one from %d on, or 0",
+			       IPPORT_RESERVED, IPPORT_RESERVED);
 	if (!inventory_points_find(&vm->entry.snapshot, &place->id))
 		return err_set(err, -RP_ENOPOINT, "there is no snapshot %s",
 			       place->snapshot);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One client's way through: NBD to STARTTLS, TLS, the snapshot's server. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -90,13 +92,32 @@ static int run(struct pull *pull, gnutls_session_t tls, int fd, struct err *err)
 	return r;
 }
 
+/* L5. */
+static void notice_vanishing(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+	    {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, PULL_IDLE_S},
+	    {IPPROTO_TCP, TCP_KEEPINTVL, PULL_PROBE_S},
+	    {IPPROTO_TCP, TCP_KEEPCNT, PULL_PROBES},
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, PULL_VANISHED_MS},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
+		if (setsockopt(fd, options[i].level, options[i].name,
+			       &options[i].value, sizeof(int)) < 0)
+			log_debug("pull", "socket option %d: %s",
+				  options[i].name, strerrordesc_np(errno));
+}
+
 void connection_run(struct pull *pull, int fd)
 {
 	gnutls_session_t tls;
 	struct err err = {0};
-	int on = 1;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	notice_vanishing(fd);
 	if (gnutls_init(&tls, GNUTLS_SERVER | GNUTLS_NONBLOCK |
 				  GNUTLS_NO_SIGNAL) < 0) {
 		atomic_fetch_sub(&pull->handshakes, 1);

@@ -19,6 +19,8 @@
  *       it has it was given.
  *   L4  What lies between the two sockets is bounded by one connection's
  *       buffers: a client that does not read stops its server's sending alone.
+ *   L5  A client whose host has vanished, or which takes nothing of an answer,
+ *       has its place for PULL_VANISHED_MS and no longer.
  *
  * One thread for each connection, which may wait.
  */

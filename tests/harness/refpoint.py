@@ -115,13 +115,13 @@ class Refpointd:
         return process.run([RUN, 'refpoint', '--root', self.root, *arguments],
                            timeout=timeout, env=self.environment)
 
-    def call(self, method, **parameters):
-        """One call on the admin socket, without the CLI's start in between."""
+    def call(self, method, door='admin', **parameters):
+        """One call on a socket, without the CLI's start in between."""
         request = {'method': f'org.refpoint.{method}',
                    'parameters': parameters}
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(60)
-            s.connect(os.path.join(self.root, 'run', 'admin.sock'))
+            s.connect(os.path.join(self.root, 'run', f'{door}.sock'))
             s.sendall(json.dumps(request).encode() + b'\0')
             answer = b''
             while not answer.endswith(b'\0'):

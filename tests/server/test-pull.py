@@ -38,6 +38,17 @@ def example():
         return re.search(r'```python\n(.*?)```', f.read(), re.S).group(1)
 
 
+def probed(port):
+    """The kernel will probe who is connected to PORT, within 60 s."""
+    with open('/proc/net/tcp', encoding='ascii') as f:
+        rows = [x.split() for x in f.readlines()[1:]]
+    for row in rows:
+        timer, when = row[5].split(':')
+        if row[1].endswith(f':{port:04X}') and row[3] == '01':
+            return timer == '02' and int(when, 16) <= 60 * 100
+    return False
+
+
 OPEN = []  # sockets of one test
 
 
@@ -282,6 +293,29 @@ class Doors(Case):
                     'vm': VM, 'snapshot': s['id'], 'address': '127.0.0.1',
                     'port': 0, **parameters})
             self.assertIn(text, str(caught.exception))
+
+    def test_low_ports_are_for_admins(self):
+        s = self.daemon.call('Snapshot', vm=VM)['snapshot']
+        # nobody listens at 192.0.2.1, so what is allowed fails there
+        for door, port, text in (('operator', 1, 'ports below 1024'),
+                                 ('operator', 1023, 'PermissionDenied'),
+                                 ('operator', 1024, 'listen on'),
+                                 ('admin', 1023, 'listen on')):
+            with self.assertRaises(process.Failure) as caught:
+                self.daemon.call('Listen', door, vm=VM, snapshot=s['id'],
+                                 address='192.0.2.1', port=port)
+            self.assertIn(text, str(caught.exception))
+        self.assertGreaterEqual(
+            self.daemon.call('Listen', 'operator', vm=VM, snapshot=s['id'],
+                             address='127.0.0.1', port=0)['port'], 1024)
+
+    def test_who_has_vanished_is_noticed(self):
+        s, keys = self.snapshot()
+        h = self.connect(s, keys)
+        self.assertTrue(h.pread(4096, 0))
+        process.wait_until('a probe within 60 s',
+                           lambda: probed(s['pull']['port']))
+        h.shutdown()
 
     def test_asked_again_it_spares_what_is_read_by_then(self):
         again = ['--request-id', str(uuid.uuid4()), '--listen', '127.0.0.1:0']
