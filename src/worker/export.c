@@ -377,6 +377,7 @@ int export_begin(struct worker *worker, const struct export_request *request,
 	x->request = *request;
 	x->event = -1;
 	guid_format(&vm_system(worker->vm)->uuid, x->uuid);
+	exports_sweep(worker);
 	r = open_sources(x, err);
 	if (r == 0)
 		r = start(x, fds, err);
@@ -593,22 +594,33 @@ bool export_is_own(const struct point_row *row)
 }
 
 struct left {
+	const struct worker *worker;
 	struct guid ids[SNAPSHOTS_PER_VM_MAX];
 	unsigned n;
 };
+
+static bool is_read(const struct worker *worker, const struct point_row *row)
+{
+	const struct export *x = worker->exports;
+
+	while (x && !(x->own && guid_equal(&x->read, &row->id)))
+		x = x->next;
+	return x;
+}
 
 static int note_own(void *arg, const struct snapshot_info *info)
 {
 	struct left *left = arg;
 
-	if (export_is_own(&info->row) && left->n < SNAPSHOTS_PER_VM_MAX)
+	if (export_is_own(&info->row) && !is_read(left->worker, &info->row) &&
+	    left->n < SNAPSHOTS_PER_VM_MAX)
 		left->ids[left->n++] = info->row.id;
 	return 0;
 }
 
 void exports_sweep(struct worker *worker)
 {
-	struct left left = {.n = 0};
+	struct left left = {.worker = worker};
 	struct err err = {0};
 	int r = snapshots_list(worker->snapshots, note_own, &left, &err);
 

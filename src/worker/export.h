@@ -41,7 +41,8 @@ void export_answer(struct export *export, struct rpc_call *call, bool gone);
 /* LANE_CONTROL: all that are under way are given up, for REASON, and have let
  * go of the disks. */
 void exports_stop(struct worker *worker, const char *reason);
-/* LANE_CONTROL, attached: drops what a killed worker left. */
+/* LANE_CONTROL, attached: drops what a killed worker left, and what an export
+ * could not drop. */
 void exports_sweep(struct worker *worker);
 
 /* A snapshot that is not to be shown to anybody. */

@@ -192,6 +192,10 @@ class Case(unittest.TestCase):
     def left(self, directory=None):
         return sorted(os.listdir(directory or self.out))
 
+    def scratch_files(self):
+        return glob.glob(os.path.join(self.daemon.root, '**', 'scratch-*'),
+                         recursive=True)
+
     def judge(self, path, model):
         subprocess.run(['qemu-img', 'check', '-q', path], check=True,
                        timeout=120)
@@ -525,18 +529,18 @@ class Targets(Case):
         program = self.started(p, os.path.join(self.mounted, 'x'))
         process.wait_until('files', lambda: [
             x for x in self.left(self.mounted) if x.startswith('x.partial')])
-        process.wait_until('the snapshot of the export', lambda: glob.glob(
-            os.path.join(self.daemon.root, '**', 'scratch-*'),
-            recursive=True))
+        process.wait_until('the snapshot of the export', self.scratch_files)
         pid = self.daemon.worker_pid('v')
         device.send_signal(signal.SIGSTOP)
         try:
             process.wait_until('a thread that waits for the target',
                                lambda: waits_for_a_disk(pid))
+            own = self.scratch_files()
+            self.export(p, self.target(), '--disk', 'vdb')
+            self.assertEqual(self.scratch_files(), own,
+                             'another one swept it away')
             program.kill()
-            process.wait_until('its end', lambda: not glob.glob(
-                os.path.join(self.daemon.root, '**', 'scratch-*'),
-                recursive=True))
+            process.wait_until('its end', lambda: not self.scratch_files())
         finally:
             device.send_signal(signal.SIGCONT)
         self.works()
