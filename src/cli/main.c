@@ -272,10 +272,11 @@ static void print_error(const struct cli *cli, struct err *err)
 {
 	text_clean(err->text);
 	(void)fprintf(stderr, "refpoint: %s%s", err->text, hint(err->code));
-	if (err->code == -RP_EUNREACHABLE && cli->root)
+	/* else it was refpointd that told of somebody else */
+	if (err->code == -RP_EUNREACHABLE && !cli->client && cli->root)
 		(void)fprintf(stderr, "; start it with 'refpointd --root %s'",
 			      cli->root);
-	else if (err->code == -RP_EUNREACHABLE)
+	else if (err->code == -RP_EUNREACHABLE && !cli->client)
 		(void)fputs("; start it with 'systemctl start refpointd', or "
 			    "name its directory with --root",
 			    stderr);
@@ -292,11 +293,10 @@ int main(int argc, char **argv)
 	if (cli.root && !*cli.root)
 		cli.root = NULL;
 	r = run(&cli, argc, argv, &err);
-	rpc_client_free(cli.client);
 	if (fflush(stdout) != 0 || ferror(stdout))
 		r = r < 0 ? r : err_set(&err, -errno, "write the output");
-	if (r >= 0)
-		return EXIT_OK;
-	print_error(&cli, &err);
-	return err_exit_status(r);
+	if (r < 0)
+		print_error(&cli, &err);
+	rpc_client_free(cli.client);
+	return r < 0 ? err_exit_status(r) : EXIT_OK;
 }

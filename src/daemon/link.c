@@ -122,6 +122,7 @@ static int connect_worker(struct daemon *daemon, const char *vm,
 	const struct vm *owner = vm_find_any(daemon, vm);
 	struct ucred peer = {0};
 	socklen_t size = sizeof(peer);
+	char name[VM_NAME_BYTES + 32];
 	int fd = -1, r;
 
 	paths_vm_run(&daemon->paths, vm, "control.sock", path);
@@ -130,7 +131,8 @@ static int connect_worker(struct daemon *daemon, const char *vm,
 		return err_set(err, -RP_EUNREACHABLE,
 			       "the worker of '%s' does not listen: %s", vm,
 			       strerror(-r));
-	client = rpc_client_from_fd(fd);
+	(void)snprintf(name, sizeof(name), "the worker of '%s'", vm);
+	client = rpc_client_from_fd(fd, name);
 	if (!client)
 		return err_set(err, -ENOMEM, "call the worker of '%s'", vm);
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);

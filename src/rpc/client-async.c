@@ -75,7 +75,7 @@ static void lose_peer(struct rpc_client *client, const struct err *why)
 		return;
 	client->closing = client->spent = true;
 	client->source = sd_event_source_disable_unref(client->source);
-	err_set(&err, -RP_EUNREACHABLE, "'%s': %s", client_name(client),
+	err_set(&err, -RP_EUNREACHABLE, "%s: %s", client_name(client),
 		why->text);
 	while ((pending = pop_pending(client))) {
 		struct client_pending call = *pending;
@@ -171,7 +171,7 @@ int rpc_client_attach(struct rpc_client *client, sd_event *event,
 				on_io, client);
 
 	if (r < 0)
-		return err_set(err, r, "watch '%s'", client_name(client));
+		return err_set(err, r, "watch %s", client_name(client));
 	client->closed = closed;
 	client->closed_arg = arg;
 	return 0;

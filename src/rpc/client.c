@@ -2,6 +2,7 @@
 #include "rpc/client.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 
 /* ---- Connecting --------------------------------------------------------- */
 
-struct rpc_client *rpc_client_from_fd(int fd)
+struct rpc_client *rpc_client_from_fd(int fd, const char *name)
 {
 	struct rpc_client *client = calloc(1, sizeof(*client));
 	struct ucred peer = {.uid = (uid_t)-1};
@@ -29,7 +30,8 @@ struct rpc_client *rpc_client_from_fd(int fd)
 	}
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 	*client = (struct rpc_client){.fd = fd, .uid = peer.uid, .refs = 1};
-	return client;
+	client->name = strdup(name);
+	return client->name ? client : rpc_client_free(client);
 }
 
 /* A path too long for sun_path goes by way of /proc. */
@@ -90,6 +92,7 @@ int rpc_client_connect(const char *path, unsigned timeout_ms,
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
 	struct rpc_client *client;
+	char name[PATH_MAX + 2];
 
 	if (fd < 0)
 		return err_set(err, -errno, "make a socket");
@@ -98,13 +101,10 @@ int rpc_client_connect(const char *path, unsigned timeout_ms,
 		(void)close(fd);
 		return say_unreachable(r, path, err);
 	}
-	client = rpc_client_from_fd(fd);
-	if (client)
-		client->name = strdup(path);
-	if (!client || !client->name) {
-		rpc_client_free(client);
+	(void)snprintf(name, sizeof(name), "'%s'", path);
+	client = rpc_client_from_fd(fd, name);
+	if (!client)
 		return err_set(err, -ENOMEM, "connect to '%s'", path);
-	}
 	*ret_client = client;
 	return 0;
 }
@@ -143,7 +143,7 @@ uid_t rpc_client_peer_uid(const struct rpc_client *client)
 
 const char *client_name(const struct rpc_client *client)
 {
-	return client->name ? client->name : "a socket";
+	return client->name;
 }
 
 /* ---- Blocking calls ----------------------------------------------------- */
@@ -167,13 +167,13 @@ static int wait_for(struct rpc_client *client, short events, int64_t deadline,
 
 		if (deadline >= 0 && left <= 0)
 			return err_set(err, -RP_ETIMEOUT,
-				       "no answer from '%s' in time",
+				       "no answer from %s in time",
 				       client_name(client));
 		n = poll(&pfd, 1, (int)MIN(left, (int64_t)INT32_MAX));
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
-			return err_set(err, -errno, "wait for '%s'",
+			return err_set(err, -errno, "wait for %s",
 				       client_name(client));
 	}
 }
@@ -187,7 +187,7 @@ int client_queue(struct rpc_client *client, const char *method,
 	if (client->spent) {
 		json_decref(parameters);
 		return err_set(err, -RP_EUNREACHABLE,
-			       "the connection to '%s' is of no use any more",
+			       "the connection to %s is of no use any more",
 			       client_name(client));
 	}
 	text = message_format_call(method, parameters, more);
@@ -223,7 +223,7 @@ static int receive_text(struct rpc_client *client, int64_t deadline,
 		if (r == 0)
 			r = wait_for(client, POLLIN, deadline, err);
 		if (r == -RP_EUNREACHABLE)
-			return err_wrap(err, "'%s'", client_name(client));
+			return err_wrap(err, "%s", client_name(client));
 		if (r < 0)
 			return r;
 	}
@@ -283,7 +283,7 @@ static int check_time(const struct rpc_client *client, struct err *err)
 {
 	if (!client->until || now_ms() < client->until)
 		return 0;
-	return err_set(err, -RP_ETIMEOUT, "'%s' did not end its answer in time",
+	return err_set(err, -RP_ETIMEOUT, "%s did not end its answer in time",
 		       client_name(client));
 }
 
@@ -315,7 +315,7 @@ static int call_and_read(struct rpc_client *client, bool more,
 		}
 		if (continues && !more)
 			r = err_set(err, -RP_EWIRE,
-				    "'%s' answers more than was asked",
+				    "%s answers more than was asked",
 				    client_name(client));
 		else
 			r = hand_reply(client, reader, &reply);

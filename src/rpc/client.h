@@ -10,7 +10,7 @@
 struct rpc_client {
 	int fd;
 	uid_t uid;     /* of the peer */
-	char *name;    /* of the peer, for messages; NULL: not known */
+	char *name;    /* of the peer, for messages */
 	int64_t until; /* now_ms() at which blocking calls end; 0: none */
 	bool spent;    /* an answer may still come that nobody awaits */
 	bool paused;   /* attached: the socket is not read */

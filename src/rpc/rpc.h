@@ -104,7 +104,8 @@ struct rpc_client;
  * -RP_EUNREACHABLE; -RP_EDENIED if its mode does not let us. */
 int rpc_client_connect(const char *path, unsigned timeout_ms,
 		       struct rpc_client **ret_client, struct err *err);
-struct rpc_client *rpc_client_from_fd(int fd); /* takes FD over; or NULL */
+/* Takes FD over; NAME is what messages call the peer.  NULL: no memory. */
+struct rpc_client *rpc_client_from_fd(int fd, const char *name);
 /* Calls that are pending are dropped: their FN is not called. */
 struct rpc_client *rpc_client_free(struct rpc_client *client);
 int rpc_client_fd(const struct rpc_client *client);

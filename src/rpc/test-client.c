@@ -197,7 +197,7 @@ static struct rpc_client *attach_by_hand(struct got *got, int *ret_peer)
 
 	assert_int_equal(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	client = rpc_client_from_fd(pair[0]);
+	client = rpc_client_from_fd(pair[0], "a socket");
 	assert_non_null(client);
 	assert_int_equal(
 	    rpc_client_attach(client, w->event, on_closed, got, NULL), 0);
@@ -497,7 +497,7 @@ static void a_limit_is_of_the_whole_call(void **state)
 
 	assert_int_equal(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	client = rpc_client_from_fd(fds[0]);
+	client = rpc_client_from_fd(fds[0], "a socket");
 	assert_non_null(client);
 	assert_int_equal(pthread_create(&peer, NULL, promise, &fds[1]), 0);
 	rpc_client_limit(client, 200);

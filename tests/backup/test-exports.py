@@ -360,7 +360,10 @@ class Endings(Case):
             if status == 0:      # it was faster
                 process.remove_dir(self.target())
             else:
-                self.assertEqual(status, 7, program.stderr.read())
+                said = program.stderr.read()
+                self.assertEqual(status, 7, said)
+                self.assertIn("the worker of 'v'", said)
+                self.assertNotIn('start it with', said)
             self.assertEqual(self.left(), [])
             self.daemon.wait_serving('v', not_pid=pid)
             self.export(by, self.target(f'again-{i}'))

@@ -91,6 +91,7 @@ class Streams(Case):
             while True:
                 client.answer()
         self.assertEqual(caught.exception.name, 'ServiceUnavailable')
+        self.assertIn("the worker of 'v': ", str(caught.exception))
 
     def test_what_is_not_served_is_not_exported(self):
         self.rig.call('Unserve', vm='v')
