@@ -3,6 +3,7 @@
 fails, by refpoint-worker-faulty."""
 import glob
 import os
+import tempfile
 import unittest
 import uuid
 
@@ -205,6 +206,36 @@ class Snapshots(Case):
                 if 'commit to' in str(e) and w.status()['state'] == 'serving':
                     return w, one
         raise AssertionError('no sync was of this commit')
+
+    def export(self, w, point):
+        with tempfile.TemporaryFile() as f:
+            w.call('Export', [f.fileno()], source=point,
+                   disks=[next(iter(w.disks))])
+
+    def undropped(self):
+        """A worker whose export could not drop its snapshot; the point."""
+        for nth in range(1, 48):
+            w = self.defined()
+            w.serve()
+            point = w.create()
+            w.kill()
+            w.start(FAULTY, REFPOINT_FAULTS_STORE=(
+                f'write:name=catalogue.sqlite-wal:nth={nth}:errno=ENOSPC'))
+            try:
+                w.serve()
+                self.export(w, point)
+            except CallError:
+                continue
+            if 'stays for now' in w.log():
+                return w, point
+        raise AssertionError('no write was of the drop')
+
+    def test_an_export_drops_what_an_earlier_one_could_not(self):
+        w, point = self.undropped()
+        self.assertNotEqual(self.scratch(w), [])
+        self.assertEqual(self.listed(w), [])
+        self.export(w, point)
+        self.assertEqual(self.scratch(w), [])
 
     def test_a_commit_whose_outcome_is_not_known(self):
         for method in ('Snapshot', 'Convert', 'Drop'):
