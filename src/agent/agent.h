@@ -37,6 +37,8 @@
  *     or when there is no guest any more.
  *  6. Only whole answers count: every one is bounded in bytes and in time, and
  *     whatever is wrong with one ends the talker.
+ *  7. What a talker can have done is bounded, and the keeper never waits for
+ *     it: one virsh at a time, AGENT_RUNS_MAX in all (virsh.h).
  * If the keeper and the talker both die refpointd starts another helper; if
  * refpointd dies with them, the next one does (daemon/freeze.h).
  */
@@ -70,6 +72,7 @@ void agent_say(int fd, const char *fmt, ...)
  * be NULL).  1; 0: none came; -EPIPE: the peer is gone. */
 int agent_hear(int fd, uint64_t ms, char text[AGENT_MESSAGE_BYTES],
 	       int *ret_fd);
+/* Nor is one that does not read. */
 void agent_say_fd(int fd, const char *text, int passed);
 
 /* ---- talk.c -------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/virsh.h"
 #include "common/agent.h"
 #include "common/log.h"
 
@@ -40,6 +41,8 @@ struct keeper {
 	pid_t talker;
 	int talk; /* the socket */
 	unsigned relays;
+	struct virsh virsh;
+	bool talks;        /* the talker keeps within its bounds */
 	uint64_t limit;    /* the talker is killed then */
 	uint64_t deadline; /* of all, once it only thaws */
 	uint64_t alone;    /* since when nobody listens; 0: somebody did */
@@ -88,59 +91,6 @@ static void not_there(struct keeper *k, int code)
 	}
 }
 
-/* ---- virsh -----------------------------------------------------------------
- */
-
-static const char *const commands[] = {
-    [AGENT_STATUS] = "{\"execute\":\"guest-fsfreeze-status\"}",
-    [AGENT_FREEZE] = "{\"execute\":\"guest-fsfreeze-freeze\"}",
-    [AGENT_THAW] = "{\"execute\":\"guest-fsfreeze-thaw\"}",
-};
-
-static void exec_virsh(const struct keeper *k, unsigned command, unsigned s)
-{
-	const char *uri = getenv("REFPOINT_LIBVIRT_URI");
-	char seconds[16];
-
-	if (!uri || !*uri)
-		uri = geteuid() == 0 ? "qemu:///system" : "qemu:///session";
-	(void)snprintf(seconds, sizeof(seconds), "%u", s);
-	(void)setenv("LC_ALL", "C", 1);
-	(void)alarm(s + 2);
-	if (command == AGENT_STATE)
-		(void)execlp("virsh", "virsh", "-c", uri, "domstate",
-			     "--domain", k->domain, NULL);
-	else
-		(void)execlp("virsh", "virsh", "-c", uri, "qemu-agent-command",
-			     "--domain", k->domain, "--timeout", seconds,
-			     "--cmd", commands[command], NULL);
-	(void)!write(STDOUT_FILENO, "error: there is no virsh", 24);
-	_exit(127);
-}
-
-/* What it says goes to the talker, unread. */
-static void run_virsh(struct keeper *k, unsigned command, unsigned ms)
-{
-	int out[2], null;
-	pid_t pid;
-
-	if (command >= AGENT_COMMANDS || ms > AGENT_THAW_MS ||
-	    pipe2(out, O_CLOEXEC) < 0)
-		return;
-	pid = fork();
-	if (pid == 0) {
-		(void)dup2(out[1], STDOUT_FILENO);
-		(void)dup2(out[1], STDERR_FILENO);
-		null = open("/dev/null", O_RDONLY);
-		(void)dup2(null, STDIN_FILENO);
-		(void)syscall(SYS_close_range, 3u, UINT32_MAX, 0u);
-		exec_virsh(k, command, ms < 1000 ? 1 : ms / 1000);
-	}
-	(void)close(out[1]);
-	agent_say_fd(k->talk, "output", out[0]);
-	(void)close(out[0]);
-}
-
 /* ---- messages ---------------------------------------------------------------
  */
 
@@ -149,7 +99,8 @@ static void from_talker(struct keeper *k, const char *text)
 	unsigned command, ms;
 
 	if (k->domain && sscanf(text, "run %u %u", &command, &ms) == 2) {
-		run_virsh(k, command, ms);
+		k->talks =
+		    virsh_run(&k->virsh, k->domain, command, ms, k->talk);
 		return;
 	}
 	if (++k->relays > RELAYS_MAX)
@@ -189,7 +140,7 @@ static void relay(struct keeper *k)
 	char text[AGENT_MESSAGE_BYTES];
 	int heard = 0;
 
-	while (heard >= 0 && !k->over) {
+	while (heard >= 0 && !k->over && k->talks) {
 		struct pollfd p[] = {{.fd = k->talk, .events = POLLIN},
 				     {.fd = k->daemon, .events = POLLIN}};
 		uint64_t now = agent_now_ms();
@@ -205,6 +156,8 @@ static void relay(struct keeper *k)
 		if (heard > 0)
 			from_talker(k, text);
 	}
+	if (!k->talks)
+		log_warning("the talker runs virsh without end, killing it");
 }
 
 /* ---- talkers ---------------------------------------------------------------
@@ -244,6 +197,8 @@ static int start_talker(struct keeper *k, int line)
 	}
 	k->talk = pair[0];
 	k->relays = 0;
+	k->virsh = (struct virsh){0};
+	k->talks = true;
 	k->limit = agent_now_ms() +
 		   (k->only_thaws ? AGENT_SYNC_MS + AGENT_THAW_MS : TALK_MS) +
 		   GRACE_MS;
@@ -274,6 +229,7 @@ static void attempt(struct keeper *k)
 	k->talk = -1;
 	(void)kill(k->talker, SIGKILL); /* whatever it says, it is over */
 	(void)waitpid(k->talker, NULL, 0);
+	virsh_end(&k->virsh); /* before another talker asks */
 }
 
 static void keep(struct keeper *k)
@@ -289,8 +245,6 @@ static void keep(struct keeper *k)
 		pause = pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2;
 		attempt(k);
 	}
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
 	if (k->over)
 		return;
 	agent_say(k->daemon, "stuck no agent answers");

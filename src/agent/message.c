@@ -50,7 +50,7 @@ void agent_say_fd(int fd, const char *text, int passed)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
 	(void)memcpy(CMSG_DATA(c), &passed, sizeof(int));
-	(void)sendmsg(fd, &msg, MSG_NOSIGNAL);
+	(void)sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static void take_fd(struct msghdr *msg, int *ret_fd)

@@ -32,6 +32,7 @@
 
 #define SYNC_BYTE 0xff
 #define AGAIN_MS  200
+#define NO_DOMAIN "failed to get domain" /* virsh */
 
 static const char *const commands[] = {
     [AGENT_STATUS] = "{\"execute\":\"guest-fsfreeze-status\"}\n",
@@ -240,14 +241,26 @@ static bool is(const struct reply *reply, const char *word)
 /* ---- thawing --------------------------------------------------------------
  */
 
-/* Its guest has ended, and the freeze with it. */
-static bool domain_is_gone(struct talk *t)
+/* Has its guest ended, and the freeze with it?  libvirt neither renames a
+ * domain that runs nor forgets one: where none has this name, none runs that
+ * had it. But it says so too when it is cut off in the middle, so it is to say
+ * it for as long as nobody may listen on a socket; *UNKNOWN: since when it
+ * does. */
+static bool domain_is_gone(struct talk *t, uint64_t *unknown)
 {
+	uint64_t now = agent_now_ms();
 	struct reply reply;
 
-	return t->talker.line < 0 &&
-	       ask(t, AGENT_STATE, AGENT_ANSWER_MS, &reply) == 0 &&
-	       strncmp(reply.desc, "shut off", 8) == 0;
+	if (t->talker.line >= 0 ||
+	    ask(t, AGENT_STATE, AGENT_ANSWER_MS, &reply) < 0)
+		return false;
+	if (strncmp(reply.desc, "shut off", 8) == 0)
+		return true;
+	if (strncmp(reply.desc, NO_DOMAIN, strlen(NO_DOMAIN)) != 0)
+		*unknown = 0;
+	else if (!*unknown)
+		*unknown = now;
+	return *unknown && now - *unknown > AGENT_GONE_MS;
 }
 
 /* Until the agent says that nothing is frozen; how many we thawed.  FROZEN:
@@ -256,6 +269,7 @@ static json_int_t thaw(struct talk *t, bool frozen)
 {
 	uint64_t deadline = agent_now_ms() + AGENT_THAW_MS;
 	json_int_t total = 0;
+	uint64_t unknown = 0;
 	struct reply reply;
 
 	for (;;) {
@@ -271,12 +285,13 @@ static json_int_t thaw(struct talk *t, bool frozen)
 		if (is(&reply, "thawed"))
 			return total;
 		frozen = is(&reply, "frozen");
-		if (!frozen && domain_is_gone(t))
+		if (!reply.refused)
+			unknown = 0;
+		if (!frozen && domain_is_gone(t, &unknown))
 			return total;
 		if (left(deadline) == 0)
 			give_up();
-		if (total == 0 || !frozen)
-			(void)poll(NULL, 0, AGAIN_MS);
+		(void)poll(NULL, 0, AGAIN_MS);
 	}
 }
 

@@ -171,6 +171,7 @@
 #define AGENT_SYNC_MS         15000 /* for one that does other things first */
 #define AGENT_THAW_MS         60000 /* that one helper tries to thaw */
 #define AGENT_GONE_MS         10000 /* nobody listens any more: no guest */
+#define AGENT_RUNS_MAX        1000  /* of virsh, for one talker */
 #define AGENT_RETRY_MS        5000  /* between two helpers that thaw */
 
 #endif

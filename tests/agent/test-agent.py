@@ -259,6 +259,8 @@ with open(f'{place}/calls', 'a') as f:
     f.write(json.dumps(sys.argv[1:]) + '\n')
 if has('gone') and 'domstate' in sys.argv:
     print('shut off\n')
+elif has('unknown'):
+    sys.exit("error: failed to get domain 'web 1'")
 elif has('gone') or has('down'):
     sys.exit('error: Requested operation is not valid: \x1bdomain is off')
 elif has('hangs'):
@@ -337,9 +339,34 @@ class Libvirt(Case):
         self.begin()
         self.assertRegex(self.hear(), '^refused InvalidState .*not answer')
         self.assertEqual(self.helper.wait(5), 0)
-        wait_until('the end of virsh', lambda: not [
-            p for p in pids_naming('web 1')
-            if b'domain' in open(f'/proc/{p}/cmdline', 'rb').read()])
+        self.assertEqual([p for p in pids_naming('web 1')
+                          if b'domain' in self.command_line(p)], [])
+
+    @staticmethod
+    def command_line(pid):
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                return f.read()
+        except (FileNotFoundError, ProcessLookupError):
+            return b''
+
+    def test_a_domain_that_nobody_knows_for_long_is_not_frozen(self):
+        self.has('unknown', True)
+        begun = time.monotonic()
+        self.begin('--thaw')
+        self.assertEqual(self.hear(), 'thawed 0 1')
+        self.assertGreater(time.monotonic() - begun, 10)
+        self.assertEqual(self.helper.wait(5), 0)
+
+    def test_a_domain_that_is_unknown_for_a_moment_is_thawed(self):
+        self.begin()
+        self.frozen()
+        self.has('unknown', True)
+        self.say()
+        wait_until('some tries', lambda: len(self.calls()) > 8)
+        self.has('unknown', False)
+        self.assertEqual(self.hear(), 'thawed 3 0')
+        self.assertFalse(self.has('frozen'))
 
     def test_a_libvirtd_that_is_down_is_waited_for(self):
         self.begin()
