@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/agent.h"
+#include "daemon/freeze.h"
 #include "daemon/methods.h"
 #include "daemon/request.h"
 
@@ -40,6 +41,7 @@ static void on_set(void *arg, const struct err *err, json_t *parameters,
 	entry->agent_changes = false;
 	entry->agent_next[0] = '\0';
 	(void)vm_save(request->vm, NULL);
+	freeze_forget(request->vm);
 	request_reply(request, NULL);
 }
 

@@ -395,6 +395,8 @@ static int on_heard(sd_event_source *source, int fd, uint32_t revents,
 
 static int check(const struct vm *vm, struct err *err)
 {
+	const struct freeze *f;
+
 	if (!vm->entry.agent[0])
 		return err_set(
 		    err, -RP_EUNSUPPORTED,
@@ -407,10 +409,13 @@ static int check(const struct vm *vm, struct err *err)
 			       "'%s' is not served: there is no guest to "
 			       "freeze",
 			       vm->name);
-	if (freeze_of(vm->daemon, vm->name))
+	f = freeze_of(vm->daemon, vm->name);
+	if (f)
 		return err_set(err, -RP_ESTATE,
-			       "the guest of '%s' is still being thawed",
-			       vm->name);
+			       "the guest of '%s' is still being thawed, "
+			       "through '%.130s': if it is gone for good, name "
+			       "its agent anew (set-agent)",
+			       vm->name, f->agent);
 	return 0;
 }
 
@@ -460,6 +465,19 @@ void freeze_end(struct freeze *f, freeze_over_fn *fn, void *arg)
 	f->state = ENDING;
 	(void)send(f->fd, "thaw", 4, MSG_NOSIGNAL | MSG_DONTWAIT);
 	daemon_timer(f->daemon, &f->timer, END_MS, on_timer, f);
+}
+
+void freeze_forget(struct vm *vm)
+{
+	struct freeze *f = freeze_of(vm->daemon, vm->name);
+
+	if (!f || f->state != THAWING)
+		return;
+	log_warning("the guest of '%s' may still be frozen: its agent '%s' is "
+		    "not asked any more, as another was named",
+		    f->vm, f->agent);
+	unmark(f);
+	freeze_free(f);
 }
 
 /* ---- at start

@@ -214,12 +214,79 @@ class Broken(Case):
         self.assertIn('may still be frozen', message)
         self.assertEqual(self.rig.points('v'), [])
         message = self.error('InvalidState', 'Create', **APPLICATION)
-        self.assertIn('still being thawed', message)
+        self.assertIn(f"still being thawed, through '{self.agent.path}'",
+                      message)
+        self.assertIn('set-agent', message)
         self.assertEqual(self.rig.call('Create', vm='v')['point'][
             'consistency'], 'crash')
         self.agent.hang = {}
         hang.set()
         self.all_is_well(40)
+
+
+class GivenUp(Case):
+    """A guest that is never thawed, until its agent is named anew."""
+
+    def setUp(self):
+        super().setUp()
+        self.agent.silent = {'sync'}
+        self.leave_mark(self.agent.path)
+
+    def leave_mark(self, agent, **environment):
+        """As two deaths at once leave it."""
+        self.rig.stop()
+        with open(f'{self.rig.root}/run/frozen/v', 'w') as f:
+            f.write(agent)
+        environment = {**self.rig.environment(), **environment}
+        self.rig.environment = lambda: environment
+        self.rig.start()
+        self.rig.wait_state('v', 'serving')
+
+    def blocked(self):
+        message = self.error('InvalidState', 'Create', **APPLICATION)
+        self.assertIn('still being thawed', message)
+        self.assertEqual(self.marks(), ['v'])
+
+    def test_by_another_agent(self):
+        self.blocked()
+        self.rig.error('SetAgent', vm='v', agent='nonsense')
+        self.blocked()
+        other = Agent(f'{self.rig.top}/other.sock')
+        self.addCleanup(other.close)
+        self.rig.call('SetAgent', vm='v', agent=other.path)
+        self.assertEqual(self.marks(), [])
+        self.assertEqual(self.rig.call('Create', **APPLICATION)['point'][
+            'consistency'], 'application')
+        self.assertEqual(other.asked.count('freeze'), 1)
+
+    def test_by_the_same_which_came_back(self):
+        self.blocked()
+        self.end_helpers()  # one connection at a time
+        self.agent.silent = set()
+        self.agent.hang_up()
+        self.rig.call('SetAgent', vm='v', agent=self.agent.path)
+        self.assertEqual(self.rig.call('Create', **APPLICATION)['point'][
+            'consistency'], 'application')
+
+    def test_by_none(self):
+        self.blocked()
+        self.rig.call('SetAgent', vm='v', agent='')
+        self.assertEqual(self.marks(), [])
+        self.fails('NotSupported', 'set-agent')
+        self.rig.stop()
+        self.rig.start()
+        self.assertEqual(self.marks(), [])
+
+    def test_not_needed_where_the_domain_is_gone(self):
+        bin_dir = f'{self.rig.top}/bin'
+        os.mkdir(bin_dir)
+        with open(f'{bin_dir}/virsh', 'w') as f:
+            f.write('#!/bin/sh\necho "error: failed to get domain \'x\'"'
+                    '\nexit 1\n')
+        os.chmod(f'{bin_dir}/virsh', 0o755)
+        self.leave_mark('libvirt:x', PATH=f'{bin_dir}:{os.environ["PATH"]}')
+        self.blocked()
+        wait_until('the mark to go', lambda: not self.marks(), 30)
 
 
 class Deaths(Case):
