@@ -155,8 +155,9 @@
 #define PULL_IDLE_S          60    /* without a word, then it is probed */
 #define PULL_PROBE_S         15    /* from probe to probe */
 #define PULL_PROBES          4     /* unanswered: the client has vanished */
-/* Likewise one that acknowledges, or takes, nothing of what it is sent. */
-#define PULL_VANISHED_MS ((PULL_IDLE_S + PULL_PROBES * PULL_PROBE_S) * 1000)
+/* Likewise one that acknowledges, or takes, nothing of what it is sent: long
+ * enough for a backup's target that stalls. */
+#define PULL_VANISHED_MS 600000
 
 #define STORE_STALL_MS  2500  /* then tracking gives way to the guest */
 #define SEAL_TIMEOUT_MS 30000 /* default; --timeout */
