@@ -210,35 +210,45 @@ static void what_a_kill_left_is_found_and_let_alone(void **state)
 	assert_int_equal(count(top), 3);
 }
 
-static void a_target_that_vanishes_is_a_failure(void **state)
+/* What the export has made: FN gets its name. */
+static void for_what_is_there(void (*fn)(const char *name))
 {
-	struct export_files *files = must_begin("out");
-	struct err err = {0};
 	struct dirent *entry;
 	DIR *d = opendir(".");
 
 	while ((entry = readdir(d)))
 		if (*entry->d_name != '.')
-			assert_int_equal(nftw(entry->d_name, remove_one, 8,
-					      FTW_DEPTH | FTW_PHYS),
-					 0);
+			fn(entry->d_name);
 	(void)closedir(d);
+}
+
+static void remove_all(const char *name)
+{
+	assert_int_equal(nftw(name, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void a_target_that_vanishes_is_a_failure(void **state)
+{
+	struct export_files *files = must_begin("out");
+	struct err err = {0};
+
+	for_what_is_there(remove_all);
 	assert_true(finish(files, NULL, &err) < 0);
 	export_files_free(files);
 	assert_int_equal(count(top), 0);
+}
+
+static void move(const char *name)
+{
+	assert_int_equal(rename(name, "moved"), 0);
 }
 
 static void one_that_was_moved_is_not_finished_elsewhere(void **state)
 {
 	struct export_files *files = must_begin("out");
 	struct err err = {0};
-	struct dirent *entry;
-	DIR *d = opendir(".");
 
-	while ((entry = readdir(d)))
-		if (*entry->d_name != '.')
-			assert_int_equal(rename(entry->d_name, "moved"), 0);
-	(void)closedir(d);
+	for_what_is_there(move);
 	assert_true(finish(files, NULL, &err) < 0);
 	export_files_free(files);
 	assert_int_equal(count(top), 1);

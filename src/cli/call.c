@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "cli/text.h"
+
 #define CONNECT_MS 5000u
 
 static int connect_to(struct cli *cli, const char *name, struct err *err)
@@ -29,9 +31,18 @@ static int cli_connect(struct cli *cli, struct err *err)
 	return r;
 }
 
-static void full_name(const char *method, char ret_name[64])
+/* Connected, and the method's full name; PARAMETERS are taken over where it
+ * fails. */
+static int begin(struct cli *cli, const char *method, json_t *parameters,
+		 char ret_name[64], struct err *err)
 {
-	(void)snprintf(ret_name, 64, "org.refpoint.%s", method);
+	int r = cli_connect(cli, err);
+
+	if (r < 0)
+		json_decref(parameters);
+	else
+		(void)snprintf(ret_name, 64, "org.refpoint.%s", method);
+	return r;
 }
 
 int cli_call(struct cli *cli, const char *method, json_t *parameters,
@@ -39,13 +50,10 @@ int cli_call(struct cli *cli, const char *method, json_t *parameters,
 	     json_t **ret_parameters, struct err *err)
 {
 	char name[64];
-	int r = cli_connect(cli, err);
+	int r = begin(cli, method, parameters, name, err);
 
-	if (r < 0) {
-		json_decref(parameters);
+	if (r < 0)
 		return r;
-	}
-	full_name(method, name);
 	return rpc_call(cli->client, name, parameters, fds, n_fds, timeout_ms,
 			ret_parameters, NULL, NULL, err);
 }
@@ -56,13 +64,10 @@ int cli_stream(struct cli *cli, const char *method, json_t *parameters,
 	       void *arg, struct err *err)
 {
 	char name[64];
-	int r = cli_connect(cli, err);
+	int r = begin(cli, method, parameters, name, err);
 
-	if (r < 0) {
-		json_decref(parameters);
+	if (r < 0)
 		return r;
-	}
-	full_name(method, name);
 	return rpc_call_more_cut(cli->client, name, parameters, WAIT_WORK, cut,
 				 fn, arg, err);
 }
@@ -73,13 +78,10 @@ int cli_stream_fds(struct cli *cli, const char *method, json_t *parameters,
 		   void *arg, struct err *err)
 {
 	char name[64];
-	int r = cli_connect(cli, err);
+	int r = begin(cli, method, parameters, name, err);
 
-	if (r < 0) {
-		json_decref(parameters);
+	if (r < 0)
 		return r;
-	}
-	full_name(method, name);
 	return rpc_call_more_fds(cli->client, name, parameters, fds, n_fds,
 				 reply_ms, fn, arg, err);
 }
@@ -103,6 +105,23 @@ int cli_call_for(struct cli *cli, const char *method, json_t *parameters,
 			    member);
 	json_decref(reply);
 	return r;
+}
+
+int cli_make_point(struct cli *cli, const char *method, json_t *parameters,
+		   unsigned timeout_ms, struct err *err)
+{
+	json_t *point = NULL;
+	int r = cli_call_for(cli, method, parameters, timeout_ms, "point",
+			     &point, err);
+
+	if (r < 0)
+		return r;
+	if (cli->json)
+		print_json(point);
+	else
+		(void)printf("%s\n", json_text(point, "id"));
+	json_decref(point);
+	return 0;
 }
 
 int cli_status(struct cli *cli, const char *vm, json_t **ret_status,

@@ -84,6 +84,9 @@ int cli_call(struct cli *cli, const char *method, json_t *parameters,
 int cli_call_for(struct cli *cli, const char *method, json_t *parameters,
 		 unsigned timeout_ms, const char *member, json_t **ret_member,
 		 struct err *err);
+/* The same for what makes a point, which it prints: its id, or all as JSON. */
+int cli_make_point(struct cli *cli, const char *method, json_t *parameters,
+		   unsigned timeout_ms, struct err *err);
 /* As rpc_call_more_cut(). */
 int cli_stream(struct cli *cli, const char *method, json_t *parameters,
 	       size_t (*cut)(void *arg, char *text, size_t bytes),

@@ -31,7 +31,7 @@ static int run_create(struct cli *cli, const struct cli_args *args,
 {
 	uint64_t timeout_ms = 0;
 	unsigned wait_ms;
-	json_t *point = NULL, *parameters;
+	json_t *parameters;
 	int r = check_request_id(args->option[OPT_REQUEST_ID], err);
 
 	if (r == 0)
@@ -43,16 +43,7 @@ static int run_create(struct cli *cli, const struct cli_args *args,
 	if (!parameters)
 		return err_set(err, -RP_EPARAM,
 			       "the label or another argument is not UTF-8");
-	r = cli_call_for(cli, "Create", parameters, wait_ms, "point", &point,
-			 err);
-	if (r < 0)
-		return r;
-	if (cli->json)
-		print_json(point);
-	else
-		(void)printf("%s\n", json_text(point, "id"));
-	json_decref(point);
-	return 0;
+	return cli_make_point(cli, "Create", parameters, wait_ms, err);
 }
 
 const struct command command_create = {

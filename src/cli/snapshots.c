@@ -212,18 +212,8 @@ static json_t *name_snapshot(const struct cli_args *args)
 static int run_convert(struct cli *cli, const struct cli_args *args,
 		       struct err *err)
 {
-	json_t *point = NULL;
-	int r = cli_call_for(cli, "Convert", name_snapshot(args), WAIT_WORK,
-			     "point", &point, err);
-
-	if (r < 0)
-		return r;
-	if (cli->json)
-		print_json(point);
-	else
-		(void)printf("%s\n", json_text(point, "id"));
-	json_decref(point);
-	return 0;
+	return cli_make_point(cli, "Convert", name_snapshot(args), WAIT_WORK,
+			      err);
 }
 
 const struct command command_convert = {

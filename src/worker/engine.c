@@ -112,27 +112,10 @@ static uint32_t ordinal(const struct engine *engine,
 			  engine->disks);
 }
 
-struct naming {
-	void (*fn)(void *arg, const char *point);
-	void *arg;
-};
-
-static int name_point(void *arg, const struct point_row *row)
-{
-	struct naming *naming = arg;
-	char text[GUID_TEXT_BYTES];
-
-	guid_format(&row->id, text);
-	naming->fn(naming->arg, text);
-	return 0;
-}
-
 static void host_points(struct nbd_host *host, struct nbd_disk *disk,
 			void (*fn)(void *arg, const char *point), void *arg)
 {
-	struct naming naming = {fn, arg};
-
-	(void)vm_points(engine_of(host)->vm, name_point, &naming, NULL);
+	view_points(engine_of(host)->vm, UINT64_MAX, fn, arg);
 }
 
 static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
@@ -143,18 +126,6 @@ static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
 
 	return view_open(engine->views, engine->vm, ordinal(engine, disk),
 			 point, NULL, ret_view, err);
-}
-
-static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
-			     uint64_t offset, uint64_t length,
-			     struct nbd_extent *extents, int max)
-{
-	return view_extents(view, offset, length, extents, max);
-}
-
-static void host_view_close(struct nbd_host *host, struct nbd_view *view)
-{
-	view_close(view);
 }
 
 static void host_attached(struct nbd_host *host, struct nbd_disk *disk,
@@ -174,8 +145,8 @@ static const struct nbd_host host_ops = {
     .disk = host_disk,
     .points = host_points,
     .view_open = host_view_open,
-    .view_extents = host_view_extents,
-    .view_close = host_view_close,
+    .view_extents = view_host_extents,
+    .view_close = view_host_close,
     .attached = host_attached,
 };
 

@@ -74,31 +74,13 @@ static struct nbd_disk *host_disk(struct nbd_host *host, unsigned index)
 	return &reading_of(host)->disks[index].disk;
 }
 
-struct naming {
-	const struct reading *reading;
-	void (*fn)(void *arg, const char *point);
-	void *arg;
-};
-
-/* What changed since a younger point is no question to this snapshot. */
-static int name_point(void *arg, const struct point_row *row)
-{
-	struct naming *naming = arg;
-	char text[GUID_TEXT_BYTES];
-
-	if (row->order >= naming->reading->row.order)
-		return 0;
-	guid_format(&row->id, text);
-	naming->fn(naming->arg, text);
-	return 0;
-}
-
 static void host_points(struct nbd_host *host, struct nbd_disk *disk,
 			void (*fn)(void *arg, const char *point), void *arg)
 {
-	struct naming naming = {reading_of(host), fn, arg};
+	const struct reading *reading = reading_of(host);
 
-	(void)vm_points(reading_of(host)->vm, name_point, &naming, NULL);
+	/* What changed since a younger one is no question to this snapshot. */
+	view_points(reading->vm, reading->row.order, fn, arg);
 }
 
 static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
@@ -111,18 +93,6 @@ static int host_view_open(struct nbd_host *host, struct nbd_disk *disk,
 	return view_open(reading->views, reading->vm,
 			 (uint32_t)(d - reading->disks), point,
 			 &reading->row.id, ret_view, err);
-}
-
-static int host_view_extents(struct nbd_host *host, struct nbd_view *view,
-			     uint64_t offset, uint64_t length,
-			     struct nbd_extent *extents, int max)
-{
-	return view_extents(view, offset, length, extents, max);
-}
-
-static void host_view_close(struct nbd_host *host, struct nbd_view *view)
-{
-	view_close(view);
 }
 
 static void host_attached(struct nbd_host *host, struct nbd_disk *disk,
@@ -141,8 +111,8 @@ static const struct nbd_host host_ops = {
     .disk = host_disk,
     .points = host_points,
     .view_open = host_view_open,
-    .view_extents = host_view_extents,
-    .view_close = host_view_close,
+    .view_extents = view_host_extents,
+    .view_close = view_host_close,
     .attached = host_attached,
 };
 

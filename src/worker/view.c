@@ -330,3 +330,43 @@ int view_extents(struct nbd_view *view, uint64_t offset, uint64_t length,
 	}
 	return list_extents(view->set, offset, offset + length, extents, max);
 }
+
+/* ---- For an NBD server's host -------------------------------------------- */
+
+int view_host_extents(struct nbd_host *host, struct nbd_view *view,
+		      uint64_t offset, uint64_t length,
+		      struct nbd_extent *extents, int max)
+{
+	return view_extents(view, offset, length, extents, max);
+}
+
+void view_host_close(struct nbd_host *host, struct nbd_view *view)
+{
+	view_close(view);
+}
+
+struct naming {
+	uint64_t order;
+	void (*fn)(void *arg, const char *point);
+	void *arg;
+};
+
+static int name_point(void *arg, const struct point_row *row)
+{
+	const struct naming *naming = arg;
+	char text[GUID_TEXT_BYTES];
+
+	if (row->order >= naming->order)
+		return 0;
+	guid_format(&row->id, text);
+	naming->fn(naming->arg, text);
+	return 0;
+}
+
+void view_points(struct vm *vm, uint64_t order,
+		 void (*fn)(void *arg, const char *point), void *arg)
+{
+	struct naming naming = {order, fn, arg};
+
+	(void)vm_points(vm, name_point, &naming, NULL);
+}

@@ -39,4 +39,14 @@ int view_extents(struct nbd_view *view, uint64_t offset, uint64_t length,
 		 struct nbd_extent *extents, int max);
 void view_close(struct nbd_view *view);
 
+/* An nbd_host's view_extents and view_close; they do not look at HOST. */
+int view_host_extents(struct nbd_host *host, struct nbd_view *view,
+		      uint64_t offset, uint64_t length,
+		      struct nbd_extent *extents, int max);
+void view_host_close(struct nbd_host *host, struct nbd_view *view);
+
+/* Calls FN with the id of each point that was made before the row of ORDER. */
+void view_points(struct vm *vm, uint64_t order,
+		 void (*fn)(void *arg, const char *point), void *arg);
+
 #endif

@@ -276,6 +276,35 @@ class RigCase(unittest.TestCase):
         return e.message
 
 
+class JobsCase(RigCase):
+    """With what is asked of jobs."""
+
+    def jobs(self, **parameters):
+        return self.rig.call('Jobs', **parameters)['jobs']
+
+    def job(self, job):
+        found = self.jobs(id=job['id'])
+        self.assertEqual(len(found), 1, found)
+        return found[0]
+
+    def ended(self, job):
+        wait_until('the end of the job',
+                   lambda: self.job(job)['state'] != 'running')
+        return self.job(job)
+
+    def held(self, method, vm='v', **parameters):
+        """A job that runs until release()."""
+        self.rig.behave(vm, gate={method: 'now'})
+        reply = self.rig.call(f'{method}Job', vm=vm, wait_ms=1, **parameters)
+        self.assertEqual(reply['job']['state'], 'running')
+        self.assertEqual(list(reply), ['job'])
+        return reply['job']
+
+    def release(self):
+        with open(f'{self.rig.root}/fake/now', 'w'):
+            pass
+
+
 def second_daemon(rig):
     """Runs another refpointd on the same root to its end."""
     return subprocess.run(rig.command(), env=rig.environment(), text=True,

@@ -8,39 +8,14 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import Error, RigCase, wait_until, worker_uid  # noqa: E402
+from rig import Error, JobsCase, RigCase, wait_until, worker_uid  # noqa: E402
 from harness.refpoint import kill_now  # noqa: E402
 from varlink import point_id  # noqa: E402
 
 NOBODY = '01234567-89ab-4def-8123-456789abcdef'
 
 
-class Case(RigCase):
-    def jobs(self, **parameters):
-        return self.rig.call('Jobs', **parameters)['jobs']
-
-    def job(self, job):
-        found = self.jobs(id=job['id'])
-        self.assertEqual(len(found), 1, found)
-        return found[0]
-
-    def ended(self, job):
-        wait_until('the end of the job',
-                   lambda: self.job(job)['state'] != 'running')
-        return self.job(job)
-
-    def held(self, method, vm='v', **parameters):
-        """A job that runs until release()."""
-        self.rig.behave(vm, gate={method: 'now'})
-        reply = self.rig.call(f'{method}Job', vm=vm, wait_ms=1, **parameters)
-        self.assertEqual(reply['job']['state'], 'running')
-        self.assertNotIn('point', reply)
-        return reply['job']
-
-    def release(self):
-        with open(f'{self.rig.root}/fake/now', 'w'):
-            pass
-
+class Case(JobsCase):
     def audit(self):
         return [x.split('audit ')[1] for x in self.rig.log_text().splitlines()
                 if 'audit method' in x and 'Define' not in x]

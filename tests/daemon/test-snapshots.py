@@ -9,14 +9,14 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import RigCase, wait_until, worker_uid  # noqa: E402
+from rig import JobsCase, RigCase, wait_until, worker_uid  # noqa: E402
 from harness.refpoint import kill_now  # noqa: E402
 
 NOBODY = '01234567-89ab-4def-8123-456789abcdef'
 GUID = r'^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
 
 
-class Case(RigCase):
+class Case(JobsCase):
     def served(self, vm='v'):
         self.rig.define(vm)
         self.rig.call('Serve', vm=vm)
@@ -35,31 +35,6 @@ class Case(RigCase):
     def entry(self, vm='v'):
         with open(f'{self.rig.root}/lib/inventory/{vm}.json') as f:
             return json.load(f)
-
-    def jobs(self, **parameters):
-        return self.rig.call('Jobs', **parameters)['jobs']
-
-    def job(self, job):
-        found = self.jobs(id=job['id'])
-        self.assertEqual(len(found), 1, found)
-        return found[0]
-
-    def ended(self, job):
-        wait_until('the end of the job',
-                   lambda: self.job(job)['state'] != 'running')
-        return self.job(job)
-
-    def held(self, method, vm='v', **parameters):
-        """A job that runs until release()."""
-        self.rig.behave(vm, gate={method: 'now'})
-        reply = self.rig.call(f'{method}Job', vm=vm, wait_ms=1, **parameters)
-        self.assertEqual(reply['job']['state'], 'running')
-        self.assertEqual(list(reply), ['job'])
-        return reply['job']
-
-    def release(self):
-        with open(f'{self.rig.root}/fake/now', 'w'):
-            pass
 
 
 class Readers(Case):
@@ -325,11 +300,16 @@ class Doubt(Case):
         self.assertEqual(rig.points('v'), [one])
         rig.wait_state('v', 'serving')
         two = self.made()['id']
+        third = rig.worker_pid('v')
         rig.behave('v', die_after='Drop')
         self.assertEqual(rig.error('Drop', vm='v', snapshot=two).name,
                          'ServiceUnavailable')
         rig.behave('v')
-        rig.wait_state('v', 'serving')  # the third death: after a pause
+        # after the third death there is a pause, and before it is noticed the
+        # state is still that of the dead one
+        wait_until('the next worker',
+                   lambda: rig.worker_pid('v') not in (None, third))
+        rig.wait_state('v', 'serving')
         self.assertEqual(self.snapshots(), [])
 
     def test_refpointd_that_is_killed_in_the_middle(self):

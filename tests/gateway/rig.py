@@ -274,6 +274,17 @@ class Rig:
                           f'{done.returncode}: {done.stdout}')
         return done.stdout
 
+    def wsl_epr(self, class_name, words):
+        """A file with the reference of the only instance that has WORDS."""
+        text = self.wsl('wslenum', f'{MS_URI}{NS}/{class_name}', '-mode',
+                        'epr', '-opti', '100')
+        found = [e for e in re.findall(r'<a:EndpointReference>.*?'
+                                       r'</a:EndpointReference>', text, re.S)
+                 if words in e]
+        if len(found) != 1:
+            raise AssertionError(f'{len(found)} with {words}: {text}')
+        return self.write(f'{class_name}.xml', found[0] + '\n')
+
     def wsl(self, command, *args, user='alice:secret', check=True):
         """What wslid, wslenum, wslget or wslinvoke says."""
         name, _, password = user.partition(':')

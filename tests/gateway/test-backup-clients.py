@@ -93,16 +93,6 @@ class Wbemcli(Case):
 class Wsl(Case):
     """What it keeps are files."""
 
-    def epr(self, class_name, words):
-        """A file with the reference of the only instance that has WORDS."""
-        text = self.rig.wsl('wslenum', f'{MS_URI}{NS}/{class_name}', '-mode',
-                            'epr', '-opti', '100')
-        found = [e for e in re.findall(r'<a:EndpointReference>.*?'
-                                       r'</a:EndpointReference>', text, re.S)
-                 if words in e]
-        self.assertEqual(len(found), 1, text)
-        return self.rig.write(f'{class_name}.xml', found[0] + '\n')
-
     def value(self, text, name):
         return re.search(rf'<p:{name}>([^<]*)<', text)[1]
 
@@ -141,7 +131,7 @@ class Wsl(Case):
             '</PROPERTY></INSTANCE>]]>')
         with self.guest.lock:
             job = self.begin('CreateSnapshot', 'AffectedSystem=FILE:'
-                             + self.epr('Msvm_ComputerSystem', self.uuid),
+                             + self.rig.wsl_epr('Msvm_ComputerSystem', self.uuid),
                              'SnapshotSettings=RFILE:' + how,
                              'SnapshotType=32768')
         text = self.made(job, SETTINGS)
@@ -151,7 +141,7 @@ class Wsl(Case):
 
     def convert(self, snapshot):
         job = self.begin('ConvertToReferencePoint', 'AffectedSnapshot=FILE:'
-                         + self.epr(SETTINGS, snapshot))
+                         + self.rig.wsl_epr(SETTINGS, snapshot))
         return self.made(job, 'Msvm_VirtualSystemReferencePoint')
 
     def test_changes_from_a_point_to_a_snapshot(self):

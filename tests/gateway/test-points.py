@@ -197,16 +197,6 @@ class Wsl(Served):
     def value(self, text, name):
         return re.search(rf'<p:{name}>([^<]*)<', text)[1]
 
-    def epr(self, class_name, words):
-        """A file with the reference of the only instance that has WORDS."""
-        text = self.rig.wsl('wslenum', f'{MS_URI}{NS}/{class_name}', '-mode',
-                            'epr', '-opti', '100')
-        found = [e for e in re.findall(r'<a:EndpointReference>.*?'
-                                       r'</a:EndpointReference>', text, re.S)
-                 if words in e]
-        self.assertEqual(len(found), 1, text)
-        return self.rig.write(f'{class_name}.xml', found[0] + '\n')
-
     def invoke(self, class_name, method, *arguments):
         text = self.rig.wsl('wslinvoke', f'{MS_URI}{NS}/{class_name}', method,
                             *arguments)
@@ -234,7 +224,7 @@ class Wsl(Served):
             'TYPE="string"><VALUE>by wsl</VALUE></PROPERTY></INSTANCE>]]>')
         text = self.invoke(
             POINTS, 'CreateReferencePoint', 'AffectedSystem=FILE:'
-            + self.epr('Msvm_ComputerSystem', self.uuid),
+            + self.rig.wsl_epr('Msvm_ComputerSystem', self.uuid),
             'ReferencePointSettings=RFILE:' + settings,
             'ReferencePointType=1')
         self.assertEqual(self.value(text, 'ReturnValue'), '4096')
@@ -257,7 +247,7 @@ class Wsl(Served):
                          str(5 * BLOCK))
         text = self.invoke(
             POINTS, 'DestroyReferencePoint', 'AffectedReferencePoint=FILE:'
-            + self.epr('Msvm_VirtualSystemReferencePoint', point))
+            + self.rig.wsl_epr('Msvm_VirtualSystemReferencePoint', point))
         self.assertEqual(self.value(text, 'ReturnValue'), '4096')
         _, text = self.finished(text)
         self.assertEqual(self.value(text, 'JobState'), '7')
