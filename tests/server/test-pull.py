@@ -163,8 +163,10 @@ class Copies(Case):
         program = self.path('pull.py')
         with open(program, 'w', encoding='utf-8') as f:
             f.write(example())
-        lines = [x for x in example().splitlines() if x]
-        self.assertLessEqual(len(lines), 24, 'about 20 lines')
+        lines = example().splitlines()
+        self.assertLessEqual(len(lines), 20)
+        self.assertLess(max(map(len, lines)), 80)
+        self.assertNotIn(';', example())
         since = []
         for _ in range(3):
             s, keys = self.snapshot()
@@ -177,6 +179,12 @@ class Copies(Case):
                              s['pull']['uris'][disk], keys, copy, *since])
                 with open(copy, 'rb') as f:
                     self.assertTrue(f.read() == instant[disk], disk)
+            with self.assertRaises(process.Failure):
+                process.run(['/usr/bin/python3', program,
+                             s['pull']['uris'][disk], keys, copy,
+                             str(uuid.uuid4())])
+            with open(copy, 'rb') as f:
+                self.assertTrue(f.read() == instant[disk], 'no such point')
             since = [self.daemon.cli('convert', VM, s['id']).strip()]
 
     def test_stock_clients_read_it(self):
