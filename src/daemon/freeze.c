@@ -287,6 +287,15 @@ static void go_on_alone(struct freeze *f, const char *text)
 		call(f, &why, 0);
 }
 
+/* The helper gave the freeze up long ago, and waits for the agent to thaw. */
+static void begins_late(struct freeze *f)
+{
+	note(f, -RP_ETIMEOUT,
+	     "the guest did not freeze in time, and may be frozen: its agent "
+	     "does not answer; it is thawed as soon as it does");
+	go_on_alone(f, "");
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
 	struct freeze *f = arg;
@@ -297,7 +306,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 		go_on_alone(f, "the guest may still be frozen: its agent does "
 			       "not answer; it is thawed as soon as it does");
 	else
-		go_on_alone(f, "refpoint-agent hangs");
+		begins_late(f);
 	return 0;
 }
 
