@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* --listen: a snapshot that is read over the network. */
+/* A snapshot that is read over the network: snapshot --listen, listen,
+ * unlisten. */
 #include "cli/pull.h"
 
 #include <stdio.h>
@@ -7,8 +8,9 @@
 #include <string.h>
 
 #include "cli/text.h"
+#include "common/guid.h"
 
-#define LISTEN_MS 20000
+#define LISTEN_MS 45000 /* for a worker to answer, and the port's process */
 #define DROP_MS   60000
 
 static bool read_port(const char *text, uint64_t *ret_port)
@@ -23,7 +25,7 @@ static bool read_port(const char *text, uint64_t *ret_port)
 
 int pull_read(const char *text, struct pull_place *ret_place, struct err *err)
 {
-	const char *colon = strrchr(text, ':');
+	const char *whole = text, *colon = strrchr(text, ':');
 	size_t n = colon ? (size_t)(colon - text) : 0;
 	bool bracket = n >= 2 && text[0] == '[' && text[n - 1] == ']';
 	uint64_t port;
@@ -35,9 +37,11 @@ int pull_read(const char *text, struct pull_place *ret_place, struct err *err)
 	if (n == 0 || n >= sizeof(ret_place->address) ||
 	    (!bracket && memchr(text, ':', n)) || !read_port(colon + 1, &port))
 		return err_set(err, -RP_EPARAM,
-			       "--listen is an address of this host in numbers "
-			       "and a port, as in 192.0.2.1:10809 or "
-			       "[2001:db8::1]:10809; port 0: any");
+			       "'%.80s' is no ADDRESS:PORT: an address of this "
+			       "host in numbers and a port, as in "
+			       "192.0.2.1:10809 or [2001:db8::1]:10809; port "
+			       "0: any",
+			       whole);
 	memcpy(ret_place->address, text, n);
 	ret_place->address[n] = '\0';
 	ret_place->port = port;
@@ -82,29 +86,39 @@ static void drop(struct cli *cli, const char *vm, const char *snapshot)
 	json_decref(answer);
 }
 
+/* Adds what reading it needs as SNAPSHOT's member `pull`. */
+static int make_port(struct cli *cli, const char *vm, json_t *snapshot,
+		     const struct pull_place *place, struct err *err)
+{
+	json_t *pull = NULL;
+	int r =
+	    cli_call(cli, "Listen",
+		     json_pack("{s:s, s:s, s:s, s:I}", "vm", vm, "snapshot",
+			       json_text(snapshot, "id"), "address",
+			       place->address, "port", (json_int_t)place->port),
+		     NULL, 0, LISTEN_MS, &pull, err);
+
+	if (r < 0)
+		return r;
+	(void)json_object_set_new(pull, "uris", uris_of(snapshot, pull));
+	(void)json_object_set_new(snapshot, "pull", pull);
+	return 0;
+}
+
 int pull_listen(struct cli *cli, const char *vm, json_t *snapshot,
 		const struct pull_place *place, bool keeps, struct err *err)
 {
 	const char *id = json_text(snapshot, "id");
-	json_t *pull = NULL;
-	int r = cli_call(cli, "Listen",
-			 json_pack("{s:s, s:s, s:s, s:I}", "vm", vm, "snapshot",
-				   id, "address", place->address, "port",
-				   (json_int_t)place->port),
-			 NULL, 0, LISTEN_MS, &pull, err);
+	int r = make_port(cli, vm, snapshot, place, err);
 
 	if (r < 0 && keeps)
 		return err_wrap(err,
 				"snapshot %s, which is that of the request id, "
 				"stays",
 				id);
-	if (r < 0) {
+	if (r < 0)
 		drop(cli, vm, id);
-		return r;
-	}
-	(void)json_object_set_new(pull, "uris", uris_of(snapshot, pull));
-	(void)json_object_set_new(snapshot, "pull", pull);
-	return 0;
+	return r;
 }
 
 void pull_print(const json_t *snapshot)
@@ -118,3 +132,78 @@ void pull_print(const json_t *snapshot)
 	json_object_foreach(json_object_get(pull, "uris"), disk, uri)(void)
 	    printf("%s\n", json_string_value(uri));
 }
+
+/* ---- listen ---------------------------------------------------------------
+ */
+
+/* The one named ID; it stays REPLY's. */
+static json_t *find(const json_t *reply, const char *id)
+{
+	struct guid wanted, guid;
+	json_t *snapshot;
+	size_t i;
+
+	if (!guid_parse(id, &wanted))
+		return NULL;
+	json_array_foreach(
+	    json_object_get(reply, "snapshots"), i,
+	    snapshot) if (guid_parse(json_text(snapshot, "id"), &guid) &&
+			  guid_equal(&guid, &wanted)) return snapshot;
+	return NULL;
+}
+
+static int run_listen(struct cli *cli, const struct cli_args *args,
+		      struct err *err)
+{
+	const char *vm = args->positional[0], *id = args->positional[1];
+	json_t *reply = NULL, *snapshot;
+	struct pull_place place;
+	int r = pull_read(args->positional[2], &place, err);
+
+	if (r == 0)
+		r = cli_call(cli, "Snapshots", json_pack("{s:s}", "vm", vm),
+			     NULL, 0, WAIT_QUICK, &reply, err);
+	if (r < 0)
+		return r;
+	snapshot = find(reply, id);
+	if (!snapshot)
+		r = err_set(err, -RP_ENOPOINT, "there is no snapshot '%.64s'",
+			    id);
+	else
+		r = make_port(cli, vm, snapshot, &place, err);
+	if (r == 0 && cli->json)
+		print_json(snapshot);
+	else if (r == 0)
+		pull_print(snapshot);
+	json_decref(reply);
+	return r;
+}
+
+const struct command command_listen = {
+    .name = "listen",
+    .summary = "let a snapshot be read over the network, with TLS",
+    .positionals = {"VM", "SNAPSHOT", "ADDRESS:PORT"},
+    .details = "Prints the key, for a file, which is told once, and the URI "
+	       "of each disk.\n",
+    .run = run_listen,
+};
+
+static int run_unlisten(struct cli *cli, const struct cli_args *args,
+			struct err *err)
+{
+	int r = cli_call(cli, "Unlisten",
+			 json_pack("{s:s, s:s}", "vm", args->positional[0],
+				   "snapshot", args->positional[1]),
+			 NULL, 0, WAIT_QUICK, NULL, err);
+
+	if (r == 0 && cli->json)
+		(void)puts("{}");
+	return r;
+}
+
+const struct command command_unlisten = {
+    .name = "unlisten",
+    .summary = "close the port of a snapshot, to who reads there as well",
+    .positionals = {"VM", "SNAPSHOT"},
+    .run = run_unlisten,
+};

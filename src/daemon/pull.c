@@ -2,14 +2,11 @@
 #include "daemon/pull.h"
 
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,13 +15,10 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
-#include "common/pull.h"
 #include "daemon/request.h"
 
-#define READY_MS    5000
-#define BACKLOG     16
-#define PULLS_MAX   64
-#define ADDRESS_MAX 64
+#define READY_MS  5000 /* for a helper to begin, or to end */
+#define PULLS_MAX 64
 
 struct pull {
 	struct pull *next;
@@ -33,9 +27,11 @@ struct pull {
 	struct guid snapshot;
 	int fd; /* of the helper */
 	sd_event_source *heard;
-	sd_event_source *limit;  /* until it is ready */
-	struct request *request; /* likewise */
-	json_t *reply;           /* likewise */
+	/* Until it is ready, or has ended: who waits for that. */
+	sd_event_source *limit;
+	struct request *request;
+	json_t *reply; /* to Listen; NULL: told, or to Unlisten */
+	bool stopping; /* that is Unlisten */
 };
 
 /* ---- Life ------------------------------------------------------------------
@@ -59,23 +55,25 @@ static void pull_free(struct pull *pull)
 static void finish(struct pull *pull, int code, const char *why)
 {
 	struct request *request = pull->request;
+	bool stopping = pull->stopping;
 	char id[GUID_TEXT_BYTES];
 	struct err err = {0};
 
 	guid_format(&pull->snapshot, id);
-	if (!request)
+	if (!request || stopping)
 		log_info("'%s': snapshot %s is not read over the network any "
 			 "more: %s",
 			 pull->vm, id, why);
 	pull_free(pull);
-	if (!request)
-		return;
 	err_set(&err, code, "%s", why);
-	request_fail(request, &err);
+	if (stopping)
+		request_reply(request, NULL);
+	else if (request)
+		request_fail(request, &err);
 }
 
-static struct pull *find(struct daemon *daemon, const char *vm,
-			 const struct guid *snapshot)
+struct pull *pull_find(struct daemon *daemon, const char *vm,
+		       const struct guid *snapshot)
 {
 	struct pull *pull = daemon->pulls;
 
@@ -89,7 +87,7 @@ void pulls_end(struct vm *vm, const struct guid *snapshot)
 {
 	struct pull *pull;
 
-	while ((pull = find(vm->daemon, vm->name, snapshot)))
+	while ((pull = pull_find(vm->daemon, vm->name, snapshot)))
 		finish(pull, -RP_ECANCELLED,
 		       "it is gone, or of no use any more");
 }
@@ -167,7 +165,7 @@ static void ready(struct pull *pull)
 	json_t *reply = pull->reply;
 	char id[GUID_TEXT_BYTES];
 
-	if (!request)
+	if (!reply)
 		return;
 	guid_format(&pull->snapshot, id);
 	log_info("'%s': snapshot %s is read at %s port %d", pull->vm, id,
@@ -195,7 +193,9 @@ static int on_heard(sd_event_source *source, int fd, uint32_t revents,
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n != 1) {
-		finish(pull, -RP_EFAILED, "refpoint-pull ended; see the log");
+		finish(pull, -RP_EFAILED,
+		       pull->stopping ? "so it was asked for"
+				      : "refpoint-pull ended; see the log");
 	} else if (byte == PULL_READY) {
 		ready(pull);
 	} else if (byte == PULL_CONNECT) {
@@ -209,7 +209,17 @@ static int on_heard(sd_event_source *source, int fd, uint32_t revents,
 
 static int on_limit(sd_event_source *source, uint64_t usec, void *arg)
 {
-	finish(arg, -RP_ETIMEOUT, "refpoint-pull does not start");
+	struct pull *pull = arg;
+	struct err err = {0};
+
+	if (!pull->stopping) {
+		finish(pull, -RP_ETIMEOUT, "refpoint-pull does not start");
+		return 0;
+	}
+	/* it hears no more of us, and ends as soon as it can do anything */
+	err_set(&err, -RP_ETIMEOUT, "refpoint-pull does not end");
+	request_fail(pull->request, &err);
+	pull_free(pull);
 	return 0;
 }
 
@@ -305,189 +315,54 @@ static int watch(struct pull *pull, struct err *err)
 	return 0;
 }
 
-/* ---- Listen ----------------------------------------------------------------
- */
-
-struct place {
-	const char *snapshot, *address, *credential;
-	uint64_t port;
-	struct guid id;
-};
-
-static int read_place(struct request *request, struct place *place,
-		      struct err *err)
+static unsigned count(const struct daemon *daemon)
 {
-	const struct rpc_field fields[] = {
-	    {"snapshot", RPC_STRING, true, 0, &place->snapshot, NULL},
-	    {"address", RPC_STRING, true, ADDRESS_MAX, &place->address, NULL},
-	    {"port", RPC_UINT, true, 0, &place->port, NULL},
-	    {"credential", RPC_STRING, false, 0, &place->credential, NULL},
-	    {0}};
-	int r;
-
-	*place = (struct place){.credential = "psk"};
-	r = rpc_read_fields(request->parameters, fields, err);
-	if (r < 0)
-		return r;
-	if (place->port > 65535)
-		return err_set(err, -RP_EPARAM, "'port' is at most 65535");
-	if (strcmp(place->credential, "psk") != 0)
-		return err_set(err, -RP_EPARAM, "'%.32s' is no credential: psk",
-			       place->credential);
-	if (!guid_parse(place->snapshot, &place->id))
-		return err_set(err, -RP_ENOPOINT,
-			       "there is no snapshot '%.64s'", place->snapshot);
-	return 0;
-}
-
-static int check_place(const struct request *request, const struct place *place,
-		       struct err *err)
-{
-	const struct vm *vm = request->vm;
 	unsigned n = 0;
 
-	if (request->role != RPC_ROLE_ADMIN && place->port > 0 &&
-	    place->port < IPPORT_RESERVED)
-		return err_set(err, -RP_EDENIED,
-			       "ports below %d are for admins alone: ask for "
-			       "one from %d on, or 0",
-			       IPPORT_RESERVED, IPPORT_RESERVED);
-	if (!inventory_points_find(&vm->entry.snapshot, &place->id))
-		return err_set(err, -RP_ENOPOINT, "there is no snapshot %s",
-			       place->snapshot);
-	if (!vm->serving)
-		return err_set(err, -RP_ESTATE, "'%s' is not served", vm->name);
-	if (find(vm->daemon, vm->name, &place->id))
-		return err_set(err, -RP_EALREADY,
-			       "the snapshot is read over the network already, "
-			       "and its key is told once");
-	for (struct pull *pull = vm->daemon->pulls; pull; pull = pull->next)
+	for (const struct pull *pull = daemon->pulls; pull; pull = pull->next)
 		n++;
-	return n < PULLS_MAX
-		   ? 0
-		   : err_set(err, -RP_ELIMIT,
-			     "%d snapshots are read over the network already",
-			     PULLS_MAX);
+	return n;
 }
 
-static int bind_place(const struct place *place, int *ret_fd, struct err *err)
-{
-	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE,
-				       .ai_socktype = SOCK_STREAM};
-	struct addrinfo *list = NULL;
-	char port[8];
-	int fd, on = 1, r = 0;
-
-	(void)snprintf(port, sizeof(port), "%u", (unsigned)place->port);
-	if (getaddrinfo(place->address, port, &hints, &list) != 0)
-		return err_set(err, -RP_EPARAM,
-			       "'%s' is no address of this host: give it in "
-			       "numbers",
-			       place->address);
-	fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		    0);
-	if (fd < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-	    bind(fd, list->ai_addr, list->ai_addrlen) < 0 ||
-	    listen(fd, BACKLOG) < 0)
-		r = err_set(err, -errno, "listen on '%s' port %s",
-			    place->address, port);
-	freeaddrinfo(list);
-	if (r == 0)
-		*ret_fd = fd;
-	else if (fd >= 0)
-		(void)close(fd);
-	return r;
-}
-
-static unsigned port_of(int fd)
-{
-	struct sockaddr_storage at;
-	socklen_t bytes = sizeof(at);
-	char port[8] = "0";
-
-	if (getsockname(fd, (struct sockaddr *)&at, &bytes) == 0)
-		(void)getnameinfo((struct sockaddr *)&at, bytes, NULL, 0, port,
-				  sizeof(port), NI_NUMERICSERV);
-	return (unsigned)strtoul(port, NULL, 10);
-}
-
-static int make_key(const struct place *place, struct pull_key *ret_key,
-		    struct err *err)
-{
-	memset(ret_key, 0, sizeof(*ret_key));
-	(void)snprintf(ret_key->identity, sizeof(ret_key->identity),
-		       "refpoint-%.18s", place->snapshot);
-	if (getrandom(ret_key->key, PULL_KEY_BYTES, 0) != PULL_KEY_BYTES)
-		return err_set(err, -RP_EFAILED, "no random bytes");
-	return 0;
-}
-
-static json_t *key_json(const struct place *place, int listener,
-			const struct pull_key *key)
-{
-	char hex[2 * PULL_KEY_BYTES + 1];
-	json_t *json;
-
-	for (unsigned i = 0; i < PULL_KEY_BYTES; i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", key->key[i]);
-	json = json_pack("{s:s, s:i, s:s, s:s}", "address", place->address,
-			 "port", (int)port_of(listener), "identity",
-			 key->identity, "key", hex);
-	explicit_bzero(hex, sizeof(hex));
-	return json;
-}
-
-static int start(struct request *request, const struct place *place,
-		 struct err *err)
+int pull_start(struct request *request, const struct guid *snapshot,
+	       int listener, const struct pull_key *key, json_t *reply,
+	       struct err *err)
 {
 	struct daemon *daemon = request->daemon;
-	_cleanup_close_ int listener = -1;
-	struct pull_key key;
 	struct pull *pull;
-	int fd = -1, r = bind_place(place, &listener, err);
+	int r;
 
-	if (r == 0)
-		r = make_key(place, &key, err);
-	if (r == 0)
-		r = start_helper(daemon, listener, &key, &fd, err);
-	if (r < 0)
-		return r;
+	if (count(daemon) >= PULLS_MAX)
+		return err_set(err, -RP_ELIMIT,
+			       "%d snapshots are read over the network already",
+			       PULLS_MAX);
 	pull = calloc(1, sizeof(*pull));
-	if (!pull) {
-		(void)close(fd);
+	if (!pull)
 		return err_set(err, -ENOMEM, "listen");
+	r = start_helper(daemon, listener, key, &pull->fd, err);
+	if (r < 0) {
+		free(pull);
+		return r;
 	}
 	pull->daemon = daemon;
-	pull->fd = fd;
-	pull->snapshot = place->id;
+	pull->snapshot = *snapshot;
 	(void)snprintf(pull->vm, sizeof(pull->vm), "%s", request->vm->name);
-	pull->reply = key_json(place, listener, &key);
-	explicit_bzero(&key, sizeof(key));
 	pull->next = daemon->pulls;
 	daemon->pulls = pull;
 	r = watch(pull, err);
-	if (r < 0)
+	if (r < 0) {
 		pull_free(pull);
-	else
-		pull->request = request;
-	return r;
+		return r;
+	}
+	pull->reply = json_incref(reply);
+	pull->request = request;
+	return 0;
 }
 
-void pull_method(struct rpc_call *call, json_t *parameters, void *arg)
+void pull_stop(struct pull *pull, struct request *request)
 {
-	struct request *request = request_new(arg, call, parameters, true);
-	struct place place;
-	struct err err = {0};
-	int r;
-
-	if (!request || !request_find_vm(request))
-		return;
-	r = read_place(request, &place, &err);
-	if (r == 0)
-		r = check_place(request, &place, &err);
-	if (r == 0)
-		r = start(request, &place, &err);
-	if (r < 0)
-		request_fail(request, &err);
+	pull->request = request;
+	pull->stopping = true;
+	(void)shutdown(pull->fd, SHUT_WR);
+	daemon_timer(pull->daemon, &pull->limit, READY_MS, on_limit, pull);
 }

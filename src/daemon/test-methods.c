@@ -48,6 +48,7 @@ static const struct {
     {"org.refpoint.Drop", A | O | G},
     {"org.refpoint.Rename", A | O | G},
     {"org.refpoint.Listen", A | O},
+    {"org.refpoint.Unlisten", A | O},
     {"org.refpoint.Export", A | O | G},
     {"org.refpoint.ExportJob", A | O | G},
     {"org.refpoint.ExportDone", A | O | G},

@@ -108,8 +108,8 @@ class CommandLine(Case):
         self.assertEqual(names, [
             'define', 'undefine', 'serve', 'unserve', 'list', 'status',
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
-            'convert', 'drop', 'rename', 'export', 'check', 'attach',
-            'resize', 'set-agent'])
+            'convert', 'drop', 'rename', 'listen', 'unlisten', 'export',
+            'check', 'attach', 'resize', 'set-agent'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -144,6 +144,9 @@ class CommandLine(Case):
                 (['convert', 'vm1'], 'SNAPSHOT is missing'),
                 (['drop', 'vm1'], 'SNAPSHOT is missing'),
                 (['rename', 'vm1', LATER], 'LABEL is missing'),
+                (['listen', 'vm1', LATER], 'ADDRESS:PORT is missing'),
+                (['listen', 'vm1', LATER, 'here'], "'here' is no ADDRESS"),
+                (['unlisten', 'vm1'], 'SNAPSHOT is missing'),
                 (['snapshot', 'vm1', '--limit', 'much'], "'much'"),
                 (['snapshot', 'vm1', '--limit', '0'], '--limit is at least'),
                 (['snapshot', 'vm1', '--timeout', '0'], '--timeout'),
@@ -522,6 +525,32 @@ class Snapshots(Case):
             {'vm': 'vm1', 'snapshot': LATER}] * 2 + [
             {'vm': 'vm1', 'snapshot': LATER, 'label': 'a b'},
             {'vm': 'vm1', 'snapshot': LATER, 'label': ''}])
+
+    def test_listen_and_unlisten(self):
+        pull = {'address': '2001:db8::1', 'port': 10809, 'identity': 'me',
+                'key': '00ff'}
+        other = dict(SNAPSHOT, id=POINT)
+        self.answer(Snapshots={'snapshots': [other, SNAPSHOT]}, Listen=pull)
+        uris = {disk: f'nbds://me@[2001:db8::1]:10809/{disk}'
+                for disk in ('vda', 'vdb')}
+        self.assertEqual(
+            self.good('listen', 'vm1', LATER.upper(), '[2001:db8::1]:0'),
+            '\n'.join(['me:00ff', *uris.values()]) + '\n')
+        self.assertEqual(self.asked(), [
+            ('Snapshots', {'vm': 'vm1'}, False),
+            ('Listen', {'vm': 'vm1', 'snapshot': LATER,
+                        'address': '2001:db8::1', 'port': 0}, False)])
+        self.assertEqual(self.json('listen', 'vm1', LATER, '[::1]:1'),
+                         dict(SNAPSHOT, pull=dict(pull, uris=uris)))
+        self.asked()
+        self.answer(Snapshots={'snapshots': [other]}, Unlisten={})
+        self.assertIn('refpoint snapshots VM', self.bad(
+            3, 'listen', 'vm1', LATER, '127.0.0.1:1'))
+        self.assertEqual(len(self.asked()), 1)
+        self.assertEqual(self.good('unlisten', 'vm1', LATER), '')
+        self.assertEqual(self.json('unlisten', 'vm1', LATER), {})
+        self.assertEqual(self.asked(), [('Unlisten', {
+            'vm': 'vm1', 'snapshot': LATER}, False)] * 2)
 
 
 EXPORTED = {

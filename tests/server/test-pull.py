@@ -115,13 +115,22 @@ class Case(unittest.TestCase):
     def path(self, name):
         return os.path.join(self.directory, name)
 
+    def keys(self, s):
+        """A new file with the key."""
+        keys = self.path(f'{s["id"]}.{len(os.listdir(self.directory))}')
+        with open(keys, 'w', encoding='ascii') as f:
+            f.write(f'{s["pull"]["identity"]}:{s["pull"]["key"]}\n')
+        return keys
+
     def snapshot(self, address='127.0.0.1:0'):
         """What the CLI says, and the file with the key."""
         s = self.daemon.json('snapshot', VM, '--listen', address)
-        keys = self.path(s['id'])
-        with open(keys, 'w', encoding='ascii') as f:
-            f.write(f'{s["pull"]["identity"]}:{s["pull"]["key"]}\n')
-        return s, keys
+        return s, self.keys(s)
+
+    def listen(self, snapshot, address):
+        """The same for one that is there."""
+        s = self.daemon.json('listen', VM, snapshot, address)
+        return s, self.keys(s)
 
     def connect(self, s, keys, disk='root'):
         h = nbd.NBD()
@@ -286,7 +295,7 @@ class Doors(Case):
             self.assertIn(text, done.stderr)
         for place in ('x', '10809', ':10809', '1.2.3.4:', '1.2.3.4:x',
                       '1.2.3.4:65536', '::1:10809', '[]:1'):
-            fails(2, '--listen is', place)
+            fails(2, 'is no ADDRESS:PORT', place)
         fails(2, 'in numbers', 'localhost:0')
         s, _ = self.snapshot()
         fails(1, 'listen on', f'127.0.0.1:{s["pull"]["port"]}')
@@ -328,10 +337,7 @@ class Doors(Case):
     def test_asked_again_it_spares_what_is_read_by_then(self):
         again = ['--request-id', str(uuid.uuid4()), '--listen', '127.0.0.1:0']
         s = self.daemon.json('snapshot', VM, *again)
-        keys = self.path('keys')
-        with open(keys, 'w', encoding='ascii') as f:
-            f.write(f'{s["pull"]["identity"]}:{s["pull"]["key"]}\n')
-        h = self.connect(s, keys)
+        h = self.connect(s, self.keys(s))
         with self.assertRaises(process.Failure) as caught:
             self.daemon.cli('snapshot', VM, *again)
         self.assertIn(f'snapshot {s["id"]}, which is that of the request id, '
@@ -386,6 +392,69 @@ class Ends(Case):
         self.daemon.kill()
         self.ended(s, keys, h)
         self.daemon.start()
+
+    def test_a_snapshot_that_is_there_gets_another_port_and_key(self):
+        s, keys = self.snapshot()
+        instant = self.content(self.live['root'], MIB)
+        self.write()
+        h = self.connect(s, keys)
+        self.daemon.kill()
+        self.ended(s, keys, h)
+        self.daemon.start()
+        for place in ('127.0.0.1:0', f'127.0.0.1:{s["pull"]["port"]}'):
+            again, new_keys = self.listen(s['id'], place)
+            told, = self.daemon.json('snapshots', VM)['snapshots']
+            self.assertEqual(again, dict(told, pull=again['pull']))
+            self.assertEqual(again['pull']['identity'],
+                             s['pull']['identity'])
+            self.assertTrue(self.refused(again, keys), 'the old key')
+            h = self.connect(again, new_keys)
+            self.assertTrue(h.pread(MIB, 0) == instant)
+            with self.assertRaises(process.Failure) as caught:
+                self.listen(s['id'], '127.0.0.1:0')
+            self.assertIn('already', str(caught.exception))
+            self.assertEqual(self.daemon.json('unlisten', VM, s['id']), {})
+            self.assertTrue(self.closed(again), 'once that is answered')
+            self.ended(again, new_keys, h)
+            keys = new_keys
+        with self.assertRaises(process.Failure) as caught:
+            self.daemon.cli('unlisten', VM, s['id'])
+        self.assertIn('not read over the network', str(caught.exception))
+        self.daemon.cli('drop', VM, s['id'])
+        with self.assertRaises(process.Failure) as caught:
+            self.daemon.call('Listen', vm=VM, snapshot=s['id'],
+                             address='127.0.0.1', port=0)
+        self.assertIn('NoSuchPoint', str(caught.exception))
+
+    def test_operators_may_take_a_key_back_and_gateways_may_not(self):
+        s, keys = self.snapshot()
+        with self.assertRaises(process.Failure) as caught:
+            self.daemon.call('Unlisten', 'gateway', vm=VM, snapshot=s['id'])
+        self.assertIn('PermissionDenied', str(caught.exception))
+        self.assertFalse(self.refused(s, keys))
+        self.daemon.call('Unlisten', 'operator', vm=VM, snapshot=s['id'])
+        self.assertTrue(self.closed(s))
+
+    def test_listening_waits_for_a_worker_that_is_being_started(self):
+        s = self.daemon.call('Snapshot', vm=VM)['snapshot']
+        kill_now(self.daemon.worker_pid(VM))
+        again, keys = self.listen(s['id'], '127.0.0.1:0')
+        h = self.connect(again, keys)
+        self.assertTrue(h.pread(4096, 0))
+        h.shutdown()
+
+    def test_an_invalid_or_unserved_snapshot_gets_no_port(self):
+        def fails(text):
+            with self.assertRaises(process.Failure) as caught:
+                self.daemon.call('Listen', vm=VM, snapshot=s['id'],
+                                 address='127.0.0.1', port=0)
+            self.assertIn('InvalidState', str(caught.exception))
+            self.assertIn(text, str(caught.exception))
+        s = self.daemon.call('Snapshot', vm=VM, limit_bytes=65536)['snapshot']
+        self.write(200)
+        fails('limit')
+        self.daemon.cli('unserve', VM)
+        fails('not served')
 
     def test_an_invalid_snapshot_ends_it(self):
         s = self.daemon.call('Snapshot', vm=VM, limit_bytes=65536)['snapshot']
