@@ -145,6 +145,11 @@
 #define SNAPSHOT_PAUSE_MS      4000 /* invalid then; of a request's copies */
 #define SNAPSHOT_COPY_BYTES    KIB(256) /* copied at once */
 #define SNAPSHOT_COPIES_MAX    64       /* under way at once, of all disks */
+#define SNAPSHOT_READ_BYTES    KIB(256) /* for readers, at once */
+#define SNAPSHOT_READS_MAX     32       /* of those, at a disk's device ... */
+#define SNAPSHOT_READS_BYTES   MIB(1)   /* ... while they are less than this; */
+#define SNAPSHOT_BESIDE_BYTES  KIB(256) /* if the guest asked for anything */
+#define SNAPSHOT_BESIDE_MS     1000     /* within this time, than this */
 
 /* Of refpoint-pull, which lets one snapshot be read over the network. */
 #define PULL_CONNECTIONS_MAX 16    /* that have proved the key */

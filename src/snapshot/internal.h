@@ -34,6 +34,11 @@
  *      if need be beyond the end of serving.
  *  N9  What may wait for the disk, but not for a control call, is the
  *      janitor's: how much room there is, and closing files.
+ *  N10 Of all that is asked of snapshots of a disk, at most SNAPSHOT_READS_MAX
+ *      reads of SNAPSHOT_READ_BYTES or less, as long as they are less than
+ *      SNAPSHOT_READS_BYTES, are at its device; others wait in turn.  Beside a
+ *      guest at work it is SNAPSHOT_BESIDE_BYTES.  However much readers ask at
+ *      once, what the guest wants of that device stands behind no more.
  *
  * Files of a copy that a killed worker left in flight: its bit is not set, so
  * the guest's write was not submitted, and the successor copies the same
@@ -86,6 +91,13 @@ struct copying {
 	unsigned copies;                /* that exist */
 	struct volume_request *waiting; /* for one; by `waiting` */
 	struct volume_request **waiting_end;
+	/* Of snapshots: what is read (N10), and what waits in turn. */
+	unsigned reads;
+	uint64_t read_bytes;
+	uint64_t guest_requests; /* when they were last looked at ... */
+	uint64_t guest_ns;       /* ... and were more than before */
+	struct volume_request *turns;
+	struct volume_request **turns_end;
 	/* Reads that failed at once, and the task that says so. */
 	struct volume_request *failed;
 	struct ring_task task;

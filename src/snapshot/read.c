@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a snapshot: N4, N5, N6.
+ * Reading a snapshot: N4, N5, N6, N10.
  *
- * A request reads the image (or the clone) first, all of its range if any block
- * is not copied; then, block run by block run, what was copied replaces it.
- * One io at a time: a reader has many requests in flight.
+ * A request is served in windows, parts of its range that end where a multiple
+ * of SNAPSHOT_READ_BYTES does.  Of each the image (or the clone) is read first,
+ * all of it if any block is not copied; then, block run by block run, what was
+ * copied replaces it.  A request has one io at a time, and waits in turn before
+ * each.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -71,6 +73,13 @@ uint64_t snapshot_bytes(const struct snapshot_disk *disk)
 
 /* ---- requests ------------------------------------------------------------ */
 
+static struct copying *home_of(const struct volume_request *request)
+{
+	const struct snapshot_disk *disk = request->owner;
+
+	return &disk->snapshot->owner->copying[disk->ordinal];
+}
+
 static void read_finish(struct volume_request *request, int result)
 {
 	const struct snapshot_disk *disk = request->owner;
@@ -100,7 +109,7 @@ static void run_failed(struct ring_task *task)
 static void fail_later(const struct snapshot_disk *disk,
 		       struct volume_request *request)
 {
-	struct copying *home = &disk->snapshot->owner->copying[disk->ordinal];
+	struct copying *home = home_of(request);
 
 	request->next = home->failed;
 	home->failed = request;
@@ -111,11 +120,54 @@ static void fail_later(const struct snapshot_disk *disk,
 	volume_post(disk->volume, &home->task);
 }
 
-static void read_submit(struct volume_request *request, struct file *file,
-			uint64_t offset, uint64_t length,
-			void (*done)(struct io *io, int result))
+/* ---- turns: N10 ---------------------------------------------------------- */
+
+/* What may be read at once. */
+static uint64_t turns_bytes(struct copying *home, const struct volume *volume)
 {
-	const struct snapshot_disk *disk = request->owner;
+	uint64_t now = snapshot_now_ns(), requests = volume_requests(volume);
+
+	if (requests != home->guest_requests) {
+		home->guest_requests = requests;
+		home->guest_ns = now;
+	}
+	return now - home->guest_ns < SNAPSHOT_BESIDE_MS * 1000000ull
+		   ? SNAPSHOT_BESIDE_BYTES
+		   : SNAPSHOT_READS_BYTES;
+}
+
+/* Submits whose turn it is. */
+static void turns_go_on(struct copying *home)
+{
+	struct volume_request *request;
+
+	while ((request = home->turns) && home->reads < SNAPSHOT_READS_MAX) {
+		const struct snapshot_disk *disk = request->owner;
+
+		if (home->read_bytes >= turns_bytes(home, disk->volume))
+			break;
+		home->turns = request->next;
+		home->reads++;
+		home->read_bytes += request->io.length;
+		ioq_submit(volume_ioq(disk->volume), &request->io);
+	}
+}
+
+/* Before the request is answered: HOME may be gone after that. */
+static void turn_over(struct volume_request *request)
+{
+	struct copying *home = home_of(request);
+
+	home->reads--;
+	home->read_bytes -= request->io.length;
+	turns_go_on(home);
+}
+
+static void turn_wait(struct volume_request *request, struct file *file,
+		      uint64_t offset, uint64_t length,
+		      void (*done)(struct io *io, int result))
+{
+	struct copying *home = home_of(request);
 	struct io *io = &request->io;
 
 	io->op = IO_READ;
@@ -125,21 +177,46 @@ static void read_submit(struct volume_request *request, struct file *file,
 	io->length = length;
 	io->buf = (char *)request->data + (offset - request->offset);
 	io->done = done;
-	ioq_submit(volume_ioq(disk->volume), io);
+	request->next = NULL;
+	if (!home->turns)
+		home->turns_end = &home->turns;
+	*home->turns_end = request;
+	home->turns_end = &request->next;
+	turns_go_on(home);
 }
 
-/* The range, in blocks. */
-static uint64_t first_block(const struct volume_request *request)
+/* ---- windows ------------------------------------------------------------- */
+
+/* Where the request ends, or the window that `position` is in. */
+static uint64_t window_end(const struct volume_request *request)
 {
-	return request->offset >> BLOCK_SHIFT;
+	uint64_t end = request->position / SNAPSHOT_READ_BYTES + 1;
+
+	return MIN(end * SNAPSHOT_READ_BYTES,
+		   request->offset + request->length);
 }
 
-static uint64_t end_block(const struct volume_request *request)
+/* The same in blocks. */
+static uint64_t window_end_block(const struct volume_request *request)
 {
-	return div_round_up(request->offset + request->length, BLOCK_BYTES);
+	return div_round_up(window_end(request), BLOCK_BYTES);
 }
 
+static void window_begin(struct volume_request *request);
 static void replace_next(struct volume_request *request);
+
+/* What is before `position` is read: RESULT says how the last of it went. */
+static void go_on(struct volume_request *request, int result)
+{
+	uint64_t end = request->offset + request->length;
+
+	if (result < 0 || request->position >= end)
+		read_finish(request, result);
+	else if (request->position % SNAPSHOT_READ_BYTES == 0)
+		window_begin(request);
+	else
+		replace_next(request);
+}
 
 static void replaced(struct io *io, int result)
 {
@@ -147,38 +224,40 @@ static void replaced(struct io *io, int result)
 	    container_of(io, struct volume_request, io);
 	const struct snapshot_disk *disk = request->owner;
 
+	turn_over(request);
 	if (result == 0)
 		result = file_lost(disk->kept->scratch);
 	if (result < 0) {
 		snapshot_invalidate(disk->snapshot,
 				    "reading its scratch file failed: %s",
 				    strerror(err_errno(result)));
-		read_finish(request, -EIO);
-		return;
+		result = -EIO;
 	}
 	request->position += request->piece;
-	replace_next(request);
+	go_on(request, result);
 }
 
-/* From `position` on, the next run that comes from scratch. */
+/* From `position` on, the next run of the window that comes from scratch. */
 static void replace_next(struct volume_request *request)
 {
 	const struct snapshot_disk *disk = request->owner;
 	const struct kept *kept = disk->kept;
-	uint64_t limit = request->offset + request->length;
-	uint64_t block = request->position >> BLOCK_SHIFT, end;
+	uint64_t block = request->position >> BLOCK_SHIFT, run;
+	uint64_t end = window_end(request);
+	uint64_t end_block = window_end_block(request);
 
-	if (request->position < limit && !kept_has(kept, block))
-		block = kept_run(kept, block, end_block(request));
-	if (request->position >= limit || block >= end_block(request)) {
-		read_finish(request, 0);
+	if (!kept_has(kept, block))
+		block = kept_run(kept, block, end_block);
+	if (block >= end_block) {
+		request->position = end;
+		go_on(request, 0);
 		return;
 	}
-	end = kept_run(kept, block, end_block(request));
+	run = kept_run(kept, block, end_block);
 	request->position = MAX(request->position, block << BLOCK_SHIFT);
-	request->piece = MIN(end << BLOCK_SHIFT, limit) - request->position;
-	read_submit(request, kept->scratch, request->position, request->piece,
-		    replaced);
+	request->piece = MIN(run << BLOCK_SHIFT, end) - request->position;
+	turn_wait(request, kept->scratch, request->position, request->piece,
+		  replaced);
 }
 
 static void image_done(struct io *io, int result)
@@ -186,31 +265,41 @@ static void image_done(struct io *io, int result)
 	struct volume_request *request =
 	    container_of(io, struct volume_request, io);
 
+	turn_over(request);
 	if (result < 0)
 		read_finish(request, result);
 	else
 		replace_next(request);
 }
 
+static void window_begin(struct volume_request *request)
+{
+	const struct snapshot_disk *disk = request->owner;
+	const struct kept *kept = disk->kept;
+	uint64_t first = request->position >> BLOCK_SHIFT;
+	uint64_t end = window_end_block(request);
+
+	if (kept_has(kept, first) && kept_run(kept, first, end) >= end)
+		replace_next(request);
+	else
+		turn_wait(request,
+			  kept->clone ? kept->clone
+				      : volume_image(disk->volume),
+			  request->position,
+			  window_end(request) - request->position, image_done);
+}
+
 void snapshot_read(struct snapshot_disk *disk, struct volume_request *request)
 {
-	struct kept *kept = disk->kept;
-	uint64_t first = first_block(request), end = end_block(request);
-
 	request->owner = disk;
 	request->next = NULL;
 	request->position = request->offset;
 	request->piece = 0;
 	request->result = 0;
-	if (!snapshot_is_valid(disk->snapshot) || !kept->scratch)
+	if (!snapshot_is_valid(disk->snapshot) || !disk->kept->scratch)
 		fail_later(disk, request);
-	else if (kept_has(kept, first) && kept_run(kept, first, end) >= end)
-		replace_next(request);
 	else
-		read_submit(request,
-			    kept->clone ? kept->clone
-					: volume_image(disk->volume),
-			    request->offset, request->length, image_done);
+		window_begin(request);
 }
 
 /* ---- what takes space ---------------------------------------------------- */

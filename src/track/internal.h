@@ -114,6 +114,7 @@ struct track_queue {
 	struct volume_request *held; /* completed, but not yet by E2 */
 	struct volume_request **held_end;
 	uint64_t requests; /* in flight */
+	uint64_t begun;    /* requests ever */
 	uint64_t writes;   /* mutating pieces in flight */
 	/* Syncs of images that guests asked for, numbered from 1. */
 	_Atomic uint64_t syncs_begun;

@@ -470,6 +470,7 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->result = 0;
 	request->state = REQUEST_SUBMITTED;
 	volume->queue->requests++;
+	volume->queue->begun++;
 	switch (request->op) {
 	case VOLUME_READ:
 		submit_read(request);
@@ -483,6 +484,11 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 		piece_begin(request);
 		break;
 	}
+}
+
+uint64_t volume_requests(const struct volume *volume)
+{
+	return volume->queue->begun;
 }
 
 /* ---- waiters ---------------------------------------------------------- */

@@ -85,6 +85,8 @@ uint64_t volume_bytes(const struct volume *volume);
 bool volume_can_discard(const struct volume *volume);
 uint32_t volume_ordinal(const struct volume *volume);
 struct file *volume_image(const struct volume *volume);
+/* The queue's thread: how many requests its volumes were ever given. */
+uint64_t volume_requests(const struct volume *volume);
 /* Of the queue that the volume is bound to; post: any thread. */
 struct ioq *volume_ioq(const struct volume *volume);
 void volume_post(const struct volume *volume, struct ring_task *task);

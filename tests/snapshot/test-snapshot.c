@@ -508,6 +508,120 @@ static void a_copy_that_hangs_outlives_the_end_of_serving(void **state)
 	rig_down(rig); /* its loop takes what the store says at last */
 }
 
+/* ---- who reads in a hurry -------------------------------------------------
+ */
+
+#define HURRY       40
+#define HURRY_BYTES KIB(512)
+
+/* HURRY requests of BYTES each at once. */
+static void hurry(struct rig *rig, struct reading *readings,
+		  const struct guid *id, uint64_t bytes)
+{
+	for (unsigned i = 0; i < HURRY; i++) {
+		struct reading *reading = &readings[i];
+
+		*reading = (struct reading){
+		    .task.run = read_begin,
+		    .request = {.op = VOLUME_READ,
+				.offset = i * bytes,
+				.length = bytes,
+				.data = aligned_alloc(BLOCK_BYTES, bytes),
+				.done = read_over}};
+		ok(snapshot_open(rig->snapshots, id, 0, &reading->disk, &err));
+		(void)sem_init(&reading->over, 0, 0);
+		ring_post(rig->ring, &reading->task);
+	}
+}
+
+/* All of them were answered, and each block is as rig_submit() fills it. */
+static void hurried(struct reading *readings)
+{
+	for (unsigned i = 0; i < HURRY; i++) {
+		struct volume_request *request = &readings[i].request;
+		const uint8_t *data = request->data;
+
+		while (sem_wait(&readings[i].over) < 0)
+			;
+		assert_int_equal(request->result, 0);
+		for (uint64_t at = 0; at < request->length; at++)
+			if (data[at] != 0x5a)
+				fail_msg("byte %llu of request %u is %#x",
+					 (unsigned long long)at, i, data[at]);
+		free(request->data);
+		snapshot_close(readings[i].disk);
+	}
+}
+
+/* How many reads are at the device once no more come. */
+static unsigned at_device(struct rig *rig, unsigned before)
+{
+	unsigned n = 0, same = 0;
+
+	while (same < 20) {
+		unsigned now = (unsigned)faults_hits(rig->faults, 0) - before;
+
+		same = now == n ? same + 1 : 0;
+		n = now;
+		(void)usleep(10000);
+	}
+	return n;
+}
+
+static void open_gate(const char *gate)
+{
+	int fd = open(gate, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	(void)close(fd);
+}
+
+/* N10 */
+static void readers_wait_in_turn(void **state)
+{
+	const struct {
+		uint64_t bytes;
+		bool beside; /* the guest is at work */
+		unsigned expected;
+	} cases[] = {
+	    {HURRY_BYTES, true, SNAPSHOT_BESIDE_BYTES / SNAPSHOT_READ_BYTES},
+	    {HURRY_BYTES, false, SNAPSHOT_READS_BYTES / SNAPSHOT_READ_BYTES},
+	    {BLOCK_BYTES, true, SNAPSHOT_READS_MAX},
+	};
+	char gate[] = "/tmp/refpoint-gate-XXXXXX", rules[96];
+	struct reading readings[HURRY];
+	struct snapshot_info info;
+	struct rig *rig;
+	int fd = mkstemp(gate);
+
+	assert_true(fd >= 0);
+	(void)close(fd);
+	(void)unlink(gate);
+	(void)snprintf(rules, sizeof(rules), "read:hang=%s", gate);
+	rig = rig_up(NULL, rules);
+	for (uint64_t at = 0; at < HURRY * HURRY_BYTES; at += MIB(1))
+		assert_int_equal(
+		    put(rig, at / BLOCK_BYTES, MIB(1) / BLOCK_BYTES), 0);
+	ok(make(rig, 0, false, &info));
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		unsigned before;
+
+		assert_int_equal(put(rig, MIB(32) / BLOCK_BYTES, 1), 0);
+		if (!cases[i].beside) {
+			/* a reader sees now that the guest was at work */
+			expect_block(rig, &info.row.id, 0, 0x5a);
+			(void)usleep((SNAPSHOT_BESIDE_MS + 100) * 1000);
+		}
+		before = (unsigned)faults_hits(rig->faults, 0);
+		open_gate(gate);
+		hurry(rig, readings, &info.row.id, cases[i].bytes);
+		assert_int_equal(at_device(rig, before), cases[i].expected);
+		(void)unlink(gate);
+		hurried(readings);
+	}
+	rig_down(rig);
+}
+
 /* ---- what must not be believed ------------------------------------------- */
 
 /* N5: while it is read the snapshot becomes invalid, and the guest writes. */
@@ -647,6 +761,7 @@ int main(void)
 		a_slow_store_costs_the_snapshot_and_a_bounded_pause),
 	    cmocka_unit_test(a_discard_is_left_out_rather),
 	    cmocka_unit_test(a_copy_that_hangs_outlives_the_end_of_serving),
+	    cmocka_unit_test(readers_wait_in_turn),
 	    cmocka_unit_test(a_read_that_was_overtaken_is_no_answer),
 	    cmocka_unit_test(invalid_is_not_taken_back),
 	    cmocka_unit_test(a_row_without_copies_is_never_valid),
