@@ -135,6 +135,62 @@ int snapshot_decode(const uint8_t buf[SNAPSHOT_HEAD_BYTES],
  * block, in whole words. */
 uint64_t snapshot_file_bytes(uint64_t bytes);
 
+/* ---- The sidecar: what a log's own format has no place for ------------ */
+
+#define SIDECAR_HEAD_BYTES   4096u
+#define SIDECAR_RECORD_BYTES 64u
+
+struct sidecar_head {
+	struct guid store;
+	struct guid log;      /* its UniqueId */
+	struct guid previous; /* of the log before it; nil: none */
+	struct guid point;    /* at which the log began */
+	uint64_t bytes;       /* the disk's size */
+	uint64_t first_sequence;
+	int64_t first_time_ns; /* CLOCK_REALTIME, since the epoch */
+	uint32_t disk;
+};
+
+enum sidecar_kind {
+	SIDECAR_WRITE = 1, /* of data that lies in the log at `at` */
+	SIDECAR_ZEROS,     /* likewise, where the log has a hole */
+	SIDECAR_BLOCK,     /* `at`: of a metadata block, for all before it */
+	SIDECAR_FLUSH,     /* all up to `sequence` is durable, in the log and
+			      in the image; `at`: the log's end then */
+	SIDECAR_BREAK,     /* up to `time_ns` each moment is certain */
+	SIDECAR_MENDED,    /* and again from `time_ns` on */
+	SIDECAR_CLOSE,     /* the log ends at `at` */
+};
+const char *sidecar_kind_name(enum sidecar_kind kind);
+#define SIDECAR_FLAG_MENDING 1u
+
+struct sidecar_record {
+	enum sidecar_kind kind;
+	bool mending; /* read from the image, between BREAK and MENDED */
+	uint32_t data_checksum; /* CRC-32C; only of a SIDECAR_WRITE */
+	uint32_t length;        /* of writes and zeros, as `offset` */
+	uint64_t number;        /* of records in this file, from 0 */
+	uint64_t sequence;      /* over all disks of the virtual system */
+	int64_t time_ns;        /* never less than that of the one before */
+	uint64_t offset;        /* on the disk */
+	uint64_t at;            /* in the log */
+};
+
+void sidecar_encode(const struct sidecar_head *head,
+		    uint8_t buf[SIDECAR_HEAD_BYTES]);
+int sidecar_decode(const uint8_t buf[SIDECAR_HEAD_BYTES],
+		   struct sidecar_head *ret_head, struct err *err);
+void sidecar_record_encode(const struct guid *log,
+			   const struct sidecar_record *record,
+			   uint8_t buf[SIDECAR_RECORD_BYTES]);
+/* NUMBER: which record of the file it should be.  How it goes with the records
+ * before it is the reader's to check. */
+int sidecar_record_decode(const uint8_t buf[SIDECAR_RECORD_BYTES],
+			  const struct sidecar_head *head, uint64_t number,
+			  struct sidecar_record *ret_record, struct err *err);
+/* Where in the file record NUMBER begins. */
+uint64_t sidecar_offset(uint64_t number);
+
 /* ---- The tombstone: why tracking stopped ---------------------------- */
 
 #define TOMBSTONE_BYTES 4096u

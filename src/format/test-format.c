@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "common/crc32c.h"
 #include "format/format.h"
 #include "format/frame.h"
 
@@ -68,6 +69,37 @@ static struct example live_make(void)
 	struct live_head head = {store, live, 8, 2, MIB(100)};
 
 	live_encode(&head, e.buf);
+	return e;
+}
+
+static struct example snapshot_make(void)
+{
+	struct example e = {calloc(1, EXAMPLE_ROOM), SNAPSHOT_HEAD_BYTES,
+			    SNAPSHOT_STATE_OFFSET};
+	struct snapshot_head head = {store, live, store, MIB(100), 7, 2};
+
+	snapshot_encode(&head, e.buf);
+	return e;
+}
+
+static struct sidecar_head sidecar_example(void)
+{
+	return (struct sidecar_head){.store = store,
+				     .log = live,
+				     .point = store,
+				     .bytes = MIB(100),
+				     .first_sequence = 10,
+				     .first_time_ns = 1,
+				     .disk = 2};
+}
+
+static struct example sidecar_make(void)
+{
+	struct example e = {calloc(1, EXAMPLE_ROOM), SIDECAR_HEAD_BYTES,
+			    SIDECAR_HEAD_BYTES};
+	struct sidecar_head head = sidecar_example();
+
+	sidecar_encode(&head, e.buf);
 	return e;
 }
 
@@ -140,6 +172,20 @@ static int live_try(const struct example *e, struct err *err)
 	return live_decode(e->buf, &head, err);
 }
 
+static int snapshot_try(const struct example *e, struct err *err)
+{
+	struct snapshot_head head;
+
+	return snapshot_decode(e->buf, &head, err);
+}
+
+static int sidecar_try(const struct example *e, struct err *err)
+{
+	struct sidecar_head head;
+
+	return sidecar_decode(e->buf, &head, err);
+}
+
 static int tombstone_try(const struct example *e, struct err *err)
 {
 	struct tombstone tombstone;
@@ -165,12 +211,14 @@ static const struct structure {
 } page = {"page", page_make, page_try},
   intents = {"intents", intents_make, intents_try},
   live_file = {"live", live_make, live_try},
+  snapshot_file = {"snapshot", snapshot_make, snapshot_try},
+  sidecar = {"sidecar", sidecar_make, sidecar_try},
   tombstone_file = {"tombstone", tombstone_make, tombstone_try},
   sealed = {"sealed", sealed_make, sealed_try};
 
-static const struct structure *const structures[] = {&page, &intents,
-						     &live_file,
-						     &tombstone_file, &sealed};
+static const struct structure *const structures[] = {
+    &page,    &intents,        &live_file, &snapshot_file,
+    &sidecar, &tombstone_file, &sealed};
 
 /* ---- the artefacts -------------------------------------------------- */
 
@@ -224,6 +272,20 @@ static const struct artefact {
      -RP_ECORRUPT, "reserved byte 2224"},
     {"live-state-reserved-last", &live_file, 4095, BYTES(1), KEEP, 0,
      -RP_ECORRUPT, "reserved byte 4095"},
+    {"snapshot-size-zero", &snapshot_file, 64, BYTES(0, 0, 0, 0), RESEAL, 0,
+     -RP_ECORRUPT, "0 bytes"},
+    {"snapshot-size-odd", &snapshot_file, 64, BYTES(1), RESEAL, 0, -RP_ECORRUPT,
+     "a disk of"},
+    {"snapshot-state-reserved-first", &snapshot_file, 2048 + 176, BYTES(1),
+     KEEP, 0, -RP_ECORRUPT, "reserved byte 2224"},
+    {"sidecar-size-zero", &sidecar, 80, BYTES(0, 0, 0, 0), RESEAL, 0,
+     -RP_ECORRUPT, "0 bytes"},
+    {"sidecar-size-odd", &sidecar, 80, BYTES(1), RESEAL, 0, -RP_ECORRUPT,
+     "a disk of"},
+    {"sidecar-size-too-large", &sidecar, 80, BYTES(0, 2, 0, 0, 0, 0x40), RESEAL,
+     0, -RP_ECORRUPT, "a disk of"},
+    {"sidecar-time-negative", &sidecar, 103, BYTES(0x80), RESEAL, 0,
+     -RP_ECORRUPT, "before 1970"},
     {"tombstone-reason-control", &tombstone_file, 56, BYTES('\n'), RESEAL, 0,
      -RP_ECORRUPT, "reason"},
     {"tombstone-reason-high", &tombstone_file, 57, BYTES(0xc3), RESEAL, 0,
@@ -403,7 +465,9 @@ static void all_zero_is_never_written(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(structures); i++) {
 		struct example e = structures[i]->make();
-		bool preallocated = structures[i] != &sealed;
+		bool preallocated = structures[i] != &sealed &&
+				    structures[i] != &snapshot_file &&
+				    structures[i] != &sidecar;
 
 		memset(e.buf, 0, e.bytes);
 		expect(structures[i], e, preallocated ? -ENODATA : -RP_ECORRUPT,
@@ -584,6 +648,129 @@ static void a_sparse_tebibyte_is_sealed_in_a_megabyte(void **state)
 	blockset_free(disk.set);
 }
 
+/* ---- records of a sidecar -------------------------------------------- */
+
+static void damage(uint8_t buf[SIDECAR_RECORD_BYTES], unsigned at,
+		   uint8_t value, bool reseal)
+{
+	struct guid log = live;
+	le32 sum = {0};
+
+	buf[at] = value;
+	if (!reseal)
+		return;
+	memset(buf, 0, 4);
+	sum = le32_make(
+	    crc32c(crc32c(0, &log, sizeof(log)), buf, SIDECAR_RECORD_BYTES));
+	memcpy(buf, &sum, sizeof(sum));
+}
+
+static const struct sidecar_record a_write = {.kind = SIDECAR_WRITE,
+					      .mending = true,
+					      .data_checksum = 7,
+					      .length = 1024,
+					      .number = 3,
+					      .sequence = 11,
+					      .time_ns = 5,
+					      .offset = MIB(100) - 1024,
+					      .at = 8192};
+
+static void sidecar_records_round_trip(void **state)
+{
+	struct sidecar_head head = sidecar_example();
+	const struct sidecar_record records[] = {
+	    a_write,
+	    {.kind = SIDECAR_ZEROS,
+	     .length = 512,
+	     .number = 0,
+	     .sequence = 10,
+	     .at = 512},
+	    {.kind = SIDECAR_FLUSH, .number = 1, .sequence = 12, .at = 4096},
+	    {.kind = SIDECAR_CLOSE, .number = UINT32_MAX, .sequence = 12},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(records); i++) {
+		struct sidecar_record got;
+		uint8_t buf[SIDECAR_RECORD_BYTES];
+
+		sidecar_record_encode(&live, &records[i], buf);
+		assert_int_equal(sidecar_record_decode(
+				     buf, &head, records[i].number, &got, NULL),
+				 0);
+		assert_int_equal(got.kind, records[i].kind);
+		assert_int_equal(got.mending, records[i].mending);
+		assert_int_equal(got.data_checksum, records[i].data_checksum);
+		assert_int_equal(got.length, records[i].length);
+		assert_int_equal(got.number, records[i].number);
+		assert_int_equal(got.sequence, records[i].sequence);
+		assert_int_equal(got.time_ns, records[i].time_ns);
+		assert_int_equal(got.offset, records[i].offset);
+		assert_int_equal(got.at, records[i].at);
+	}
+}
+
+static void each_damaged_record_is_refused_for_its_own_reason(void **state)
+{
+	static const struct {
+		unsigned at;
+		uint8_t value;
+		bool reseal;
+		const char *says;
+	} cases[] = {
+	    {0, 1, false, "wrong checksum"},
+	    {55, 1, false, "wrong checksum"},
+	    {8, 0, true, "no known kind"},
+	    {8, 8, true, "no known kind"},
+	    {9, 2, true, "reserved"},
+	    {10, 1, true, "reserved"},
+	    {63, 1, true, "reserved"},
+	    {8, SIDECAR_ZEROS, true, "checksum of no data"},
+	    {8, SIDECAR_FLUSH, true, "a range"},
+	    {13, 0, true, "beyond the disk's end"}, /* no length */
+	    {13, 8, true, "beyond the disk's end"},
+	    {12, 1, true, "beyond the disk's end"},
+	    {40, 1, true, "beyond the disk's end"},
+	    {47, 0xff, true, "beyond the disk's end"},
+	    {16, 4, true, "another number"},
+	    {24, 9, true, "before the log's first"},
+	    {39, 0x80, true, "before 1970"},
+	    {48, 1, true, "a place"},
+	    {55, 0x80, true, "a place"},
+	};
+	struct sidecar_head head = sidecar_example();
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint8_t buf[SIDECAR_RECORD_BYTES];
+		struct sidecar_record got;
+		struct err err = {0};
+
+		sidecar_record_encode(&live, &a_write, buf);
+		damage(buf, cases[i].at, cases[i].value, cases[i].reseal);
+		assert_int_equal(sidecar_record_decode(buf, &head, 3, &got,
+						       &err),
+				 -RP_ECORRUPT);
+		if (!strstr(err.text, cases[i].says))
+			fail_msg("case %u: '%s'", i, err.text);
+	}
+}
+
+/* What an older log left on the same space is none of this one's. */
+static void a_record_of_another_log_is_refused(void **state)
+{
+	struct sidecar_head head = sidecar_example();
+	uint8_t buf[SIDECAR_RECORD_BYTES];
+	struct sidecar_record got;
+	struct err err = {0};
+
+	sidecar_record_encode(&store, &a_write, buf);
+	assert_int_equal(sidecar_record_decode(buf, &head, 3, &got, &err),
+			 -RP_ECORRUPT);
+	assert_non_null(strstr(err.text, "wrong checksum"));
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(sidecar_record_decode(buf, &head, 3, &got, NULL),
+			 -ENODATA);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -598,6 +785,9 @@ int main(void)
 	    cmocka_unit_test(intents_round_trip_up_to_the_largest_hot_set),
 	    cmocka_unit_test(a_shorter_record_over_a_longer_one_is_valid),
 	    cmocka_unit_test(live_headers_round_trip_whatever_the_state_says),
+	    cmocka_unit_test(sidecar_records_round_trip),
+	    cmocka_unit_test(each_damaged_record_is_refused_for_its_own_reason),
+	    cmocka_unit_test(a_record_of_another_log_is_refused),
 	    cmocka_unit_test(tombstones_round_trip_any_reason),
 	    cmocka_unit_test(sealed_sets_take_the_smallest_form),
 	    cmocka_unit_test(sealed_generations_round_trip),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/crc32c.h"
 #include "format/format.h"
 #include "format/frame.h"
 #include "fuzz.h"
@@ -87,6 +88,50 @@ static void fuzz_live(const uint8_t *data, size_t size, bool checksum)
 	free(buf);
 }
 
+static void fuzz_snapshot(const uint8_t *data, size_t size, bool checksum)
+{
+	uint8_t *buf = padded(data, size, SNAPSHOT_HEAD_BYTES);
+	uint8_t again[SNAPSHOT_HEAD_BYTES];
+	struct snapshot_head head;
+
+	reseal(buf, SNAPSHOT_STATE_OFFSET, checksum);
+	if (snapshot_decode(buf, &head, NULL) == 0) {
+		snapshot_encode(&head, again);
+		require(memcmp(again, buf, SNAPSHOT_STATE_OFFSET) == 0);
+	}
+	free(buf);
+}
+
+/* The head, and the record behind it. */
+static void fuzz_sidecar(const uint8_t *data, size_t size, bool checksum)
+{
+	const uint64_t bytes = SIDECAR_HEAD_BYTES + SIDECAR_RECORD_BYTES;
+	uint8_t *buf = padded(data, size, bytes), *at;
+	uint8_t again[SIDECAR_HEAD_BYTES];
+	struct sidecar_record record;
+	struct sidecar_head head;
+	le32 sum = {0};
+
+	reseal(buf, SIDECAR_HEAD_BYTES, checksum);
+	if (sidecar_decode(buf, &head, NULL) == 0) {
+		sidecar_encode(&head, again);
+		require(memcmp(again, buf, SIDECAR_HEAD_BYTES) == 0);
+		at = buf + SIDECAR_HEAD_BYTES;
+		if (checksum) {
+			memcpy(at, &sum, sizeof(sum));
+			sum = le32_make(
+			    crc32c(crc32c(0, &head.log, sizeof(head.log)), at,
+				   SIDECAR_RECORD_BYTES));
+			memcpy(at, &sum, sizeof(sum));
+		}
+		if (sidecar_record_decode(at, &head, 0, &record, NULL) == 0) {
+			sidecar_record_encode(&head.log, &record, again);
+			require(memcmp(again, at, SIDECAR_RECORD_BYTES) == 0);
+		}
+	}
+	free(buf);
+}
+
 static void fuzz_tombstone(const uint8_t *data, size_t size, bool checksum)
 {
 	uint8_t *buf = padded(data, size, TOMBSTONE_BYTES);
@@ -127,7 +172,8 @@ static void fuzz_sealed(const uint8_t *data, size_t size, bool checksum)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const fuzz[])(const uint8_t *, size_t, bool) = {
-	    fuzz_page, fuzz_intents, fuzz_live, fuzz_tombstone, fuzz_sealed};
+	    fuzz_page,   fuzz_intents,  fuzz_live,   fuzz_tombstone,
+	    fuzz_sealed, fuzz_snapshot, fuzz_sidecar};
 	unsigned which;
 
 	if (size == 0)

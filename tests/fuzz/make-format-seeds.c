@@ -15,7 +15,9 @@ enum {
 	INTENTS,
 	LIVE,
 	TOMBSTONE,
-	SEALED
+	SEALED,
+	SNAPSHOT,
+	SIDECAR
 };
 
 static const struct guid store = {{0x11, 0x12}};
@@ -56,6 +58,14 @@ static void make_small(void)
 	struct intent_head intent_head = {store, live, 9, 3};
 	struct live_head live_head = {store, live, 7, 1, GIB(1)};
 	struct tombstone tombstone = {store, live, 1, "the store is full"};
+	struct snapshot_head snapshot_head = {store, live, store, GIB(1), 0, 1};
+	struct sidecar_head sidecar_head = {
+	    .store = store, .log = live, .bytes = GIB(1), .disk = 1};
+	struct sidecar_record record = {.kind = SIDECAR_WRITE,
+					.length = 4096,
+					.sequence = 2,
+					.offset = 8192,
+					.at = 8192};
 
 	page_encode(&page, buf);
 	put("page", PAGE, buf, without_zeros(buf, PAGE_BYTES));
@@ -63,6 +73,12 @@ static void make_small(void)
 	put("intents", INTENTS, buf, INTENT_HEAD_BYTES + 3 * 8);
 	live_encode(&live_head, buf);
 	put("live", LIVE, buf, without_zeros(buf, LIVE_HEAD_BYTES));
+	snapshot_encode(&snapshot_head, buf);
+	put("snapshot", SNAPSHOT, buf, without_zeros(buf, SNAPSHOT_HEAD_BYTES));
+	sidecar_encode(&sidecar_head, buf);
+	sidecar_record_encode(&live, &record, buf + SIDECAR_HEAD_BYTES);
+	put("sidecar", SIDECAR, buf, SIDECAR_HEAD_BYTES + SIDECAR_RECORD_BYTES);
+	memset(buf + SIDECAR_HEAD_BYTES, 0, SIDECAR_RECORD_BYTES);
 	tombstone_encode(&tombstone, buf);
 	put("tombstone", TOMBSTONE, buf, without_zeros(buf, TOMBSTONE_BYTES));
 }
