@@ -136,6 +136,10 @@
 #define ENCRYPTED_HEADER_BYTES_MAX 1024  /* of a part of multipart/encrypted */
 #define CERTIFICATE_DAYS           3652  /* of the pair that we make */
 
+/* Of the kernel's threads for what the ring cannot do at once: one for each
+ * scratch file of each disk, and some for syncs and discards. */
+#define RING_WORKERS_MAX (SNAPSHOTS_PER_VM_MAX * DISKS_PER_VM_MAX + 64)
+
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
 /* Of the store's file system: kept from scratch files, besides twice what the

@@ -220,7 +220,7 @@ static bool give_to_writers(struct io *io)
 
 	if (!*writers)
 		*writers = writers_new(posix_file_fd(io->file));
-	if (!*writers || !writers_want(*writers, io))
+	if (!*writers || !writers_want(*writers))
 		return false;
 	rio->task.run = written;
 	writers_add(*writers, io, &q->pending);

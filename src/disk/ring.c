@@ -20,6 +20,9 @@
  *      of the eventfd in flight.  So no task is left waiting.
  *   4  Once enabled, the ring does nothing but the operations listed here: no
  *      opening, no sockets, no commands, no flags of submission entries.
+ *   5  What hangs on one file holds at most one of the kernel's workers for its
+ *      writes, and there are more of them than there can be such files: the
+ *      guest's syncs, which need one as well, do not wait behind.
  *
  * Rejected: SQPOLL (a core of the host for each VM); registered files and
  * buffers (the restricted ring could not change them afterwards, and disks
@@ -38,6 +41,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "common/limits.h"
 #include "disk/ring-io.h"
 
 #define TURNS_MAX 8
@@ -180,8 +184,13 @@ static int ring_register(struct ring *ring, unsigned what, void *arg,
 int ring_enable(struct ring *ring, struct err *err)
 {
 	struct io_uring_restriction allowed[ARRAY_SIZE(allowed_ops)];
+	unsigned workers[] = {RING_WORKERS_MAX, 0 /* as it is */};
 	int rc;
 
+	rc = ring_register(ring, IORING_REGISTER_IOWQ_MAX_WORKERS, workers,
+			   ARRAY_SIZE(workers));
+	if (rc < 0)
+		return err_set(err, rc, "io_uring's workers");
 	memset(allowed, 0, sizeof(allowed));
 	for (size_t i = 0; i < ARRAY_SIZE(allowed_ops); i++) {
 		allowed[i].opcode = IORING_RESTRICTION_SQE_OP;

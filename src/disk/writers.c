@@ -10,8 +10,10 @@
  *
  * Invariants:
  *   1  The ring's thread never waits for these: it takes the lock, which is
- *      held for a few instructions only, and never writes anything but the
- *      beginning of the first io, with RWF_NOWAIT.
+ *      held for a few instructions only, and never writes anything.  Not even
+ *      with RWF_NOWAIT, to see what the file system can do: on a frozen one
+ *      that waits.  So the first writes to a file go to its thread, which
+ *      finds out.
  *   2  WRITERS_PER_FILE threads belong to one file.  So a file whose disk
  *      hangs holds up no other, and there are at most that many for each
  *      disk.  It is one, as the kernel lets one thread at a time write to a
@@ -38,6 +40,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,12 +52,12 @@
 #define BATCH_IOS   8
 #define BATCH_BYTES KIB(256)
 #define STACK_BYTES KIB(256)
-#define PROBE_BYTES 4096 /* copied on the ring's thread, once */
+#define PROBE_BYTES 4096 /* written twice, once */
 
 enum way {
 	WAY_UNKNOWN, /* nothing was written yet */
 	WAY_RING,
-	WAY_THREADS,
+	WAY_THREADS, /* or not yet known */
 };
 
 struct queue {
@@ -70,7 +73,10 @@ struct writers {
 	struct queue added;
 	struct writers *next_pending;
 
+	_Atomic bool ring_can; /* its thread has found out */
+
 	pthread_mutex_t lock; /* all below */
+	bool probed;
 	pthread_cond_t changed;
 	struct queue queue;
 	unsigned idle;
@@ -114,6 +120,19 @@ static struct io *take_batch(struct queue *queue)
 	return first;
 }
 
+/* Of the errors that a write which may not wait can end with, these say that
+ * the file system never makes such a one.  If it was made, it is made again:
+ * nobody else writes there meanwhile. */
+static bool ring_can(int fd, const struct io *io)
+{
+	struct iovec iov = {(char *)io->buf + io->progress,
+			    MIN(io->length - io->progress, PROBE_BYTES)};
+
+	return pwritev2(fd, &iov, 1, (off_t)(io->offset + io->progress),
+			RWF_NOWAIT) >= 0 ||
+	       (errno != EOPNOTSUPP && errno != EINVAL);
+}
+
 static void write_batch(int fd, struct io *first)
 {
 	struct ring_io *rio = ring_io_state(first);
@@ -137,6 +156,7 @@ static void *writer_run(void *arg)
 	(void)pthread_mutex_lock(&writers->lock);
 	for (;;) {
 		struct io *batch;
+		bool probe;
 
 		while (!writers->queue.first && !writers->stopping) {
 			writers->idle++;
@@ -149,7 +169,12 @@ static void *writer_run(void *arg)
 		batch = take_batch(&writers->queue);
 		if (writers->queue.first && writers->idle)
 			(void)pthread_cond_signal(&writers->changed);
+		probe = !writers->probed;
+		writers->probed = true;
 		(void)pthread_mutex_unlock(&writers->lock);
+		if (probe && ring_can(writers->fd, batch))
+			atomic_store_explicit(&writers->ring_can, true,
+					      memory_order_relaxed);
 		write_batch(writers->fd, batch);
 		(void)pthread_mutex_lock(&writers->lock);
 	}
@@ -189,21 +214,14 @@ struct writers *writers_free(struct writers *writers)
 	return NULL;
 }
 
-/* Where io_uring would hand each write to a thread.  Of the errors that a
- * write which may not wait can end with, these say that the file system never
- * makes such a one.  If it was made, the ring makes it again: nobody else
- * writes there meanwhile. */
-static bool needs_threads(int fd, const struct io *io)
+/* Can it be that io_uring would hand each write to a thread? */
+static bool may_need_threads(int fd)
 {
-	struct iovec iov = {io->buf, MIN(io->length, PROBE_BYTES)};
 	int flags = fcntl(fd, F_GETFL);
 	struct stat st;
 
-	if (flags < 0 || flags & O_DIRECT || fstat(fd, &st) < 0 ||
-	    !S_ISREG(st.st_mode))
-		return false;
-	return pwritev2(fd, &iov, 1, (off_t)io->offset, RWF_NOWAIT) < 0 &&
-	       (errno == EOPNOTSUPP || errno == EINVAL);
+	return flags >= 0 && !(flags & O_DIRECT) && fstat(fd, &st) == 0 &&
+	       S_ISREG(st.st_mode);
 }
 
 /* As many as can be had; false: none. */
@@ -222,13 +240,15 @@ static bool start_threads(struct writers *writers)
 	return writers->thread_count > 0;
 }
 
-bool writers_want(struct writers *writers, const struct io *io)
+bool writers_want(struct writers *writers)
 {
 	if (writers->way == WAY_UNKNOWN)
 		writers->way =
-		    needs_threads(writers->fd, io) && start_threads(writers)
+		    may_need_threads(writers->fd) && start_threads(writers)
 			? WAY_THREADS
 			: WAY_RING;
+	else if (atomic_load_explicit(&writers->ring_can, memory_order_relaxed))
+		writers->way = WAY_RING;
 	return writers->way == WAY_THREADS;
 }
 

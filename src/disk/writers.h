@@ -17,9 +17,10 @@ struct writers *writers_new(int fd);
 /* Ends the threads.  Nothing may be in flight.  Accepts NULL. */
 struct writers *writers_free(struct writers *writers);
 
-/* Is this write, or what is left of it, one for the threads?  If not it is the
- * ring's.  Looked into once, with the first write; never waits. */
-bool writers_want(struct writers *writers, const struct io *io);
+/* Is a write, or what is left of one, for the threads?  If not it is the
+ * ring's.  What the file can do is found out by a thread, with the first write,
+ * which is for it whatever that is; never waits. */
+bool writers_want(struct writers *writers);
 
 /* Holds IO for writers_begin(), and puts WRITERS on the list PENDING if they
  * are not there yet.  The io's task is posted to its ring with pwrite(2)'s

@@ -14,12 +14,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/blockset.h"
+#include "disk/posix.h"
 #include "mounted.h"
 #include "rig.h"
 
@@ -622,6 +625,108 @@ static void readers_wait_in_turn(void **state)
 	rig_down(rig);
 }
 
+/* ---- a file system that hangs ---------------------------------------------
+ */
+
+#define FROZEN 80 /* half of them: more than the kernel's workers usually */
+
+struct frozen {
+	struct ring_task task;
+	struct rig *rig;
+	unsigned count;
+	struct file *files[FROZEN];
+	struct io ios[FROZEN];
+	sem_t over;
+};
+
+static struct frozen *the_frozen;
+
+static void frozen_over(struct io *io, int result)
+{
+	if (result == 0)
+		(void)sem_post(&the_frozen->over);
+}
+
+static void frozen_write(struct ring_task *task)
+{
+	static uint8_t block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+	struct frozen *frozen = container_of(task, struct frozen, task);
+
+	for (unsigned i = 0; i < frozen->count; i++) {
+		frozen->ios[i] = (struct io){.op = IO_WRITE,
+					     .file = frozen->files[i],
+					     .length = BLOCK_BYTES,
+					     .buf = block,
+					     .done = frozen_over};
+		ioq_submit(frozen->rig->ioq, &frozen->ios[i]);
+	}
+}
+
+static void frozen_await(struct frozen *frozen)
+{
+	for (unsigned i = 0; i < frozen->count; i++) {
+		while (sem_wait(&frozen->over) < 0)
+			;
+	}
+}
+
+static void frozen_open(struct frozen *frozen, const char *path)
+{
+	for (unsigned i = 0; i < FROZEN; i++) {
+		char name[128];
+		int fd;
+
+		(void)snprintf(name, sizeof(name), "%s/file-%u", path, i);
+		fd = open(name, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+		ok(posix_file_new(fd, name, &frozen->files[i], &err));
+	}
+}
+
+/* As many files as snapshots can have, each holding a worker of the kernel's:
+ * the guest's own syncs, which need one, go on. */
+static void files_that_hang_leave_the_guest_its_syncs(void **state)
+{
+	struct rig *rig = NULL;
+	struct frozen frozen = {.task.run = frozen_write};
+	struct rig_request r;
+	struct mounted m;
+	int fd, result;
+	bool hung;
+
+	if (!mount_new(&m, NULL, "mkfs.xfs -q -f", "xfs")) {
+		print_message("skipped: no loop mount of xfs here\n");
+		skip();
+	}
+	rig = rig_up(NULL, NULL);
+	assert_int_equal(put(rig, 0, 16), 0);
+	frozen.rig = rig;
+	the_frozen = &frozen;
+	(void)sem_init(&frozen.over, 0, 0);
+	frozen_open(&frozen, m.path);
+	/* of the one half it is known that the ring can write them */
+	frozen.count = FROZEN / 2;
+	ring_post(rig->ring, &frozen.task);
+	frozen_await(&frozen);
+	frozen.count = FROZEN;
+	fd = open(m.path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(ioctl(fd, FIFREEZE, 0), 0);
+	ring_post(rig->ring, &frozen.task);
+	rig_submit(rig, &r, VOLUME_FLUSH, 0, 0);
+	result = rig_wait(&r, 5000);
+	hung = sem_trywait(&frozen.over) < 0;
+	assert_int_equal(ioctl(fd, FITHAW, 0), 0); /* or nothing ever ends */
+	(void)close(fd);
+	assert_int_equal(result, 0);
+	assert_true(hung);
+	frozen_await(&frozen);
+	rig_request_done(&r);
+	for (unsigned i = 0; i < FROZEN; i++)
+		file_close(frozen.files[i]);
+	rig_down(rig);
+	assert_true(mount_free(&m));
+}
+
 /* ---- what must not be believed ------------------------------------------- */
 
 /* N5: while it is read the snapshot becomes invalid, and the guest writes. */
@@ -762,6 +867,7 @@ int main(void)
 	    cmocka_unit_test(a_discard_is_left_out_rather),
 	    cmocka_unit_test(a_copy_that_hangs_outlives_the_end_of_serving),
 	    cmocka_unit_test(readers_wait_in_turn),
+	    cmocka_unit_test(files_that_hang_leave_the_guest_its_syncs),
 	    cmocka_unit_test(a_read_that_was_overtaken_is_no_answer),
 	    cmocka_unit_test(invalid_is_not_taken_back),
 	    cmocka_unit_test(a_row_without_copies_is_never_valid),
