@@ -300,11 +300,8 @@ static void *run(void *arg)
 	int r = open_files(w, &err);
 
 	w->err = &err;
-	if (r == 0 && w->order.n > 0)
+	if (r == 0)
 		r = fill(w, &err);
-	else if (r == 0)
-		r = export_files_finish(w->files, w->order.about, &w->cancelled,
-					&err);
 	w->files = export_files_free(w->files);
 	if (r < 0)
 		log_info("export of '%s' to '%s': %s", w->vm, w->directory,
@@ -336,7 +333,6 @@ int exports_new(const char *root, struct exports **ret_exports, struct err *err)
 static void discard(struct work *w)
 {
 	json_decref(w->told);
-	json_decref(w->order.about);
 	free(w);
 }
 
@@ -413,7 +409,6 @@ static int new_work(const struct providers *p,
 	w->exports = p->exports;
 	w->backend = p->backend;
 	w->order = *order;
-	(void)json_incref(w->order.about);
 	(void)snprintf(w->vm, sizeof(w->vm), "%s", order->vm);
 	(void)snprintf(w->directory, sizeof(w->directory), "%s",
 		       order->directory);
@@ -456,13 +451,15 @@ static int start(struct exports *e, struct work *w, struct err *err)
 /* What is to be told of it now. */
 static int outcome(const struct work *w, json_t **ret_job, struct err *err)
 {
-	if (w->told || (w->over && w->why.code == 0)) {
+	if (w->told) {
 		*ret_job = json_incref(w->told);
 		return 0;
 	}
 	if (!w->over)
 		return err_set(err, -RP_ETIMEOUT,
 			       "the export did not begin within %d s", BEGIN_S);
+	if (w->why.code == 0)
+		return err_set(err, -RP_EWIRE, "refpointd told no job");
 	if (err)
 		*err = w->why;
 	return w->why.code;

@@ -39,12 +39,9 @@ struct export_order {
 	const char *directory; /* that is to be made */
 	char source[GUID_TEXT_BYTES];
 	char base[GUID_TEXT_BYTES]; /* or "" */
-	/* 0: none.  Then there is no job, and what is written is only what an
-	 * export says of itself. */
-	unsigned n;
+	unsigned n; /* 0: only what an export says of itself */
 	const char *disks[DISKS_PER_VM_MAX];
 	unsigned indices[DISKS_PER_VM_MAX]; /* as clients count them */
-	json_t *about;                      /* without disks: Exported */
 };
 
 /* Whether DIRECTORY may be made: -RP_EDENIED if it is not below the root,
@@ -52,9 +49,8 @@ struct export_order {
 int exports_check(const struct exports *exports, const char *directory,
 		  struct err *err);
 /* Begins it, in the name of REQUEST's caller, and waits until the job (of type
- * Job, the caller's) is there; without disks until it is done, *RET_JOB NULL.
- * Refused, and nothing is left, if it is one too many (-RP_EINUSE), the
- * directory cannot be made or refpointd refuses it. */
+ * Job, the caller's) is there.  Refused, and nothing is left, if it is one too
+ * many (-RP_EINUSE), the directory cannot be made or refpointd refuses it. */
 int exports_begin(const struct providers *providers,
 		  const struct cim_request *request,
 		  const struct export_order *order, json_t **ret_job,

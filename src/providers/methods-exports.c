@@ -10,8 +10,8 @@
  * E3  Of a system only a snapshot for a backup can be exported
  *     (CopySnapshotConfiguration 3).  What settings leave open is as
  *     Msvm_SystemExportSettingData tells it.
- * E4  Without its disks an export is what it says of itself; that is done at
- *     once, and there is no job.
+ * E4  Without its disks an export is what it says of itself; it has a job as
+ *     any other, which clients wait for.
  */
 #include <string.h>
 
@@ -69,30 +69,13 @@ static bool is_wanted(const struct choice *c, unsigned index)
 	return c->named[index] != c->leave_out;
 }
 
-/* What an export says of itself, as the interface's Exported without disks. */
-static json_t *about(const struct export_order *o, bool of_point,
-		     const struct system_view *system,
-		     const struct point_view *source)
-{
-	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:s, s:s, s:[]}",
-			 "vm", system->vm, "uuid", system->uuid, "id",
-			 o->source, "kind", of_point ? "point" : "snapshot",
-			 "base", *o->base ? o->base : NULL, "consistency",
-			 source->application ? "application" : "crash", "label",
-			 source->label, "created", source->created, "disks");
-}
-
-static int choose(struct choice *c, const struct system_view *system,
-		  const struct point_view *source, struct err *err)
+static int choose(struct choice *c, const struct point_view *source,
+		  struct err *err)
 {
 	struct export_order *o = c->order;
 
 	c->found = true;
-	if (c->none) {
-		o->about = about(o, c->of_point, system, source);
-		return o->about ? 1 : err_set(err, -ENOMEM, "an export");
-	}
-	for (uint32_t i = 0; i < source->disk_count; i++) {
+	for (uint32_t i = 0; !c->none && i < source->disk_count; i++) {
 		const struct point_disk_view *disk = &source->disks[i];
 		const char *id;
 
@@ -115,10 +98,10 @@ static int find_source(void *arg, const struct system_view *system,
 	const struct snapshot_view *s = holder_snapshot(system, c->holder);
 
 	if (!c->of_point)
-		return s ? choose(c, system, &s->as, err) : 0;
+		return s ? choose(c, &s->as, err) : 0;
 	for (uint32_t i = 0; i < system->point_count; i++)
 		if (strcmp(system->points[i].id, c->holder) == 0)
-			return choose(c, system, &system->points[i], err);
+			return choose(c, &system->points[i], err);
 	return 0;
 }
 
@@ -243,7 +226,7 @@ static int begin(const struct method_call *call,
 	int r = exports_begin(call->providers, call->request, order, &job, err);
 
 	*ret_result = begin_result(r);
-	if (r == 0 && job) {
+	if (r == 0) {
 		*ret_result = METHOD_JOB;
 		r = method_answer_job(call, job, err);
 	}
@@ -425,9 +408,7 @@ int method_export_system(const struct method_call *call, uint32_t *ret_result,
 	if (*ret_result)
 		return 0;
 	r = order_system(call, settings, system.uuid, &order, err);
-	r = r < 0 ? method_missing(call, r, method_result, METHOD_PARAMETER,
-				   ret_result, err)
-		  : begin(call, &order, ret_result, err);
-	json_decref(order.about);
-	return r;
+	return r < 0 ? method_missing(call, r, method_result, METHOD_PARAMETER,
+				      ret_result, err)
+		     : begin(call, &order, ret_result, err);
 }

@@ -271,6 +271,17 @@ static int make_own(struct export *x, struct err *err)
 	return check_unchanged(x, &x->read, err);
 }
 
+/* Without disks nothing is asked of it. */
+static int check_base(const struct export *x, struct err *err)
+{
+	struct point_row row;
+	int r = vm_snapshot_find(x->worker->vm, &x->request.base, &row, err);
+
+	return r == -RP_ENOPOINT
+		   ? vm_point_find(x->worker->vm, &x->request.base, &row, err)
+		   : r;
+}
+
 static int open_sources(struct export *x, struct err *err)
 {
 	bool is_snapshot = false;
@@ -283,10 +294,12 @@ static int open_sources(struct export *x, struct err *err)
 	    guid_equal(&x->request.base, &x->row.id))
 		r = err_set(err, -RP_EPARAM,
 			    "an export cannot be based on what it is of");
+	if (r == 0 && x->request.has_base && x->request.n == 0)
+		r = check_base(x, err);
 	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
 		if (x->request.has_base)
 			r = find_changes(x, &x->sources[i], err);
-	if (r == 0 && !is_snapshot)
+	if (r == 0 && !is_snapshot && x->request.n > 0)
 		r = make_own(x, err);
 	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
 		r = snapshot_open(x->worker->snapshots, &x->read,

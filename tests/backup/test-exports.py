@@ -22,7 +22,8 @@ sys.path.insert(0, os.path.join(TOP, 'tests'))
 import nbd  # noqa: E402
 
 from harness import process  # noqa: E402
-from harness.refpoint import Refpointd, built, kill_now  # noqa: E402
+from harness.refpoint import (Failure, Refpointd, built,  # noqa: E402
+                              kill_now)
 
 SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
 CYCLES = 20 if os.environ.get('REFPOINT_SOAK') else 4
@@ -271,6 +272,20 @@ class Chains(Case):
         self.daemon.cli('unserve', 'v')
         self.assertIn('not served', self.refused(4, s, self.target()))
         self.assertEqual(self.left(), [])
+
+    def test_without_disks_it_says_what_it_is_of(self):
+        p, s = self.daemon.create('v')['id'], self.snapshot()
+        for source, kind in (p, 'point'), (s, 'snapshot'):
+            said = self.daemon.call('Export', vm='v', source=source,
+                                    disks=[])['exported']
+            self.assertEqual((said['id'], said['kind'], said['disks']),
+                             (source, kind, []))
+        said = self.daemon.call('Export', vm='v', source=s, base=p, disks=[])
+        self.assertEqual(said['exported']['base'], p)
+        for source, base in (UNKNOWN, p), (s, UNKNOWN), (s, s):
+            with self.assertRaises(Failure):
+                self.daemon.call('Export', vm='v', source=source, base=base,
+                                 disks=[])
 
     def test_what_is_not_known_is_not_called_an_increment(self):
         p = self.daemon.create('v')['id']

@@ -276,10 +276,12 @@ class Refusals(Exports):
     def test_without_storage_it_says_what_it_is(self):
         snapshot, _ = self.snapshot(truth=False)
         where = self.place('about')
-        out = self.export(snapshot, where, CopyVmStorage=False)
-        self.assertEqual(out['ReturnValue'], '0', out)
+        job = self.exported(self.export(snapshot, where, CopyVmStorage=False))
+        self.assertEqual((job['JobType'], job['PercentComplete']),
+                         ('62', '100'))
         self.assertEqual(os.listdir(where), ['refpoint.json'])
-        self.assertEqual(self.metadata(where)['disks'], [])
+        said = self.metadata(where)
+        self.assertEqual((said['kind'], said['disks']), ('snapshot', []))
         self.drop(snapshot)
 
 
