@@ -140,6 +140,10 @@
  * scratch file of each disk, and some for syncs and discards. */
 #define RING_WORKERS_MAX (SNAPSHOTS_PER_VM_MAX * DISKS_PER_VM_MAX + 64)
 
+/* Of a log that is read; those that we write have blocks of 4096 bytes. */
+#define HRL_METADATA_BYTES_MAX 65536u       /* of a metadata block */
+#define HRL_BLOCKS_MAX         (1ULL << 32) /* a log of PiBs of ours */
+
 #define WRITERS_PER_FILE 1 /* threads, of an image in the page cache */
 
 /* Of the store's file system: kept from scratch files, besides twice what the
