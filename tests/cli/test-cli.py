@@ -656,9 +656,14 @@ class Export(Case):
                 go.wait(30)
                 return [far(1)]
             self.answer(Export=hang)
-            with subprocess.Popen(
-                    [REFPOINT, '--root', self.root, 'export', 'vm1', POINT,
-                     self.dir], stderr=subprocess.PIPE, text=True) as program:
+            # whoever runs this in the background has it ignored, and so would
+            # the program that inherits it
+            before = signal.signal(number, signal.SIG_DFL)
+            program = subprocess.Popen(
+                [REFPOINT, '--root', self.root, 'export', 'vm1', POINT,
+                 self.dir], stderr=subprocess.PIPE, text=True)
+            signal.signal(number, before)
+            with program:
                 self.assertTrue(there.wait(30))
                 self.assertEqual(len(self.left()), 1)
                 program.send_signal(number)
