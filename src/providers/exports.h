@@ -39,7 +39,7 @@ struct export_order {
 	const char *directory; /* that is to be made */
 	char source[GUID_TEXT_BYTES];
 	char base[GUID_TEXT_BYTES]; /* or "" */
-	unsigned n; /* 0: only what an export says of itself */
+	unsigned n;                 /* 0: only what an export says of itself */
 	const char *disks[DISKS_PER_VM_MAX];
 	unsigned indices[DISKS_PER_VM_MAX]; /* as clients count them */
 };

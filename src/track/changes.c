@@ -21,6 +21,7 @@ struct asking {
 	uint64_t upto;  /* ... and up to this; UINT64_MAX: and the open one */
 	uint64_t bytes_since; /* the disk's size then */
 	uint64_t bytes_until;
+	bool tail_kept;
 	uint64_t serial;
 	uint32_t count;
 	struct {
@@ -148,13 +149,17 @@ static int add_live(struct asking *ask, struct blockset *set, struct err *err)
 	return r;
 }
 
-static int add_growth(const struct asking *ask, struct blockset *set)
+/* After all that was written. */
+static int add_growth(struct asking *ask, struct blockset *set)
 {
 	uint64_t first = ask->bytes_since >> BLOCK_SHIFT;
 	uint64_t end = div_round_up(ask->bytes_until, BLOCK_BYTES);
 
+	ask->tail_kept = false;
 	if (ask->bytes_until <= ask->bytes_since)
 		return 0;
+	ask->tail_kept =
+	    ask->bytes_since % BLOCK_BYTES != 0 && !blockset_has(set, first);
 	return blockset_add(set, first, end - first);
 }
 
@@ -214,6 +219,7 @@ static int answer_once(struct asking *ask, const struct guid *since,
 	ret->accuracy = ask->accuracy;
 	ret->set = set;
 	ret->bytes = ask->bytes_until;
+	ret->tail_kept = ask->tail_kept;
 	return 0;
 }
 

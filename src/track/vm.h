@@ -203,6 +203,9 @@ struct vm_changes {
 	struct accuracy_row accuracy;
 	struct blockset *set; /* the caller's; all of the disk if invalid */
 	uint64_t bytes;       /* the disk's size */
+	/* SINCE ended within a block that is in the set only because the disk
+	 * has grown: the bytes that it had there are as they were. */
+	bool tail_kept;
 };
 
 /* Any thread.  What changed on DISK since point SINCE, up to point UNTIL or,

@@ -211,12 +211,17 @@ static int count_changed(struct export *x, const struct source *s,
 			 struct err *err)
 {
 	struct vm_changes later;
+	uint64_t bytes;
 	int r = vm_changes(x->worker->vm, s->ordinal, &x->row.id, until, &later,
 			   err);
 
 	if (r < 0)
 		return r;
-	*blocks += count_common(s, x->row.bytes[s->ordinal], later.set);
+	bytes = x->row.bytes[s->ordinal];
+	/* its last block is there only as more follows it now */
+	*blocks += count_common(
+	    s, later.tail_kept ? bytes / BLOCK_BYTES * BLOCK_BYTES : bytes,
+	    later.set);
 	blockset_free(later.set);
 	if (later.accuracy.accuracy != ACCURACY_INVALID)
 		return 0;

@@ -258,6 +258,24 @@ class Chains(Case):
         self.assertEqual(self.daemon.json('snapshots', 'v'),
                          {'snapshots': []})
 
+    def test_growth_alone_overwrites_nothing_of_a_point(self):
+        """vdb ends within a block, which growth makes one that changed."""
+        size = self.sizes['vdb']
+        model = os.urandom(size)
+        self.write('vdb', model, 0)
+        p = self.daemon.create('v')['id']
+        self.daemon.cli('resize', 'v', 'vdb', str(size + (1 << 20)))
+        changes, = [d for d in self.daemon.changes('v', p)['disks']
+                    if d['id'] == 'vdb']
+        self.assertEqual(changes['extents'][0]['offset'], size // 4096 * 4096)
+        self.export(p, self.target('a'), '--disk', 'vdb')
+        self.judge(f'{self.target("a")}/vdb-{p}.qcow2', model)
+        self.write('vdb', b'x' * 512, size + 4096)
+        self.export(p, self.target('b'), '--disk', 'vdb')
+        self.write('vdb', b'x' * 512, size - 512)
+        self.assertIn('4096 bytes', self.refused(
+            4, p, self.target('c'), '--disk', 'vdb'))
+
     def test_what_makes_no_sense_is_refused(self):
         p = self.daemon.create('v')['id']
         s = self.snapshot()
