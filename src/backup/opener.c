@@ -111,6 +111,65 @@ static int check_free(const struct export_files *f, struct err *err)
 		       "'%s' is there already, and no empty directory", f->dir);
 }
 
+/* For a message alone. */
+static void path_of(int dir, char ret_path[PATH_BYTES])
+{
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	n = readlink(link, ret_path, PATH_BYTES - 1);
+	if (n < 0)
+		(void)strcpy(ret_path, "a directory above it");
+	else
+		ret_path[n] = '\0';
+}
+
+/* The next one up; -1 at the root, or where it may not be searched. */
+static int open_above(int dir)
+{
+	int above = openat(dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat here, there;
+
+	if (above < 0)
+		return -1;
+	if (fstat(dir, &here) == 0 && fstat(above, &there) == 0 &&
+	    (here.st_ino != there.st_ino || here.st_dev != there.st_dev))
+		return above;
+	(void)close(above);
+	return -1;
+}
+
+static bool is_export(int dir)
+{
+	struct stat st;
+
+	return fstatat(dir, EXPORT_METADATA_NAME, &st, AT_SYMLINK_NOFOLLOW) ==
+		   0 &&
+	       S_ISREG(st.st_mode);
+}
+
+/* No directory that it would be in, wherever links lead, is an export. */
+static int check_above(const struct export_files *f, struct err *err)
+{
+	int dir = openat(f->parent, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char path[PATH_BYTES];
+
+	while (dir >= 0 && !is_export(dir)) {
+		int above = open_above(dir);
+
+		(void)close(dir);
+		dir = above;
+	}
+	if (dir < 0)
+		return 0;
+	path_of(dir, path);
+	(void)close(dir);
+	return err_set(err, -RP_EALREADY,
+		       "'%s' would be within '%s', which is an export", f->dir,
+		       path);
+}
+
 /* Whoever fills one holds a lock on it. */
 static bool is_left(int parent, const char *name)
 {
@@ -246,6 +305,8 @@ int export_files_new(const char *dir, const struct guid *id,
 		: open_parent(f, dir, err);
 	if (r == 0)
 		r = check_free(f, err);
+	if (r == 0)
+		r = check_above(f, err);
 	if (r == 0) {
 		find_leftover(f);
 		r = make_partial(f, err);
@@ -372,6 +433,8 @@ int export_files_finish(struct export_files *files, const json_t *exported,
 {
 	int r = sync_files(files, stop, err);
 
+	if (r == 0) /* one may have got its name meanwhile */
+		r = check_above(files, err);
 	if (r == 0)
 		r = put_metadata(files, exported, err);
 	return r < 0 ? r : give_name(files, err);

@@ -12,7 +12,8 @@
  * Invariants:
  *  1. What stands under DIR's own name is complete and durable, or was there
  *     before: an empty directory, which is replaced; anything else is refused
- *     before there is anything to clean up.
+ *     before there is anything to clean up.  It holds what is said of it and
+ *     nothing else: no export is made within another one.
  *  2. export_files_free() leaves nothing behind but what export_files_finish()
  *     made true.  Only a SIGKILL or a power cut leaves a DIR.partial-XXXXXX:
  *     nobody's, to be removed by hand (export_files_leftover()).
@@ -43,7 +44,8 @@ void export_file_name(const char *disk, const struct guid *id,
 
 /*
  * Makes DIR.partial-XXXXXX and an empty file for each of N disks (ids, valid
- * and different).  -RP_EALREADY: DIR is there and no empty directory;
+ * and different).  -RP_EALREADY: DIR is there and no empty directory, or a
+ * directory that it would be in, as far up as may be searched, is an export;
  * -RP_EPARAM: it cannot be a directory's name; -errno.  On failure nothing is
  * left.
  */

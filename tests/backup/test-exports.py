@@ -291,6 +291,24 @@ class Chains(Case):
         self.assertIn('not served', self.refused(4, s, self.target()))
         self.assertEqual(self.left(), [])
 
+    def test_nothing_is_exported_into_an_export(self):
+        s = self.snapshot()
+        self.export(s, self.target('a'))
+        os.mkdir(self.target('a/deep'))
+        os.symlink(self.target('a/deep'), self.target('link'))
+        for below in 'a/b', 'a/deep/b', 'link/b', 'a/deep':
+            said = self.refused(4, s, self.target(below))
+            self.assertIn(f"'{self.target(below)}'", said)
+            self.assertIn(f"'{os.path.realpath(self.target('a'))}'", said)
+        self.refused(4, s, self.out)
+        os.rmdir(self.target('a/deep'))
+        self.assertEqual(self.left(self.target('a')),
+                         sorted([f'vda-{s}.qcow2', f'vdb-{s}.qcow2',
+                                 'refpoint.json']))
+        os.remove(self.target('link'))
+        self.export(s, self.target('b'))
+        self.assertEqual(self.left(), ['a', 'b'])
+
     def test_without_disks_it_says_what_it_is_of(self):
         p, s = self.daemon.create('v')['id'], self.snapshot()
         for source, kind in (p, 'point'), (s, 'snapshot'):

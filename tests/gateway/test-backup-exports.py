@@ -262,6 +262,15 @@ class Refusals(Exports):
             'ReturnValue'], '32775')
         self.drop(snapshot)
 
+    def test_not_into_another_export(self):
+        snapshot, _ = self.snapshot(truth=False)
+        self.exported(self.export(snapshot, self.place('a'),
+                                  CopyVmStorage=False))
+        out = self.export(snapshot, self.place('a/b'))
+        self.assertEqual(out['ReturnValue'], '32775', out)
+        self.assertEqual(os.listdir(self.place('a')), ['refpoint.json'])
+        self.drop(snapshot)
+
     def test_a_reader_exports_nothing(self):
         snapshot, _ = self.snapshot(truth=False)
         self.session.user = 'bob:secret'
@@ -322,6 +331,24 @@ class Ends(Exports):
             self.gone()
         finally:
             os.kill(worker, signal.SIGCONT)
+        self.drop(snapshot)
+
+    def test_a_directory_that_becomes_an_export_gets_none(self):
+        snapshot, job, worker = self.stopped()
+        said = self.place('refpoint.json')
+        try:
+            with open(said, 'w', encoding='utf-8'):
+                pass
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        self.addCleanup(lambda: os.path.exists(said) and os.remove(said))
+        wait_until('the job to end', lambda: self.session.get(
+            'Msvm_ConcreteJob', job.keys)['JobState'] == '10')
+        row = self.session.get('Msvm_ConcreteJob', job.keys)
+        self.assertEqual(row['ErrorCode'], '32775', row)
+        self.assertIn('within', row['ErrorDescription'])
+        os.remove(said)
+        self.gone()
         self.drop(snapshot)
 
     def test_a_gateway_that_is_stopped(self):
