@@ -30,8 +30,9 @@ struct pull {
 	/* Until it is ready, or has ended: who waits for that. */
 	sd_event_source *limit;
 	struct request *request;
-	json_t *reply; /* to Listen; NULL: told, or to Unlisten */
-	bool stopping; /* that is Unlisten */
+	json_t *reply;      /* to Listen; NULL: told, or to Unlisten */
+	bool stopping;      /* that is Unlisten */
+	struct link *watch; /* AwaitEnd; NULL: the worker is not asked */
 };
 
 /* ---- Life ------------------------------------------------------------------
@@ -47,6 +48,7 @@ static void pull_free(struct pull *pull)
 	*at = pull->next;
 	sd_event_source_disable_unref(pull->heard);
 	sd_event_source_disable_unref(pull->limit);
+	link_cancel(pull->watch);
 	(void)close(pull->fd);
 	json_decref(pull->reply);
 	free(pull);
@@ -103,6 +105,51 @@ void pulls_tidy(struct vm *vm)
 					   &pull->snapshot))
 			finish(pull, -RP_ENOPOINT, "it is gone");
 	}
+}
+
+/* ---- The snapshot's end -----------------------------------------------------
+ */
+
+/* A worker that dies, or does not know the question, is asked no more: what
+ * becomes of it then is told by the next one. */
+static void on_end(void *arg, const struct err *err, json_t *parameters,
+		   bool continues, const char *text, size_t bytes, int *fds,
+		   unsigned n_fds)
+{
+	struct pull *pull = arg;
+	json_t *snapshot = json_object_get(parameters, "snapshot");
+	const char *reason =
+	    json_string_value(json_object_get(snapshot, "reason"));
+	char why[REASON_BYTES + 32] = "it is gone";
+
+	pull->watch = NULL;
+	if (err->code)
+		return;
+	if (snapshot && !json_is_null(snapshot))
+		(void)snprintf(why, sizeof(why), "it is invalid: %.*s",
+			       REASON_BYTES, reason ? reason : "");
+	finish(pull, -RP_ESTATE, why);
+}
+
+/* By a call that is open for as long as the port is: a worker may make no
+ * connections to a refpointd that comes later. */
+static void await_end(struct pull *pull)
+{
+	char id[GUID_TEXT_BYTES];
+
+	if (pull->watch)
+		return;
+	guid_format(&pull->snapshot, id);
+	(void)link_call(pull->daemon, pull->vm, "AwaitEnd",
+			json_pack("{s:s}", "snapshot", id), false, NULL, 0, 0,
+			on_end, pull, &pull->watch, NULL);
+}
+
+void pulls_watch(struct vm *vm)
+{
+	for (struct pull *pull = vm->daemon->pulls; pull; pull = pull->next)
+		if (strcmp(pull->vm, vm->name) == 0)
+			await_end(pull);
 }
 
 /* ---- A way to the snapshot's server ----------------------------------------
@@ -356,6 +403,7 @@ int pull_start(struct request *request, const struct guid *snapshot,
 	}
 	pull->reply = json_incref(reply);
 	pull->request = request;
+	await_end(pull);
 	return 0;
 }
 

@@ -5,9 +5,9 @@
  *
  *   1  A key is made for one snapshot, told once, kept nowhere, and good for as
  *      long as its refpoint-pull lives: until the snapshot is dropped,
- *      converted or known to be invalid, its virtual system is not to be served
- *      any more, refpointd ends, or it is asked for (Unlisten).  A snapshot has
- *      one at a time.
+ *      converted or invalid, its virtual system is not to be served any more,
+ *      refpointd ends, or it is asked for (Unlisten).  A snapshot has one at a
+ *      time.  That it is invalid its worker says as soon as it is.
  *   2  refpoint-pull has no way to any socket but by asking us, and we connect
  *      to none but that of its snapshot, which is of our own making.
  *   3  A worker's death leaves the key good: connections are lost, and new ones
@@ -40,6 +40,8 @@ void pull_stop(struct pull *pull, struct request *request);
 
 /* The snapshot is of no more use to anybody; NULL: none of VM's is. */
 void pulls_end(struct vm *vm, const struct guid *snapshot);
+/* VM's worker serves: it is asked to say when a snapshot that is read ends. */
+void pulls_watch(struct vm *vm);
 /* All of VM's snapshots are known: others are gone. */
 void pulls_tidy(struct vm *vm);
 

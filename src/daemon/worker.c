@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "daemon/pull.h"
 #include "daemon/scan.h"
 #include "daemon/systems.h"
 #include "daemon/vm.h"
@@ -315,6 +316,7 @@ static void now_serving(struct vm *vm)
 			 (int)vm->process.pid);
 	if (daemon_now_ms() - vm->born_ms >= LIFE_FINE_MS)
 		vm->settled = true;
+	pulls_watch(vm);
 }
 
 static bool any_connected(json_t *status)

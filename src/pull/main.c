@@ -272,6 +272,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	accept_all(&pull);
+	/* before the control socket, by whose end refpointd tells it */
+	(void)close(pull.listener);
 	/* the threads end with us */
 	_exit(0);
 }

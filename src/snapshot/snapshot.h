@@ -90,6 +90,9 @@ int snapshots_list(struct snapshots *snapshots,
 int snapshot_find(struct snapshots *snapshots, const struct guid *id,
 		  struct snapshot_info *ret_info, struct err *err);
 
+/* Any thread, and waits for nothing: it is invalid, or not there. */
+bool snapshot_is_over(struct snapshots *snapshots, const struct guid *id);
+
 /* The queue's thread of VOLUME, every VM_TICK_MS: room and stalls. */
 void snapshots_tick(struct snapshots *snapshots);
 

@@ -386,3 +386,15 @@ int snapshot_find(struct snapshots *snapshots, const struct guid *id,
 	guid_format(id, text);
 	return err_set(err, -RP_ENOPOINT, "there is no snapshot %s", text);
 }
+
+bool snapshot_is_over(struct snapshots *snapshots, const struct guid *id)
+{
+	const struct snapshot *s;
+	bool over;
+
+	snapshots_lock(snapshots);
+	s = snapshots_find(snapshots, id);
+	over = !s || atomic_load(&s->invalid);
+	snapshots_unlock(snapshots);
+	return over;
+}

@@ -127,6 +127,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *arg)
 
 	(void)sd_event_source_set_time_relative(source, look_us(worker));
 	(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	worker_look_awaited(worker);
 	worker_look(worker);
 	return 0;
 }

@@ -180,24 +180,38 @@ static int read_call(struct request *request, json_t *parameters,
 	return r < 0 ? r : check_state(request, err);
 }
 
-static void handle(struct rpc_call *call, json_t *parameters, void *arg,
-		   const struct method *method)
+struct request *request_begin(struct rpc_call *call, json_t *parameters,
+			      struct worker *worker,
+			      const struct method *method)
 {
-	struct request *request = request_new(arg, method);
+	struct request *request = request_new(worker, method);
 	struct err err = {0};
 
 	if (!request) {
 		err_set(&err, -ENOMEM, "call");
 		rpc_fail(call, &err);
-		return;
+		return NULL;
 	}
 	request->call = call;
-	if (read_call(request, parameters, &err) < 0) {
-		request_free(request);
-		rpc_fail(call, &err);
-		return;
-	}
+	if (read_call(request, parameters, &err) == 0)
+		return request;
+	request_free(request);
+	rpc_fail(call, &err);
+	return NULL;
+}
+
+void request_submit(struct request *request)
+{
 	submit(request, done_job);
+}
+
+static void handle(struct rpc_call *call, json_t *parameters, void *arg,
+		   const struct method *method)
+{
+	struct request *request = request_begin(call, parameters, arg, method);
+
+	if (request)
+		request_submit(request);
 }
 
 /* ---- Serve, Unserve, Resize, Status, Check
@@ -488,6 +502,7 @@ const struct rpc_method worker_methods[] = {
     METHOD("Resize", on_resize),
     METHOD("Snapshot", on_snapshot),
     METHOD("Snapshots", on_snapshots),
+    METHOD("AwaitEnd", on_await_end),
     METHOD("Convert", on_convert),
     METHOD("Drop", on_drop),
     METHOD("Rename", on_rename_snapshot),

@@ -26,6 +26,7 @@ struct definition; /* define.c */
 
 struct request {
 	struct job job;
+	struct request *next; /* that waits (await.c) */
 	struct worker *worker;
 	const struct method *method;
 	struct rpc_call *call; /* NULL: it is our own */
@@ -51,8 +52,19 @@ struct request {
 	bool gone; /* the caller of an export */
 };
 
+/* CALL, read, on its way; NULL: it was refused and answered. */
+struct request *request_begin(struct rpc_call *call, json_t *parameters,
+			      struct worker *worker,
+			      const struct method *method);
+/* Has it done, and CALL answered. */
+void request_submit(struct request *request);
 /* Frees what the request still holds. */
 void request_free(struct request *request);
+
+/* ---- await.c ----------------------------------------------------------------
+ */
+
+void on_await_end(struct rpc_call *call, json_t *parameters, void *arg);
 
 /* ---- define.c ---------------------------------------------------------------
  */
@@ -93,6 +105,7 @@ int run_changes(struct request *request, struct err *err);
 int read_snapshot(struct request *request, json_t *parameters, struct err *err);
 int run_snapshot(struct request *request, struct err *err);
 int run_snapshots(struct request *request, struct err *err);
+int reply_snapshot(struct request *request, const struct snapshot_info *info);
 int read_one_snapshot(struct request *request, json_t *parameters,
 		      struct err *err);
 int run_convert(struct request *request, struct err *err);

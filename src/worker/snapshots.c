@@ -89,8 +89,7 @@ int snapshots_json(struct worker *worker, json_t **ret_snapshots,
 	return r;
 }
 
-static int reply_snapshot(struct request *request,
-			  const struct snapshot_info *info)
+int reply_snapshot(struct request *request, const struct snapshot_info *info)
 {
 	request->reply = json_pack("{s:o}", "snapshot",
 				   snapshot_json(request->worker, info));

@@ -76,9 +76,10 @@ struct worker {
 	struct rpc_server *server;
 	sd_event_source *idle;
 	uint64_t idle_ms;
-	uint64_t used_ms;     /* when there last was something to do */
-	unsigned transitions; /* under way or waiting: start, stop, ... */
-	unsigned signals;     /* that asked us to end */
+	uint64_t used_ms;         /* when there last was something to do */
+	unsigned transitions;     /* under way or waiting: start, stop, ... */
+	unsigned signals;         /* that asked us to end */
+	struct request *awaiting; /* AwaitEnd's */
 	bool ending;
 };
 
@@ -153,6 +154,12 @@ void worker_used(struct worker *worker);
 void worker_look(struct worker *worker);
 /* Unserves if need be, and ends the loop. */
 void worker_end(struct worker *worker);
+
+/* ---- await.c ----------------------------------------------------------------
+ */
+
+/* Answers whoever awaits the end of a snapshot that has come. */
+void worker_look_awaited(struct worker *worker);
 
 /* ---- listing.c -------------------------------------------------------------
  */

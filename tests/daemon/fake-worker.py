@@ -410,6 +410,8 @@ class Worker:
         if name == 'Changes':
             self.changes(channel, message, fds)
             return
+        if name == 'AwaitEnd':
+            return  # it does not come
         try:
             reply, out = getattr(self, 'm_' + name.lower())(
                 message.get('parameters', {}), fds)

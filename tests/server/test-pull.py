@@ -92,7 +92,7 @@ class Case(unittest.TestCase):
         os.chmod(self.directory, 0o755)
         root = os.path.join(self.directory, 'root')
         os.mkdir(root, 0o755)
-        self.daemon = Refpointd(root)
+        self.daemon = Refpointd(root, {'REFPOINT_DEBUG': 'vm'})
         self.addCleanup(self.daemon.close)
         self.daemon.start()
         self.rng = random.Random(1)
@@ -326,6 +326,19 @@ class Doors(Case):
             self.daemon.call('Listen', 'operator', vm=VM, snapshot=s['id'],
                              address='127.0.0.1', port=0)['port'], 1024)
 
+    def test_it_is_read_over_ipv6(self):
+        """By a URI with a name, too, but not all hosts have one."""
+        s, keys = self.snapshot('[::1]:0')
+        self.assertIn('@[::1]:', s['pull']['uris']['root'])
+        h = nbd.NBD()
+        h.set_tls(nbd.TLS_REQUIRE)
+        h.set_tls_psk_file(keys)
+        h.set_tls_username(s['pull']['identity'])
+        h.set_export_name('root')
+        h.connect_socket(socket.create_connection(self.address(s)).detach())
+        self.assertTrue(h.pread(4096, 0))
+        h.shutdown()
+
     def test_who_has_vanished_is_noticed(self):
         s, keys = self.snapshot()
         h = self.connect(s, keys)
@@ -456,15 +469,52 @@ class Ends(Case):
         self.daemon.cli('unserve', VM)
         fails('not served')
 
-    def test_an_invalid_snapshot_ends_it(self):
-        s = self.daemon.call('Snapshot', vm=VM, limit_bytes=65536)['snapshot']
-        pull = self.daemon.call('Listen', vm=VM, snapshot=s['id'],
-                                address='::1', port=0)
-        s['pull'] = pull
-        self.write(200)
-        told = self.daemon.status(VM)['snapshots'][0]
-        self.assertEqual(told['state'], 'invalid')
-        process.wait_until('the end of the port', lambda: self.closed(s))
+    def settled(self):
+        """From now on refpointd looks at the worker no more."""
+        pid = self.daemon.worker_pid(VM)
+        lines = f'settled vm={VM} pid={pid}', f"found the worker of '{VM}'"
+        guest = nbd.NBD()
+        guest.connect_uri(self.live['root'])
+
+        def is_said():
+            with open(self.daemon.log, encoding='utf-8') as f:
+                text = f.read()
+            return any(line in text for line in lines)
+        process.wait_until('a settled worker', is_said)
+        guest.shutdown()
+
+    def restart_refpointd(self):
+        os.rename(self.daemon.log, self.daemon.log + '.before')
+        self.daemon.kill()
+        self.daemon.start()
+        self.daemon.wait_serving(VM)
+
+    def kill_worker(self):
+        pid = self.daemon.worker_pid(VM)
+        kill_now(pid)
+        self.daemon.wait_serving(VM, pid)
+
+    def test_an_invalid_snapshot_ends_it_unasked(self):
+        for before, after in ((None, None), (self.restart_refpointd, None),
+                              (None, self.kill_worker)):
+            s = self.daemon.call('Snapshot', vm=VM,
+                                 limit_bytes=65536)['snapshot']
+            if before:
+                before()
+            s, keys = self.listen(s['id'], '127.0.0.1:0')
+            if after:
+                after()
+            self.settled()
+            h = self.connect(s, keys)
+            self.assertTrue(h.pread(4096, 0))
+            self.write(200)
+            self.ended(s, keys, h)
+            told, = self.daemon.status(VM)['snapshots']
+            self.assertEqual(told['state'], 'invalid')
+            with open(self.daemon.log, encoding='utf-8') as f:
+                self.assertIn('is not read over the network any more: it is '
+                              'invalid: its limit', f.read())
+            self.daemon.cli('drop', VM, s['id'])
 
 
 if __name__ == '__main__':
