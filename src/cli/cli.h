@@ -41,6 +41,9 @@ struct cli_args {
 	/* All values of the one option that may be repeated. */
 	const char *repeated[DISKS_PER_VM_MAX];
 	unsigned n_repeated;
+	/* What was given for a last positional that ends with "...". */
+	char *const *rest;
+	unsigned n_rest;
 };
 
 struct cli_option {
@@ -53,7 +56,8 @@ struct cli_option {
 struct command {
 	const char *name;
 	const char *summary;
-	const char *positionals[POSITIONALS_MAX]; /* "VM"; all required */
+	/* "VM"; all required; "LOG...": one or more */
+	const char *positionals[POSITIONALS_MAX];
 	struct cli_option options[OPTIONS_MAX];
 	const char *details; /* more lines for --help; NULL: none */
 	int (*run)(struct cli *cli, const struct cli_args *args,
@@ -65,7 +69,7 @@ extern const struct command command_define, command_undefine, command_serve,
     command_points, command_changes, command_destroy, command_check,
     command_attach, command_resize, command_snapshot, command_snapshots,
     command_convert, command_drop, command_rename, command_listen,
-    command_unlisten, command_export, command_set_agent;
+    command_unlisten, command_export, command_replay, command_set_agent;
 
 /* ---- Calls --------------------------------------------------------------- */
 

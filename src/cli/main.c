@@ -19,7 +19,7 @@ static const struct command *const commands[] = {
     &command_convert,   &command_drop,     &command_rename,
     &command_listen,    &command_unlisten, &command_export,
     &command_check,     &command_attach,   &command_resize,
-    &command_set_agent,
+    &command_set_agent, &command_replay,
 };
 
 enum {
@@ -195,7 +195,10 @@ static int take_positionals(const struct command *command, int argc,
 			       "more",
 			       command->name, command->positionals[given],
 			       command->name);
-	if (given > n)
+	if (n > 0 && strstr(command->positionals[n - 1], "...")) {
+		args->rest = argv + n - 1;
+		args->n_rest = given - n + 1;
+	} else if (given > n)
 		return err_set(err, -RP_EPARAM, "%s: '%s' is too much",
 			       command->name, argv[n]);
 	for (unsigned i = 0; i < n; i++)

@@ -16,6 +16,7 @@
 #include "common/err.h"
 #include "common/guid.h"
 #include "common/log.h"
+#include "common/rfc3339.h"
 
 static void crc32c_matches_rfc3720(void **state)
 {
@@ -157,6 +158,47 @@ static void a_line_that_nobody_reads_is_left_out_and_counted(void **state)
 	(void)close(ends[1]);
 }
 
+static void times_are_read_as_they_are_written(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ns; /* -1: it is none */
+	} cases[] = {
+	    {"1970-01-01T00:00:00Z", 0},
+	    {"2000-02-29T12:34:56.789Z", 951827696789000000},
+	    {"2026-11-23t01:02:03.000000001z", 1795395723000000001},
+	    {"2026-11-23 01:02:03+01:30", 1795390323000000000},
+	    {"2026-11-23T01:02:03-00:30", 1795397523000000000},
+	    {"1970-01-01T00:30:00+01:00", -1},
+	    {"2026-02-29T00:00:00Z", -1},
+	    {"2026-11-23T24:00:00Z", -1},
+	    {"2026-11-23T00:00:60Z", -1},
+	    {"2026-11-23T00:00:00", -1},
+	    {"2026-11-23T00:00:00.Z", -1},
+	    {"2026-11-23T00:00:00.1234567890Z", -1},
+	    {"2026-11-23T00:00:00+1:00", -1},
+	    {"2026-11-23T00:00:00+25:00", -1},
+	    {"2026-11-23T00:00:00Zx", -1},
+	    {"2026-1-23T00:00:00Z", -1},
+	    {"2026-11-2", -1},
+	    {"", -1},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		char again[TIME_TEXT_BYTES];
+		int64_t ns = -1, same;
+
+		assert_int_equal(time_parse(cases[i].text, &ns),
+				 cases[i].ns >= 0);
+		assert_int_equal(ns, cases[i].ns);
+		if (ns < 0)
+			continue;
+		time_format(ns, again);
+		assert_true(time_parse(again, &same));
+		assert_int_equal(same, ns);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +206,7 @@ int main(void)
 	    cmocka_unit_test(guid_text_round_trips_and_bad_text_is_refused),
 	    cmocka_unit_test(errors_carry_one_code_and_one_sentence),
 	    cmocka_unit_test(an_over_long_message_is_cut_not_overrun),
+	    cmocka_unit_test(times_are_read_as_they_are_written),
 	    cmocka_unit_test(decimals_are_what_printf_writes),
 	    cmocka_unit_test(a_line_that_nobody_reads_is_left_out_and_counted),
 	};

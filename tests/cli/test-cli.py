@@ -109,7 +109,8 @@ class CommandLine(Case):
             'define', 'undefine', 'serve', 'unserve', 'list', 'status',
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
             'convert', 'drop', 'rename', 'listen', 'unlisten', 'export',
-            'check', 'attach', 'resize', 'set-agent'])
+            'check', 'attach', 'resize', 'set-agent',
+            'replay'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -562,6 +563,26 @@ EXPORTED = {
 def far(done, total=1000):
     return reply({'progress': {'done_bytes': done, 'total_bytes': total}},
                  True)
+
+
+class Replay(Case):
+    """What it does to images: tests/replay."""
+
+    def test_a_disk_of_a_defined_vm_is_refused(self):
+        with tempfile.NamedTemporaryFile() as image:
+            image.write(bytes(4096))
+            image.flush()
+            log = os.path.join(os.path.dirname(__file__), '..', 'hrl',
+                               'empty.hrl')
+            status = {**STATUS, 'disks': [{**STATUS['disks'][0],
+                                           'path': image.name}]}
+            self.answer(List={'vms': [{'vm': 'vm1'}]},
+                        Status={'status': status})
+            done = self.run_cli('replay', log, '--onto', image.name)
+            self.assertEqual(done.returncode, 4, done.stderr)
+            self.assertIn("is a disk of the defined VM 'vm1'", done.stderr)
+            status['disks'][0]['path'] = __file__
+            self.good('replay', log, '--onto', image.name)
 
 
 class Export(Case):
