@@ -4,10 +4,11 @@
  *
  * L1  A job that makes a point or a snapshot affects that alone, once it is
  *     there, and for as long as the job is told; one that turns a snapshot into
- *     a point, the point.  One that removes either affects the virtual system:
- *     what it removed is gone, and the association with it would be; and so
- * does one that exports it. L2  An export of a point is of no class that these
- * associations lead to.
+ *     a point, the point; one that exports a point, that.  One that removes
+ *     either affects the virtual system: what it removed is gone, and the
+ *     association with it would be; and so does one that exports a snapshot.
+ * L2  The published Msvm_ associations lead to Msvm_ConcreteJob alone, which an
+ *     export of a point is not (J3): its links are of their superclasses.
  */
 #include <string.h>
 
@@ -32,51 +33,44 @@ struct linking {
 	const struct providers *providers;
 	const struct cim_request *request;
 	const struct identity *only; /* a link to this is asked for; or NULL */
+	bool of_points;              /* of exports of points, or all others */
 	struct build (*build)(const struct linking *linking,
 			      const struct job_view *view, struct err *err);
 	struct identity (*other)(const struct job_view *view);
-	bool (*there)(const struct job_view *view);
+	bool (*there)(const struct job_view *view); /* NULL: always */
 	cim_instance_fn *fn;
 	void *arg;
 };
 
 static struct identity job_identity(const struct job_view *view)
 {
-	struct identity identity = {.kind = IDENTITY_JOB};
+	struct identity identity = {.kind = job_is_of_points_class(view)
+						? IDENTITY_POINT_JOB
+						: IDENTITY_JOB};
 
 	memcpy(identity.id, view->id, sizeof(identity.id));
 	return identity;
 }
 
-/* What the job makes. */
-static enum identity_kind made(const struct job_view *view)
+static bool makes(const struct job_view *view)
 {
-	switch (view->work) {
-	case JOB_CREATES:
-	case JOB_CONVERTS:
-		return IDENTITY_POINT;
-	case JOB_SNAPSHOTS:
-		return IDENTITY_SETTINGS;
-	default:
-		return IDENTITY_SYSTEM; /* nothing */
-	}
+	return view->work == JOB_CREATES || view->work == JOB_CONVERTS ||
+	       view->work == JOB_SNAPSHOTS;
 }
 
 static struct identity affected(const struct job_view *view)
 {
-	struct identity identity = {.kind = made(view)};
+	struct identity identity = {.kind = IDENTITY_SYSTEM};
 
-	memcpy(identity.uuid,
-	       identity.kind == IDENTITY_SETTINGS ? view->snapshot : view->uuid,
-	       sizeof(identity.uuid));
-	if (identity.kind == IDENTITY_POINT)
+	memcpy(identity.uuid, view->uuid, sizeof(identity.uuid));
+	if (view->work == JOB_SNAPSHOTS) {
+		identity.kind = IDENTITY_SETTINGS;
+		memcpy(identity.uuid, view->snapshot, sizeof(identity.uuid));
+	} else if (makes(view) || view->work == JOB_EXPORTS_POINT) {
+		identity.kind = IDENTITY_POINT;
 		memcpy(identity.id, view->point, sizeof(identity.id));
+	}
 	return identity;
-}
-
-static bool has_links(const struct job_view *view)
-{
-	return !job_is_of_points_class(view);
 }
 
 /* A point keeps the id of the snapshot that it was: the id may be known before
@@ -85,13 +79,14 @@ static bool affects(const struct job_view *view)
 {
 	switch (view->work) {
 	case JOB_CREATES:
+	case JOB_EXPORTS_POINT:
 		return *view->point != '\0';
 	case JOB_CONVERTS:
 		return *view->point && view->progress == JOB_IS_COMPLETED;
 	case JOB_SNAPSHOTS:
 		return *view->snapshot && view->progress == JOB_IS_COMPLETED;
 	default:
-		return has_links(view);
+		return true;
 	}
 }
 
@@ -99,7 +94,8 @@ static struct identity owner(const struct job_view *view)
 {
 	struct identity identity = {.kind = IDENTITY_SERVICE};
 
-	if (view->work == JOB_CREATES || view->work == JOB_DESTROYS)
+	if (view->work == JOB_CREATES || view->work == JOB_DESTROYS ||
+	    view->work == JOB_EXPORTS_POINT)
 		identity.index = POINT_SERVICE;
 	else if (view->work == JOB_EXPORTS_SYSTEM)
 		identity.index = MANAGEMENT_SERVICE;
@@ -134,14 +130,17 @@ static struct build build_affected(const struct linking *l,
 	static const char *const others[] = {
 	    [JOB_DESTROYS] = "One of its reference points is removed",
 	    [JOB_DROPS] = "One of its snapshots is removed",
-	    [JOB_EXPORTS_SYSTEM] = "One of its snapshots is exported"};
-	struct build b = build_new(l->request, "Msvm_AffectedJobElement", err);
-	bool makes = made(v) != IDENTITY_SYSTEM;
+	    [JOB_EXPORTS_SYSTEM] = "One of its snapshots is exported",
+	    [JOB_EXPORTS_POINT] = "It is exported"};
+	struct build b =
+	    build_new(l->request, l->of_points ? CIM_AFFECTED : MSVM_AFFECTED,
+		      err);
 
 	put_end(&b, l, "AffectedElement", affected(v));
 	put_end(&b, l, "AffectingElement", job_identity(v));
-	build_list(&b, "ElementEffects", makes ? EFFECT_CREATE : EFFECT_OTHER);
-	if (!makes)
+	build_list(&b, "ElementEffects",
+		   makes(v) ? EFFECT_CREATE : EFFECT_OTHER);
+	if (!makes(v))
 		build_texts(&b, "OtherElementEffectsDescriptions",
 			    &others[v->work], 1);
 	return b;
@@ -150,11 +149,18 @@ static struct build build_affected(const struct linking *l,
 static struct build build_owning(const struct linking *l,
 				 const struct job_view *v, struct err *err)
 {
-	struct build b = build_new(l->request, "Msvm_OwningJobElement", err);
+	struct build b =
+	    build_new(l->request, l->of_points ? CIM_OWNING : MSVM_OWNING, err);
 
 	put_end(&b, l, "OwningElement", owner(v));
 	put_end(&b, l, "OwnedElement", job_identity(v));
 	return b;
+}
+
+static bool is_there(const struct linking *l, const struct job_view *view)
+{
+	return job_is_of_points_class(view) == l->of_points &&
+	       (!l->there || l->there(view));
 }
 
 static int link_one(void *arg, const struct job_view *view, struct err *err)
@@ -163,7 +169,7 @@ static int link_one(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = l->other(view), own = job_identity(view);
 	struct build b;
 
-	if (!l->there(view))
+	if (!is_there(l, view))
 		return 0;
 	if (l->only && !is_same(l->only, &own) && !is_same(l->only, &other))
 		return 0;
@@ -181,55 +187,34 @@ static int link_all(struct linking *l, const struct cim_path *object,
 		if (!identity_of_path(object, l->providers->host.name, &only))
 			return 0;
 		l->only = &only;
-		if (only.kind == IDENTITY_JOB)
+		if (only.kind == IDENTITY_JOB ||
+		    only.kind == IDENTITY_POINT_JOB)
 			id = only.id;
 	}
 	return job_views_each(l->providers, l->request, id, link_one, l, err);
 }
 
-/* What both associations are, but for whom it is told. */
+/* What the associations are, but for whom it is told. */
 static struct linking affecting(const struct providers *providers,
-				const struct cim_request *request)
+				const struct cim_request *request,
+				bool of_points)
 {
 	return (struct linking){.providers = providers,
 				.request = request,
+				.of_points = of_points,
 				.build = build_affected,
 				.other = affected,
 				.there = affects};
 }
 
 static struct linking owning(const struct providers *providers,
-			     const struct cim_request *request)
+			     const struct cim_request *request, bool of_points)
 {
 	return (struct linking){.providers = providers,
 				.request = request,
+				.of_points = of_points,
 				.build = build_owning,
-				.other = owner,
-				.there = has_links};
-}
-
-int jobs_tell_affected(void *arg, const struct cim_request *request,
-		       const struct wql_query *query,
-		       const struct cim_path *object, cim_instance_fn *fn,
-		       void *fn_arg, struct err *err)
-{
-	struct linking l = affecting(arg, request);
-
-	l.fn = fn;
-	l.arg = fn_arg;
-	return link_all(&l, object, err);
-}
-
-int jobs_tell_owning(void *arg, const struct cim_request *request,
-		     const struct wql_query *query,
-		     const struct cim_path *object, cim_instance_fn *fn,
-		     void *fn_arg, struct err *err)
-{
-	struct linking l = owning(arg, request);
-
-	l.fn = fn;
-	l.arg = fn_arg;
-	return link_all(&l, object, err);
+				.other = owner};
 }
 
 /* ---- one of them --------------------------------------------------------- */
@@ -246,7 +231,7 @@ static int keep_link(void *arg, const struct job_view *view, struct err *err)
 	struct identity other = getting->linking->other(view);
 	struct build b;
 
-	if (!is_same(&other, getting->far) || !getting->linking->there(view))
+	if (!is_same(&other, getting->far) || !is_there(getting->linking, view))
 		return 0;
 	/* none of its texts is the view's */
 	b = getting->linking->build(getting->linking, view, err);
@@ -274,7 +259,8 @@ static int get_link(const struct linking *l, const struct cim_path *path,
 	int r = 0;
 
 	if (read_end(l, path, far, &ends[0]) &&
-	    read_end(l, path, near, &ends[1]) && ends[1].kind == IDENTITY_JOB)
+	    read_end(l, path, near, &ends[1]) &&
+	    ends[1].kind == (l->of_points ? IDENTITY_POINT_JOB : IDENTITY_JOB))
 		r = job_views_each(l->providers, l->request, ends[1].id,
 				   keep_link, &getting, err);
 	if (r < 0)
@@ -286,22 +272,33 @@ static int get_link(const struct linking *l, const struct cim_path *path,
 	return 0;
 }
 
-int jobs_get_affected(void *arg, const struct cim_request *request,
-		      const struct cim_path *path,
-		      const struct cim_instance **ret_instance, struct err *err)
-{
-	struct linking l = affecting(arg, request);
+/* ---- the providers ------------------------------------------------------- */
 
-	return get_link(&l, path, "AffectedElement", "AffectingElement",
-			ret_instance, err);
-}
+#define PROVIDER(name, linking_of, of_points, far, near)                       \
+	int jobs_tell_##name(void *arg, const struct cim_request *request,     \
+			     const struct wql_query *query,                    \
+			     const struct cim_path *object,                    \
+			     cim_instance_fn *fn, void *fn_arg,                \
+			     struct err *err)                                  \
+	{                                                                      \
+		struct linking l = linking_of(arg, request, of_points);        \
+                                                                               \
+		l.fn = fn;                                                     \
+		l.arg = fn_arg;                                                \
+		return link_all(&l, object, err);                              \
+	}                                                                      \
+                                                                               \
+	int jobs_get_##name(void *arg, const struct cim_request *request,      \
+			    const struct cim_path *path,                       \
+			    const struct cim_instance **ret_instance,          \
+			    struct err *err)                                   \
+	{                                                                      \
+		struct linking l = linking_of(arg, request, of_points);        \
+                                                                               \
+		return get_link(&l, path, far, near, ret_instance, err);       \
+	}
 
-int jobs_get_owning(void *arg, const struct cim_request *request,
-		    const struct cim_path *path,
-		    const struct cim_instance **ret_instance, struct err *err)
-{
-	struct linking l = owning(arg, request);
-
-	return get_link(&l, path, "OwningElement", "OwnedElement", ret_instance,
-			err);
-}
+PROVIDER(affected, affecting, false, "AffectedElement", "AffectingElement")
+PROVIDER(owning, owning, false, "OwningElement", "OwnedElement")
+PROVIDER(affected_point, affecting, true, "AffectedElement", "AffectingElement")
+PROVIDER(owning_point, owning, true, "OwningElement", "OwnedElement")

@@ -18,16 +18,25 @@ struct build job_build(const struct cim_request *request,
 uint32_t job_error_code(const struct job_view *v);
 const char *job_error_text(const struct job_view *v);
 
-/* cim_provider.enumerate of the two associations. */
+/* The associations: of Msvm_ConcreteJob, and of exports of points, which are of
+ * the superclasses. */
+#define MSVM_AFFECTED "Msvm_AffectedJobElement"
+#define MSVM_OWNING   "Msvm_OwningJobElement"
+#define CIM_AFFECTED  "CIM_AffectedJobElement"
+#define CIM_OWNING    "CIM_OwningJobElement"
+
+/* cim_provider.enumerate of them. */
 typedef int tell_fn(void *arg, const struct cim_request *request,
 		    const struct wql_query *query,
 		    const struct cim_path *object, cim_instance_fn *fn,
 		    void *fn_arg, struct err *err);
 tell_fn jobs_tell_affected, jobs_tell_owning;
+tell_fn jobs_tell_affected_point, jobs_tell_owning_point;
 /* cim_provider.get. */
 typedef int get_fn(void *arg, const struct cim_request *request,
 		   const struct cim_path *path,
 		   const struct cim_instance **ret_instance, struct err *err);
 get_fn jobs_get_affected, jobs_get_owning;
+get_fn jobs_get_affected_point, jobs_get_owning_point;
 
 #endif

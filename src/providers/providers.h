@@ -28,7 +28,7 @@ extern const struct cim_provider interop_providers[INTEROP_PROVIDERS];
 extern const struct cim_provider win32_providers[WIN32_PROVIDERS];
 
 /* Jobs, what they affect, and whose they are. */
-#define JOB_PROVIDERS 4
+#define JOB_PROVIDERS 6
 extern const struct cim_provider job_providers[JOB_PROVIDERS];
 
 /* root/virtualization/v2: the host, the virtual systems, what they have, and

@@ -188,6 +188,41 @@ static void its_job_is_of_its_own_class(void **state)
 	assert_int_equal(CALL(POINT_JOB(1), "GetErrorEx", &out, {"Errors"}), 0);
 }
 
+/* As published the Msvm_ associations lead to no such job. */
+static void its_job_has_links_of_the_superclasses(void **state)
+{
+	static const struct {
+		const char *assoc, *result, *key, *text;
+	} cases[] = {{"CIM_AffectedJobElement", NULL, "InstanceID", POINT(01)},
+		     {NULL, "Msvm_VirtualSystemReferencePoint", "InstanceID",
+		      POINT(01)},
+		     {"CIM_OwningJobElement", NULL, "Name", "rpsvc"},
+		     {NULL, "CIM_Service", "Name", "rpsvc"}};
+	static const char *const links[] = {"CIM_AffectedJobElement",
+					    "CIM_OwningJobElement"};
+	struct told t;
+
+	(void)export_point(POINT_PATH(ALPHA, 01), below("a"), NULL);
+	(void)wait_job(POINT_JOB(1), 7);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		t = walked(POINT_JOB(1),
+			   &(struct cim_walk){.assoc_class = cases[i].assoc,
+					      .result_class = cases[i].result});
+		assert_int_equal(t.count, 1);
+		assert_string_equal(text_of(t.list[0], cases[i].key),
+				    cases[i].text);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		t = enumerated(links[i]);
+		assert_int_equal(t.count, 1);
+		assert_sound(&t);
+	}
+	t = walked(POINT_PATH(ALPHA, 01),
+		   &(struct cim_walk){.assoc_class = "CIM_AffectedJobElement"});
+	assert_int_equal(t.count, 1);
+	assert_string_equal(text_of(t.list[0], "InstanceID"), JOB(1));
+}
+
 static void only_the_disks_that_are_named(void **state)
 {
 	assert_int_equal(
@@ -499,6 +534,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    EXPORTS(a_point_becomes_a_directory),
 	    EXPORTS(its_job_is_of_its_own_class),
+	    EXPORTS(its_job_has_links_of_the_superclasses),
 	    EXPORTS(only_the_disks_that_are_named),
 	    EXPORTS(C11_a_base_that_is_not_there_is_an_error),
 	    EXPORTS(nothing_is_written_elsewhere),

@@ -203,6 +203,9 @@ class Points(Exports):
             self.assertEqual(out['ReturnValue'], '4096', out)
             job = self.done(out['Job'], POINT_JOB)
         self.assertEqual(job['ReferencePointId'], second['InstanceID'])
+        for assoc in None, 'CIM_AffectedJobElement':
+            row, = self.session.associators(out['Job'].path(), POINT, assoc)
+            self.assertEqual(row['InstanceID'], second['InstanceID'])
         self.assertEqual(job['BaseReferencePointId'], first['InstanceID'])
         self.assertEqual(job['VirtualMachineId'], self.uuid)
         self.assertEqual(job['ExportDirectory'], where)
