@@ -191,6 +191,45 @@ int sidecar_record_decode(const uint8_t buf[SIDECAR_RECORD_BYTES],
 /* Where in the file record NUMBER begins. */
 uint64_t sidecar_offset(uint64_t number);
 
+/* ---- The table: what a log and an image may not both have, on the tmpfs */
+
+#define LOG_TABLE_HEAD_BYTES 4096u
+
+struct log_table_head {
+	struct guid store;
+	struct guid point; /* at which the log began */
+	struct guid log;   /* its UniqueId */
+	struct guid boot;  /* boot id when it was made */
+	uint32_t slots;    /* at most LOG_TABLE_SLOTS_MAX */
+	uint32_t disk;
+};
+#define LOG_TABLE_SLOTS_MAX 65536u
+
+enum log_table_state {
+	LOG_TABLE_MENDING, /* the slots do not say all yet: as if it were not */
+	LOG_TABLE_IN_FORCE,
+	LOG_TABLE_DROPPED, /* the image went on without the log */
+};
+
+/* Changing fields, beyond the checksummed part, used through the mapping. */
+struct log_table_live {
+	_Atomic uint32_t state; /* enum log_table_state */
+};
+#define LOG_TABLE_LIVE_OFFSET 2048u
+
+/* A range of the disk; `length` is stored last, and 0 if the slot is free. */
+struct log_table_slot {
+	_Atomic uint64_t offset;
+	_Atomic uint64_t length;
+};
+
+void log_table_encode(const struct log_table_head *head,
+		      uint8_t buf[LOG_TABLE_HEAD_BYTES]);
+int log_table_decode(const uint8_t buf[LOG_TABLE_HEAD_BYTES],
+		     struct log_table_head *ret_head, struct err *err);
+/* Bytes of the whole file. */
+uint64_t log_table_bytes(uint32_t slots);
+
 /* ---- The tombstone: why tracking stopped ---------------------------- */
 
 #define TOMBSTONE_BYTES 4096u

@@ -82,6 +82,16 @@ static struct example snapshot_make(void)
 	return e;
 }
 
+static struct example log_table_make(void)
+{
+	struct example e = {calloc(1, EXAMPLE_ROOM), LOG_TABLE_HEAD_BYTES,
+			    LOG_TABLE_LIVE_OFFSET};
+	struct log_table_head head = {store, live, live, store, 1024, 2};
+
+	log_table_encode(&head, e.buf);
+	return e;
+}
+
 static struct sidecar_head sidecar_example(void)
 {
 	return (struct sidecar_head){.store = store,
@@ -179,6 +189,13 @@ static int snapshot_try(const struct example *e, struct err *err)
 	return snapshot_decode(e->buf, &head, err);
 }
 
+static int log_table_try(const struct example *e, struct err *err)
+{
+	struct log_table_head head;
+
+	return log_table_decode(e->buf, &head, err);
+}
+
 static int sidecar_try(const struct example *e, struct err *err)
 {
 	struct sidecar_head head;
@@ -212,13 +229,14 @@ static const struct structure {
   intents = {"intents", intents_make, intents_try},
   live_file = {"live", live_make, live_try},
   snapshot_file = {"snapshot", snapshot_make, snapshot_try},
+  log_table = {"log table", log_table_make, log_table_try},
   sidecar = {"sidecar", sidecar_make, sidecar_try},
   tombstone_file = {"tombstone", tombstone_make, tombstone_try},
   sealed = {"sealed", sealed_make, sealed_try};
 
 static const struct structure *const structures[] = {
     &page,    &intents,        &live_file, &snapshot_file,
-    &sidecar, &tombstone_file, &sealed};
+    &sidecar, &tombstone_file, &sealed,    &log_table};
 
 /* ---- the artefacts -------------------------------------------------- */
 
@@ -278,6 +296,12 @@ static const struct artefact {
      "a disk of"},
     {"snapshot-state-reserved-first", &snapshot_file, 2048 + 176, BYTES(1),
      KEEP, 0, -RP_ECORRUPT, "reserved byte 2224"},
+    {"log-table-slots-none", &log_table, 80, BYTES(0, 0, 0, 0), RESEAL, 0,
+     -RP_ECORRUPT, "0 slots"},
+    {"log-table-slots-too-many", &log_table, 80, BYTES(1, 0, 1, 0), RESEAL, 0,
+     -RP_ECORRUPT, "65537 slots"},
+    {"log-table-live-reserved-first", &log_table, 2052, BYTES(1), KEEP, 0,
+     -RP_ECORRUPT, "reserved byte 2052"},
     {"sidecar-size-zero", &sidecar, 80, BYTES(0, 0, 0, 0), RESEAL, 0,
      -RP_ECORRUPT, "0 bytes"},
     {"sidecar-size-odd", &sidecar, 80, BYTES(1), RESEAL, 0, -RP_ECORRUPT,
@@ -467,6 +491,7 @@ static void all_zero_is_never_written(void **state)
 		struct example e = structures[i]->make();
 		bool preallocated = structures[i] != &sealed &&
 				    structures[i] != &snapshot_file &&
+				    structures[i] != &log_table &&
 				    structures[i] != &sidecar;
 
 		memset(e.buf, 0, e.bytes);

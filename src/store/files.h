@@ -13,6 +13,9 @@
  *   snapshot-ID-ORD  blocks copied, on the tmpfs      snapshot     fixed
  *   scratch-ID-ORD   what they held                   snapshot     sparse
  *   clone-ID-ORD     the image, by FICLONE            snapshot     the image's
+ *   log-ID-ORD.hrl   the writes since a point         point        grows
+ *   log-ID-ORD.side  their order, times, what is good point        grows
+ *   log-ID-ORD       what is under way, on the tmpfs  point        fixed
  *
  * GEN is 16 hex digits, SERIAL 8, ORD decimal.  All preallocated files are
  * written with zeros when made, so that later writes allocate nothing.
@@ -158,6 +161,64 @@ void snapshot_unlink(struct fs *store, struct fs *memory, const struct guid *id,
 int snapshot_files(struct fs *fs,
 		   int (*fn)(void *arg, const struct guid *id, uint32_t disk),
 		   void *arg, struct err *err);
+
+/* ---- logs ------------------------------------------------------------- */
+
+#define LOG_NAME_BYTES 64
+
+enum log_part {
+	LOG_DATA,  /* in the store, as the next one */
+	LOG_SIDE,  /* its sidecar */
+	LOG_TABLE, /* on the tmpfs */
+};
+void log_name(enum log_part part, const struct guid *point, uint32_t disk,
+	      char name[LOG_NAME_BYTES]);
+
+struct log_files {
+	struct file *data;
+	struct file *side;
+	struct sidecar_head head;
+};
+
+/* Makes both, empty but for FIRST of BYTES and the sidecar's head; what had
+ * their names before is gone.  Synced, not sync_dir. */
+int log_files_create(struct fs *store, const struct sidecar_head *head,
+		     const void *first, uint32_t bytes,
+		     struct log_files *ret_files, struct err *err);
+/* -RP_ECORRUPT also if the sidecar is of another store, point or disk. */
+int log_files_open(struct fs *store, const struct guid *id,
+		   const struct guid *point, uint32_t disk,
+		   struct log_files *ret_files, struct err *err);
+void log_files_close(struct log_files *files); /* leaves the files */
+
+struct log_table {
+	struct file *file;
+	struct log_table_head head;
+	struct log_table_live *live;  /* in the mapping */
+	struct log_table_slot *slots; /* in the mapping; head.slots of them */
+};
+
+/* All slots free.  An old one of that name is replaced. */
+int log_table_create(struct fs *memory, const struct log_table_head *head,
+		     enum log_table_state state, struct log_table *ret_table,
+		     struct err *err);
+/* -ENOENT: there is none.  -RP_ECORRUPT also if it is of another store, point,
+ * disk, log or boot than HEAD says, or has another number of slots. */
+int log_table_open(struct fs *memory, const struct log_table_head *head,
+		   struct log_table *ret_table, struct err *err);
+void log_table_close(struct log_table *table); /* leaves the file */
+/* Removes one of DISK that was never completed. */
+void log_table_sweep(struct fs *memory, uint32_t disk);
+
+/* Removes what one disk's log has; what is not there is no failure.  MEMORY
+ * may be NULL. */
+void log_unlink(struct fs *store, struct fs *memory, const struct guid *point,
+		uint32_t disk);
+/* Calls FN for each file of a log in FS, the store or the tmpfs (by name
+ * alone); stops at its first non-zero result. */
+int log_walk(struct fs *fs,
+	     int (*fn)(void *arg, const struct guid *point, uint32_t disk),
+	     void *arg, struct err *err);
 
 /* ---- live bitmaps ----------------------------------------------------- */
 

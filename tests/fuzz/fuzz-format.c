@@ -102,6 +102,20 @@ static void fuzz_snapshot(const uint8_t *data, size_t size, bool checksum)
 	free(buf);
 }
 
+static void fuzz_log_table(const uint8_t *data, size_t size, bool checksum)
+{
+	uint8_t *buf = padded(data, size, LOG_TABLE_HEAD_BYTES);
+	uint8_t again[LOG_TABLE_HEAD_BYTES];
+	struct log_table_head head;
+
+	reseal(buf, LOG_TABLE_LIVE_OFFSET, checksum);
+	if (log_table_decode(buf, &head, NULL) == 0) {
+		log_table_encode(&head, again);
+		require(memcmp(again, buf, LOG_TABLE_LIVE_OFFSET) == 0);
+	}
+	free(buf);
+}
+
 /* The head, and the record behind it. */
 static void fuzz_sidecar(const uint8_t *data, size_t size, bool checksum)
 {
@@ -172,8 +186,8 @@ static void fuzz_sealed(const uint8_t *data, size_t size, bool checksum)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const fuzz[])(const uint8_t *, size_t, bool) = {
-	    fuzz_page,   fuzz_intents,  fuzz_live,   fuzz_tombstone,
-	    fuzz_sealed, fuzz_snapshot, fuzz_sidecar};
+	    fuzz_page,   fuzz_intents,  fuzz_live,    fuzz_tombstone,
+	    fuzz_sealed, fuzz_snapshot, fuzz_sidecar, fuzz_log_table};
 	unsigned which;
 
 	if (size == 0)

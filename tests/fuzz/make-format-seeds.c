@@ -17,7 +17,8 @@ enum {
 	TOMBSTONE,
 	SEALED,
 	SNAPSHOT,
-	SIDECAR
+	SIDECAR,
+	LOG_TABLE_HEAD
 };
 
 static const struct guid store = {{0x11, 0x12}};
@@ -61,6 +62,7 @@ static void make_small(void)
 	struct snapshot_head snapshot_head = {store, live, store, GIB(1), 0, 1};
 	struct sidecar_head sidecar_head = {
 	    .store = store, .log = live, .bytes = GIB(1), .disk = 1};
+	struct log_table_head table_head = {store, live, live, store, 1024, 1};
 	struct sidecar_record record = {.kind = SIDECAR_WRITE,
 					.length = 4096,
 					.sequence = 2,
@@ -79,6 +81,9 @@ static void make_small(void)
 	sidecar_record_encode(&live, &record, buf + SIDECAR_HEAD_BYTES);
 	put("sidecar", SIDECAR, buf, SIDECAR_HEAD_BYTES + SIDECAR_RECORD_BYTES);
 	memset(buf + SIDECAR_HEAD_BYTES, 0, SIDECAR_RECORD_BYTES);
+	log_table_encode(&table_head, buf);
+	put("log-table", LOG_TABLE_HEAD, buf,
+	    without_zeros(buf, LOG_TABLE_HEAD_BYTES));
 	tombstone_encode(&tombstone, buf);
 	put("tombstone", TOMBSTONE, buf, without_zeros(buf, TOMBSTONE_BYTES));
 }
