@@ -76,8 +76,8 @@ static int check_order(struct sidecar *s, const struct sidecar_record *record,
 		return bad(s, "its time is before the last one's", err);
 	if (data && record->sequence <= s->sequence && s->next > 0)
 		return bad(s, "its sequence is not after the last one's", err);
-	if (data && record->mending != s->broken)
-		return bad(s, "mending, or not, where that cannot be", err);
+	if (record->mending && !s->broken)
+		return bad(s, "mending, but nothing was broken", err);
 	if (record->mending && record->time_ns <= s->broken_ns)
 		return bad(s, "mending before the break was over", err);
 	if (record->kind == SIDECAR_BREAK && s->broken)
@@ -124,6 +124,8 @@ static int next(struct sidecar *s, struct sidecar_record *ret_record,
 	r = sidecar_record_decode(s->buf + (s->next - s->first) *
 					       SIDECAR_RECORD_BYTES,
 				  &s->head, s->next, ret_record, err);
+	if (r == -ENODATA && s->closed)
+		return 0; /* the rest of a sector */
 	if (r == -ENODATA)
 		return bad(s, "it is empty", err);
 	if (r == 0)

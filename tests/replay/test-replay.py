@@ -98,7 +98,9 @@ class Chain:
         side = Sidecar(unique, self.previous, self.sequence, self.time)
         rows, at, group = [], 4096, 0
         for i in range(writes):
-            mending = breaks and writes // 3 <= i < writes // 2
+            broken = breaks and writes // 3 <= i < writes // 2
+            # the guest may go on while a failed write is mended
+            mending = broken and self.rng.random() < 0.8
             if breaks and i == writes // 3:
                 side.add(BREAK, self.sequence, self.time)
                 began = self.time
@@ -111,7 +113,7 @@ class Chain:
             rows.append((offset, data, (self.time - 946684800 * 10**9)
                          // 10**9))
             self.image[offset:offset + len(data)] = data
-            if not mending:
+            if not broken:
                 self.moments.append((self.time, bytes(self.image)))
             at, group = at + len(data), group + 1
             if group == 50:
@@ -122,7 +124,7 @@ class Chain:
                 side.add(MENDED, self.sequence, self.time)
                 self.spans.append((began, self.time))
                 self.moments.append((self.time, bytes(self.image)))
-            elif self.rng.random() < 0.1 and not mending:
+            elif self.rng.random() < 0.1 and not broken:
                 side.add(FLUSH, self.sequence, self.time, at=at)
         log = bytearray(hrl_text.write(rows, 4096, 50))
         log[60:76] = unique.bytes_le
@@ -132,7 +134,7 @@ class Chain:
         with open(path, 'wb') as f:
             f.write(log)
         with open(path[:-4] + '.side', 'wb') as f:
-            f.write(side.data)
+            f.write(side.data + bytes(-len(side.data) % 512))
         self.paths.append(path)
         self.previous = unique
 
@@ -284,9 +286,12 @@ class Replay(unittest.TestCase):
                 else:
                     self.assertIn(chain.paths[0][:-5], done.stderr)
                     self.assertEqual(self.image(), chain.base)
-            for cut in (1, 64, 512, len(good) // 2):
+            end = len(good)
+            if path.endswith('.side'):  # and then zeros, or nothing
+                end = 4096 + -(-len(good[4096:].rstrip(b'\0')) // 64) * 64
+            for cut in (1, 64, 512, end // 2):
                 with open(path, 'wb') as f:
-                    f.write(good[:-cut])
+                    f.write(good[:end - cut])
                 self.refused(chain.paths[0][:-5], *chain.paths)
             with open(path, 'wb') as f:
                 f.write(good)
