@@ -159,6 +159,22 @@
 #define SNAPSHOT_BESIDE_BYTES  KIB(256) /* if the guest asked for anything */
 #define SNAPSHOT_BESIDE_MS     1000     /* within this time, than this */
 
+/* Of a log that is written, each disk's; src/log/stream.h has the total. */
+#define LOG_PIECE_BYTES MIB(1) /* most data in one write that is logged */
+#define LOG_BUFFER_BYTES                                                       \
+	MIB(16)                 /* data that log or image does not have yet    \
+				 */
+#define LOG_SPANS       1024    /* writes and blocks there, ... */
+#define LOG_SPANS_MEND  64      /* of which these are for mending only */
+#define LOG_WRITE_BYTES MIB(1)  /* written to the log at once */
+#define LOG_WRITES_MAX  4       /* of these under way */
+#define LOG_RECORDS     2048    /* of the sidecar, not written yet */
+#define LOG_SIDE_BYTES  KIB(16) /* of these, written at once */
+#define LOG_SYNC_BYTES  MIB(16) /* written since the last sync: the next */
+#define LOG_DIRTY_BYTES MIB(64) /* likewise: no more until it has ended */
+#define LOG_STALL_MS    1000    /* of a write or sync; the log is dropped */
+#define LOG_PAUSE_MS    4000    /* then; of a guest's write that waits */
+
 /* Of refpoint-pull, which lets one snapshot be read over the network. */
 #define PULL_CONNECTIONS_MAX 16    /* that have proved the key */
 #define PULL_HANDSHAKES_MAX  8     /* that have not, at once */
