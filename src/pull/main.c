@@ -20,9 +20,6 @@
 #include "common/log.h"
 #include "pull/pull.h"
 
-#define PRIORITY                                                               \
-	"SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:"                       \
-	"-KX-ALL:+ECDHE-PSK:+DHE-PSK"
 #define KEY_MS      5000 /* for refpointd to tell it */
 #define STACK_BYTES KIB(512)
 #define PAUSE_MS    100 /* after a failed accept */
@@ -74,36 +71,6 @@ static int drop(const struct options *options, struct err *err)
 	    setresuid(options->uid, options->uid, options->uid) < 0)
 		return err_set(err, -errno, "become uid %u",
 			       (unsigned)options->uid);
-	return 0;
-}
-
-/* ---- TLS ------------------------------------------------------------------
- */
-
-static int find_key(gnutls_session_t tls, const char *name,
-		    gnutls_datum_t *ret_key)
-{
-	const struct pull *pull = gnutls_session_get_ptr(tls);
-
-	if (strcmp(name, pull->key.identity) != 0)
-		return -1;
-	ret_key->data = gnutls_malloc(PULL_KEY_BYTES);
-	if (!ret_key->data)
-		return -1;
-	memcpy(ret_key->data, pull->key.key, PULL_KEY_BYTES);
-	ret_key->size = PULL_KEY_BYTES;
-	return 0;
-}
-
-static int prepare_tls(struct pull *pull, struct err *err)
-{
-	int r = gnutls_priority_init(&pull->priority, PRIORITY, NULL);
-
-	if (r == 0)
-		r = gnutls_psk_allocate_server_credentials(&pull->credentials);
-	if (r < 0)
-		return err_set(err, -RP_EFAILED, "TLS: %s", gnutls_strerror(r));
-	gnutls_psk_set_server_credentials_function(pull->credentials, find_key);
 	return 0;
 }
 
@@ -242,7 +209,7 @@ static int start(struct pull *pull, const struct options *options,
 	int r = take_key(pull, err);
 
 	if (r == 0)
-		r = prepare_tls(pull, err);
+		r = tls_prepare(pull, err);
 	if (r == 0)
 		r = drop(options, err);
 	if (r == 0)

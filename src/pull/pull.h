@@ -47,6 +47,9 @@ struct pull {
 	_Atomic unsigned connections;
 };
 
+/* tls.c: the credentials and the priority; who has KEY is let in. */
+int tls_prepare(struct pull *pull, struct err *err);
+
 /* control.c: a connection to the snapshot's server; the caller's. */
 int control_connect(struct pull *pull, int *ret_fd, struct err *err);
 
