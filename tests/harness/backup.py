@@ -98,6 +98,20 @@ class Reader:
     def freeze(self):
         self.program.send_signal(signal.SIGSTOP)
 
+    def is_frozen(self):
+        """It was begun, and none of its threads does anything."""
+        if not self.program:
+            return False
+        states = set()
+        for path in glob.glob(f'/proc/{self.program.pid}/task/*/stat'):
+            with open(path, encoding='utf-8') as f:
+                states.add(f.read().rsplit(')', 1)[1].split()[0])
+        return states == {'T'}
+
+    def progress(self):
+        """How much of what it makes is there."""
+        return os.stat(self.made).st_size
+
     def thaw(self):
         self.program.send_signal(signal.SIGCONT)
 

@@ -6,8 +6,9 @@ A Linux guest with two disks has an ext4 and a SQLite database on each, and
 keeps writing.  Cycle after cycle a snapshot is taken, read by one of five
 stock ways in full or onto the copy of the cycle before, and converted into
 the next point; the worker, refpointd or the reader is killed in mid-read.  In
-some cycles a second snapshot is read at the same time; one reader is stopped
-for many cycles.
+some cycles a second snapshot is read at the same time.  One reader is stopped
+in the middle for more than a minute, over many cycles, all the while the guest
+writes on; then it reads the rest.
 
 Each copy must equal the truth block for block: what QEMU recorded between the
 guest and refpoint.  In every second cycle the guest is paused at the instant,
@@ -46,7 +47,8 @@ CYCLES = int(os.environ.get('CYCLES', 200 if 'REFPOINT_SOAK' in os.environ
                             else 20))
 SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
 BUSY = 20              # requests of the guest, on each disk, in each cycle
-FROZEN_FROM, FROZEN_TO = 3, 11
+STOPPED_FROM = 2       # the cycle in which one reader stops
+STOPPED_SECONDS = 61   # for how long it stands still
 POINTS_KEPT = 2
 
 
@@ -327,17 +329,29 @@ class World:
                    for source in one.sources()]
         readers[0].middle = lambda r: r.freeze()
         readers[0].patience = 3600
-        self.frozen = one, readers[0], Background(readers), time.monotonic()
-        process.wait_until('the reader to stop',
-                           lambda: not readers[0].middle)
+        background = Background(readers)
+        process.wait_until('the reader to stop', readers[0].is_frozen)
+        self.frozen = (one, readers[0], background, time.monotonic(),
+                       readers[0].progress(), self.positions())
+
+    def stood(self):
+        return time.monotonic() - self.frozen[3] if self.frozen else 0
 
     def thaw_one(self):
-        one, reader, background, since = self.frozen
+        stood = self.stood()
+        one, reader, background, _, progress, before = self.frozen
+        wrote = {d: n - before[d] for d, n in self.positions().items()}
+        if stood < STOPPED_SECONDS or min(wrote.values()) < BUSY:
+            raise Failure(f'stood {stood} s, in which the guest wrote {wrote}')
+        if not reader.is_frozen() or reader.progress() != progress:
+            raise Failure('the reader did not stand still')
         self.frozen = None
-        stood = time.monotonic() - since
         reader.thaw()
         background.end()
-        self.dropped(one, f'   QemuImg, which stood still for {stood:.0f} s')
+        if reader.progress() <= progress:
+            raise Failure('the reader had nothing left to read')
+        self.dropped(one, f'   QemuImg, which stood still for {stood:.0f} s, '
+                     f'while the guest wrote {sum(wrote.values())} times')
 
     def cycle(self, number, kind, what):
         base = self.kept[-1] if self.kept else None
@@ -371,10 +385,12 @@ class World:
         self.start = time.monotonic()
         for number, (kind, what) in zip(range(1, CYCLES + 1),
                                         self.schedule()):
-            if number == FROZEN_FROM:
+            if number == min(STOPPED_FROM, CYCLES):
                 self.freeze_one()
             self.cycle(number, kind, what)
-            if self.frozen and number in (FROZEN_TO, CYCLES):
+            while number == CYCLES and 0 < self.stood() < STOPPED_SECONDS:
+                self.busy()
+            if self.stood() >= STOPPED_SECONDS:
                 self.thaw_one()
         if self.guest.errors():
             raise Failure(f'the guest saw errors: {self.guest.errors()}')
