@@ -31,16 +31,19 @@ static void ok(int r)
 
 struct log {
 	uint8_t *bytes;
-	uint64_t size;
+	uint64_t size, room;
 	struct hrl_writer writer;
 	uint64_t count;
 };
 
 static void put(struct log *log, const void *data, uint64_t bytes, uint64_t at)
 {
-	if (at + bytes > log->size) {
-		log->bytes = realloc(log->bytes, at + bytes);
+	if (at + bytes > log->room) {
+		log->room = 2 * (at + bytes);
+		log->bytes = realloc(log->bytes, log->room);
 		assert_non_null(log->bytes);
+	}
+	if (at + bytes > log->size) {
 		memset(log->bytes + log->size, 0, at + bytes - log->size);
 		log->size = at + bytes;
 	}
@@ -187,10 +190,6 @@ static void a_log_of_very_many_blocks(void **state)
 	struct hrl_source source;
 	struct hrl_reader *reader;
 
-	log.bytes = realloc(log.bytes, MIB(512)); /* once, not block by block */
-	assert_non_null(log.bytes);
-	memset(log.bytes + log.size, 0, MIB(512) - log.size);
-	log.size = MIB(512);
 	for (unsigned i = 0; i < WRITES; i++) {
 		add(&log);
 		put_block(&log);
