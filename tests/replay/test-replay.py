@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""refpoint replay: logs made here, by the published text and docs/format/
+"""refpoint replay and refpoint-dump: logs made here, by the published text and docs/format/
 sidecar.md, onto images whose content at each moment is known.
 
-usage: test-replay.py REFPOINT
+usage: test-replay.py REFPOINT REFPOINT-DUMP
 """
 import datetime
 import fcntl
@@ -19,7 +19,7 @@ import uuid
 
 import hrl_text
 
-REFPOINT = None
+REFPOINT = DUMP = None
 SEED = int(os.environ.get('SEED', '0')) or random.SystemRandom().randrange(
     1, 1 << 31)
 DISK = 1 << 20
@@ -143,7 +143,7 @@ class Chain:
         return [image for t, image in self.moments if t <= time_ns][-1]
 
 
-class Replay(unittest.TestCase):
+class Case(unittest.TestCase):
 
     def setUp(self):
         self.rng = random.Random(SEED)
@@ -154,6 +154,8 @@ class Replay(unittest.TestCase):
 
     def chain(self, logs=3, writes=120, breaks=False):
         return Chain(self.rng, self.dir, logs, writes, breaks)
+
+class Replay(Case):
 
     def put_image(self, data):
         with open(self.path, 'wb') as f:
@@ -335,7 +337,69 @@ class Replay(unittest.TestCase):
         self.assertEqual(self.image(), bytes(chain.image))
 
 
+class Dump(Case):
+
+    def dump(self, *args):
+        done = subprocess.run([DUMP, *args], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.stderr, '')
+        self.assertEqual(done.returncode, 8 if '  ! ' in done.stdout else 0)
+        return done.stdout
+
+    def test_what_is_good(self):
+        chain = self.chain(1, 120, True)
+        text = self.dump('--data', chain.paths[0])
+        self.assertNotIn('!', text)
+        self.assertEqual(text.count('ByteOffset'), 120)
+        self.assertEqual(text.count('block at'), 3)
+        self.assertIn(f'UniqueId {chain.previous}', text)
+        text = self.dump(chain.paths[0][:-4] + '.side')
+        self.assertIn(f'log {chain.previous}', text)
+        self.assertEqual(text.count(' offset '), 120)
+        self.assertEqual(text.count('close sequence'), 1)
+
+    def test_what_is_damaged_is_marked(self):
+        chain = self.chain(1, 60)
+        for path in (chain.paths[0], chain.paths[0][:-4] + '.side'):
+            with open(path, 'rb') as f:
+                good = f.read()
+            for _ in range(40):
+                bad = bytearray(good)
+                at = self.rng.randrange(8, len(bad))
+                bad[at] ^= 1 << self.rng.randrange(8)
+                with open(path, 'wb') as f:
+                    f.write(bad)
+                text = self.dump('--data', path)
+                if path.endswith('.side'):
+                    self.assertIn('  ! ', text, at)
+                    continue
+                try:
+                    hrl_text.read(bytes(bad))
+                except (hrl_text.Bad, IndexError, OverflowError, struct.error):
+                    self.assertIn('  ! ', text, at)
+
+    def test_a_log_that_was_not_closed(self):
+        chain = self.chain(1, 60)
+        with open(chain.paths[0], 'r+b') as f:
+            head = bytearray(f.read(4096))
+            end, = struct.unpack_from('<Q', head, 44)
+            head[44:52] = bytes(8)
+            f.seek(0)
+            f.write(hrl_text.sealed(bytes(head), 40))
+        text = self.dump(chain.paths[0])
+        self.assertIn('not closed', text)
+        self.assertNotIn('block at', text)
+        text = self.dump('--end', str(end), chain.paths[0])
+        self.assertEqual(text.count('ByteOffset'), 60)
+
+    def test_what_is_neither(self):
+        done = subprocess.run([DUMP, __file__], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 8)
+        self.assertIn('no log and no sidecar', done.stderr)
+
+
 if __name__ == '__main__':
-    REFPOINT = sys.argv.pop(1)
+    REFPOINT, DUMP = sys.argv.pop(1), sys.argv.pop(1)
     print(f'SEED={SEED}', file=sys.stderr)
     unittest.main()
