@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backup/exporter.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "backup/plan.h"
 #include "backup/qcow2-writer.h"
+#include "backup/target.h"
+#include "common/target.h"
 
 /* ended_read() finds its batch by the request. */
 struct one_read {
@@ -26,6 +24,7 @@ struct batch {
 	struct export_source *source;
 	uint8_t *buffer;
 	struct plan plan;
+	uint32_t mark; /* the target's, once it was told to write it */
 	/* the source's thread's: */
 	struct one_read reads[PLAN_READS];
 	unsigned pending;
@@ -41,7 +40,6 @@ struct one_disk {
 	struct export_source *source;
 	struct blockset *changed;
 	uint64_t bytes;
-	int fd;
 	struct export_result result;
 };
 
@@ -49,15 +47,17 @@ struct exporter {
 	pthread_t thread;
 	void (*ended)(void *arg);
 	void *arg;
-	uint8_t *buffers;
+	struct target *target;
 	uint64_t total;
 	_Atomic uint64_t done;
 	struct err err; /* the thread's until it has ended */
 
 	/* the thread's */
 	struct batch batches[EXPORT_BATCHES];
-	unsigned first, inflight; /* batches [first, first + inflight) */
-	uint64_t done_before;     /* of the disks before */
+	unsigned first;            /* of the batches in use: ... */
+	unsigned writing, reading; /* ... so many are written, then these read
+				    */
+	uint64_t done_before;      /* of the disks before */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* of users, and of a batch's done */
@@ -66,8 +66,11 @@ struct exporter {
 	char reason[REASON_BYTES];
 
 	unsigned n;
+	const char *names[DISKS_PER_VM_MAX]; /* of `disks` */
 	struct one_disk disks[];
 };
+_Static_assert((uint64_t)EXPORT_BATCHES *PLAN_BYTES <= TARGET_DATA_BYTES,
+	       "the buffers lie in the target's memory");
 
 /* ---- The sources: invariant 1 ----------------------------------------------
  */
@@ -94,11 +97,24 @@ static int enter(struct exporter *e, struct err *err)
 static void leave(struct exporter *e, struct batch *done)
 {
 	(void)pthread_mutex_lock(&e->lock);
-	if (done)
+	if (done) {
 		done->done = true;
+		target_wake(e->target);
+	}
 	e->users--;
 	(void)pthread_cond_broadcast(&e->changed);
 	(void)pthread_mutex_unlock(&e->lock);
+}
+
+/* A target's failure; that it was cancelled is told with the reason. */
+static int explain(struct exporter *e, int r, struct err *err)
+{
+	if (r == -RP_ECANCELLED) {
+		(void)pthread_mutex_lock(&e->lock);
+		(void)say_cancelled(e, err);
+		(void)pthread_mutex_unlock(&e->lock);
+	}
+	return r;
 }
 
 static int check_cancelled(struct exporter *e, struct err *err)
@@ -168,6 +184,16 @@ static int begin_batch(struct exporter *e, struct batch *batch,
 	return 0;
 }
 
+static bool is_read(struct exporter *e, const struct batch *batch)
+{
+	bool done;
+
+	(void)pthread_mutex_lock(&e->lock);
+	done = batch->done;
+	(void)pthread_mutex_unlock(&e->lock);
+	return done;
+}
+
 static void await_batch(struct exporter *e, struct batch *batch)
 {
 	(void)pthread_mutex_lock(&e->lock);
@@ -234,9 +260,7 @@ static int write_batch(struct exporter *e, struct one_disk *disk,
 	for (unsigned i = 0; r == 0 && i < batch->plan.n_items; i++)
 		r = write_item(writer, batch->buffer, &batch->plan.items[i],
 			       err);
-	if (r == 0)
-		atomic_store(&e->done, e->done_before + batch->plan.done);
-	return r;
+	return r < 0 ? r : target_send(e->target, &batch->mark, err);
 }
 
 /* ---- One disk -------------------------------------------------------------
@@ -261,13 +285,17 @@ static int look(void *arg, uint64_t offset, uint64_t end, uint64_t *ret_to,
 	return r;
 }
 
-/* Has as much read as there are buffers for; *RET_MORE: there will be more. */
+static struct batch *batch_at(struct exporter *e, unsigned i)
+{
+	return &e->batches[(e->first + i) % EXPORT_BATCHES];
+}
+
+/* Has as much read as there are buffers for; *MORE: there will be more. */
 static int read_ahead(struct exporter *e, struct one_disk *disk,
 		      struct planner *planner, bool *more, struct err *err)
 {
-	while (*more && e->inflight < EXPORT_BATCHES) {
-		struct batch *batch =
-		    &e->batches[(e->first + e->inflight) % EXPORT_BATCHES];
+	while (*more && e->writing + e->reading < EXPORT_BATCHES) {
+		struct batch *batch = batch_at(e, e->writing + e->reading);
 		int r = planner_next(planner, &batch->plan, err);
 
 		*more = r > 0;
@@ -276,19 +304,35 @@ static int read_ahead(struct exporter *e, struct one_disk *disk,
 		if (r < 0)
 			return r;
 		if (*more)
-			e->inflight++;
+			e->reading++;
 	}
 	return 0;
 }
 
-static struct batch *next_batch(struct exporter *e)
+/* What is written makes room. */
+static void reap(struct exporter *e)
 {
-	struct batch *batch = &e->batches[e->first];
+	struct batch *batch = batch_at(e, 0);
 
-	await_batch(e, batch);
-	e->first = (e->first + 1) % EXPORT_BATCHES;
-	e->inflight--;
-	return batch;
+	while (e->writing > 0 && target_is_done(e->target, batch->mark)) {
+		atomic_store(&e->done, e->done_before + batch->plan.done);
+		e->first = (e->first + 1) % EXPORT_BATCHES;
+		e->writing--;
+		batch = batch_at(e, 0);
+	}
+}
+
+/* Has the next one written, or waits until there is something to do. */
+static int go_on(struct exporter *e, struct one_disk *disk,
+		 struct qcow2_writer *writer, struct err *err)
+{
+	struct batch *batch = batch_at(e, e->writing);
+
+	if (e->reading == 0 || !is_read(e, batch))
+		return target_wait(e->target, err);
+	e->reading--;
+	e->writing++;
+	return write_batch(e, disk, batch, writer, err);
 }
 
 static int copy_disk(struct exporter *e, struct one_disk *disk,
@@ -303,22 +347,24 @@ static int copy_disk(struct exporter *e, struct one_disk *disk,
 		return err_set(err, -ENOMEM, "export");
 	planner_init(planner, disk->bytes, disk->changed, look, &looking);
 	do {
+		reap(e);
 		r = read_ahead(e, disk, planner, &more, err);
-		if (r == 0 && e->inflight > 0)
-			r = write_batch(e, disk, next_batch(e), writer, err);
-	} while (r == 0 && (more || e->inflight > 0));
-	while (e->inflight > 0)
-		(void)next_batch(e);
+		if (r == 0 && e->reading + e->writing > 0)
+			r = go_on(e, disk, writer, err);
+	} while (r == 0 && (more || e->reading + e->writing > 0));
+	for (; e->reading > 0; e->reading--)
+		await_batch(e, batch_at(e, e->writing + e->reading - 1));
 	e->done_before += planner_total(planner);
 	free(planner);
 	return r;
 }
 
-static int export_disk(struct exporter *e, struct one_disk *disk,
-		       struct err *err)
+static int export_disk(struct exporter *e, unsigned i, struct err *err)
 {
+	struct one_disk *disk = &e->disks[i];
 	const struct qcow2_target target = {
-	    .fd = disk->fd,
+	    .target = e->target,
+	    .file = i,
 	    .name = disk->id,
 	    .bytes = disk->bytes,
 	    .backing = *disk->backing ? disk->backing : NULL,
@@ -333,6 +379,8 @@ static int export_disk(struct exporter *e, struct one_disk *disk,
 		r = check_cancelled(e, err);
 	if (r == 0)
 		r = qcow2_finish(writer, err);
+	if (r == 0)
+		r = target_drain(e->target, err);
 	if (r == 0) {
 		disk->result.data_bytes = qcow2_data_bytes(writer);
 		disk->result.file_bytes = qcow2_file_bytes(writer);
@@ -345,63 +393,20 @@ static int export_disk(struct exporter *e, struct one_disk *disk,
 /* ---- The thread -----------------------------------------------------------
  */
 
-/* What a descriptor is was decided by whoever opened it; here is only made sure
- * that it can be filled, and that what has content already is let alone. */
-static int check_target(const struct one_disk *disk, struct stat *ret_stat,
-			struct err *err)
-{
-	int flags = fcntl(disk->fd, F_GETFL);
-
-	if (flags < 0 || fstat(disk->fd, ret_stat) < 0)
-		return err_set(err, -errno, "the file for disk '%s'", disk->id);
-	if ((flags & (O_ACCMODE | O_APPEND | O_PATH)) != O_RDWR)
-		return err_set(err, -RP_EPARAM,
-			       "the file for disk '%s' is not open for reading "
-			       "and writing, or for appending",
-			       disk->id);
-	if (!S_ISREG(ret_stat->st_mode) || ret_stat->st_size != 0)
-		return err_set(
-		    err, -RP_EPARAM,
-		    "what is to be filled with disk '%s' is no empty "
-		    "regular file",
-		    disk->id);
-	return 0;
-}
-
-static int check_targets(const struct exporter *e, struct err *err)
-{
-	struct stat stats[DISKS_PER_VM_MAX];
-
-	for (unsigned i = 0; i < e->n; i++) {
-		int r = check_target(&e->disks[i], &stats[i], err);
-
-		if (r < 0)
-			return r;
-		for (unsigned k = 0; k < i; k++)
-			if (stats[k].st_ino == stats[i].st_ino &&
-			    stats[k].st_dev == stats[i].st_dev)
-				return err_set(err, -RP_EPARAM,
-					       "disks '%s' and '%s' have the "
-					       "same file",
-					       e->disks[k].id, e->disks[i].id);
-	}
-	return 0;
-}
-
 static void *run(void *arg)
 {
 	struct exporter *e = arg;
-	int r;
+	int r = 0;
 
 	(void)pthread_setname_np(pthread_self(), "export");
-	r = check_targets(e, &e->err);
 	for (unsigned i = 0; r == 0 && i < e->n; i++)
-		r = export_disk(e, &e->disks[i], &e->err);
+		r = export_disk(e, i, &e->err);
+	if (r == 0)
+		r = target_end(e->target, &e->err);
+	r = explain(e, r, &e->err);
 	if (r == 0)
 		e->err.code = 0;
-	/* here, as that may wait for the target, too */
-	for (unsigned i = 0; i < e->n; i++)
-		(void)close(e->disks[i].fd);
+	target_close(e->target);
 	e->ended(e->arg);
 	return NULL;
 }
@@ -411,8 +416,7 @@ static void *run(void *arg)
 
 static void release(struct exporter *e)
 {
-	if (e->buffers && e->buffers != MAP_FAILED)
-		(void)munmap(e->buffers, (size_t)EXPORT_BATCHES * PLAN_BYTES);
+	target_free(e->target);
 	(void)pthread_mutex_destroy(&e->lock);
 	(void)pthread_cond_destroy(&e->changed);
 	free(e);
@@ -422,8 +426,7 @@ static void fill_disk(struct one_disk *to, const struct export_disk *from)
 {
 	*to = (struct one_disk){.source = from->source,
 				.changed = from->changed,
-				.bytes = from->bytes,
-				.fd = from->fd};
+				.bytes = from->bytes};
 	(void)snprintf(to->id, sizeof(to->id), "%s", from->id);
 	(void)snprintf(to->backing, sizeof(to->backing), "%s",
 		       from->backing ? from->backing : "");
@@ -438,27 +441,27 @@ static void add_total(struct exporter *e, const struct one_disk *disk)
 }
 
 static int prepare(struct exporter *e, const struct export_disk *disks,
-		   struct err *err)
+		   int *fds, struct err *err)
 {
+	int r;
+
 	(void)pthread_mutex_init(&e->lock, NULL);
 	(void)pthread_cond_init(&e->changed, NULL);
-	e->buffers =
-	    mmap(NULL, (size_t)EXPORT_BATCHES * PLAN_BYTES,
-		 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (e->buffers == MAP_FAILED)
-		return err_set(err, -ENOMEM, "export");
-	for (unsigned i = 0; i < EXPORT_BATCHES; i++) {
-		e->batches[i].exporter = e;
-		e->batches[i].buffer = e->buffers + (size_t)i * PLAN_BYTES;
-	}
 	for (unsigned i = 0; i < e->n; i++) {
 		fill_disk(&e->disks[i], &disks[i]);
 		add_total(e, &e->disks[i]);
+		e->names[i] = e->disks[i].id;
 	}
-	return 0;
+	r = target_new(fds, e->names, e->n, &e->target, err);
+	for (unsigned i = 0; r == 0 && i < EXPORT_BATCHES; i++) {
+		e->batches[i].exporter = e;
+		e->batches[i].buffer =
+		    target_data(e->target) + (size_t)i * PLAN_BYTES;
+	}
+	return r;
 }
 
-int exporter_start(const struct export_disk *disks, unsigned n,
+int exporter_start(const struct export_disk *disks, unsigned n, int *fds,
 		   void (*ended)(void *arg), void *arg,
 		   struct exporter **ret_exporter, struct err *err)
 {
@@ -470,7 +473,7 @@ int exporter_start(const struct export_disk *disks, unsigned n,
 	e->ended = ended;
 	e->arg = arg;
 	e->n = n;
-	r = prepare(e, disks, err);
+	r = prepare(e, disks, fds, err);
 	/* ENDED may ask for it before this returns */
 	*ret_exporter = e;
 	if (r == 0) {
@@ -501,6 +504,7 @@ static void cancel(struct exporter *e, const char *reason)
 	if (!atomic_load(&e->cancelled))
 		(void)snprintf(e->reason, sizeof(e->reason), "%s", reason);
 	atomic_store(&e->cancelled, true);
+	target_cancel(e->target);
 }
 
 void exporter_cancel(struct exporter *e)

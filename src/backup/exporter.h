@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exports disks: reads what is to be had from sources and writes one qcow2 for
- * each, on a thread of its own.
+ * Exports disks: reads what is to be had from sources and has one qcow2 written
+ * for each by refpoint-target, on a thread of its own.
  *
  * Invariants:
  *  1. Whatever the target does (slow, full, gone, hanging), only this thread
- *     waits for it.  Nothing of a source is held or asked for longer than its
- *     reads in flight take: exporter_stop() waits for those alone.
+ *     waits for it, and that ends when the export is cancelled, and with the
+ *     process: the files are another one's.  Nothing of a source is held or
+ *     asked for longer than its reads in flight take: exporter_stop() waits
+ *     for those alone.
  *  2. At most EXPORT_BATCHES buffers are in use, each of PLAN_BYTES and with
- *     PLAN_READS reads in flight.
+ *     PLAN_READS reads in flight.  They lie in memory that refpoint-target
+ *     shares, are read into while others are written, and used anew when what
+ *     was in them is written.
  *  3. Blocks that are near each other are read together; what lies between
  *     them is not written.  Zeros are found and take no space.
  *  4. The result is success only when each file is complete.  They are not
@@ -49,7 +53,6 @@ struct export_disk {
 	struct export_source *source; /* stays the caller's; see stop */
 	struct blockset *changed;     /* taken over; NULL: all of the disk */
 	uint64_t bytes;
-	int fd;              /* of an empty regular file, taken over */
 	const char *backing; /* a qcow2's file name; NULL: none */
 };
 
@@ -61,11 +64,12 @@ struct export_result {
 struct exporter;
 
 /*
- * Starts with N DISKS, whose strings are copied.  ENDED(arg) is called once, on
- * the thread, as the last thing it does; never if the target hangs for ever.
- * On failure nothing was taken over.
+ * Starts with N DISKS, whose strings are copied; FDS are target_new()'s, of as
+ * many files: what is taken over of them is -1 then.  ENDED(arg) is called
+ * once, on the thread, as the last thing it does.  On failure the disks' sets
+ * stay the caller's.
  */
-int exporter_start(const struct export_disk *disks, unsigned n,
+int exporter_start(const struct export_disk *disks, unsigned n, int *fds,
 		   void (*ended)(void *arg), void *arg,
 		   struct exporter **ret_exporter, struct err *err);
 

@@ -7,11 +7,10 @@
 #include "backup/qcow2-writer.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "backup/target.h"
 #include "common/bytes.h"
 #include "common/limits.h"
 
@@ -26,7 +25,6 @@
 #define EXTENSION_FORMAT 0xe2792acau
 #define ZERO_SHIFT       32 /* of a subcluster's bits */
 #define PAGE             4096u
-#define WRITE_MAX        (1u << 20) /* of one call: it can be given up after */
 
 struct header {
 	be32 magic;
@@ -89,34 +87,8 @@ struct qcow2_writer {
 static int put(struct qcow2_writer *w, uint64_t at, const void *data,
 	       uint64_t bytes, struct err *err)
 {
-	const uint8_t *from = data;
-
-	while (bytes > 0) {
-		ssize_t n = pwrite(w->target.fd, from, MIN(bytes, WRITE_MAX),
-				   (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? -errno : -EIO, "write '%s'",
-				       w->target.name);
-		from += n;
-		at += (uint64_t)n;
-		bytes -= (uint64_t)n;
-	}
-	return 0;
-}
-
-/* A target that cannot say so is synced by the caller in the end. */
-static int sync_range(struct qcow2_writer *w, uint64_t from, uint64_t to,
-		      unsigned flags, struct err *err)
-{
-	if (to <= from || sync_file_range(w->target.fd, (off_t)from,
-					  (off_t)(to - from), flags) == 0)
-		return 0;
-	if (errno != EIO && errno != ENOSPC && errno != EDQUOT)
-		return 0;
-	return err_set(err, -errno, "write '%s'", w->target.name);
+	return target_put(w->target.target, w->target.file, at, data, bytes,
+			  err);
 }
 
 /* Invariant 5: [window[0], window[1]) is on its way, and is waited for when
@@ -127,13 +99,11 @@ static int slide(struct qcow2_writer *w, uint64_t end, struct err *err)
 
 	if (w->window_bytes < QCOW2_WINDOW_BYTES)
 		return 0;
-	r = sync_range(w, w->window[1], end, SYNC_FILE_RANGE_WRITE, err);
+	r = target_sync_begin(w->target.target, w->target.file, w->window[1],
+			      end, err);
 	if (r == 0)
-		r = sync_range(w, w->window[0], w->window[1],
-			       SYNC_FILE_RANGE_WAIT_BEFORE |
-				   SYNC_FILE_RANGE_WRITE |
-				   SYNC_FILE_RANGE_WAIT_AFTER,
-			       err);
+		r = target_sync_wait(w->target.target, w->target.file,
+				     w->window[0], w->window[1], err);
 	w->window[0] = w->window[1];
 	w->window[1] = end;
 	w->window_bytes = 0;
@@ -148,7 +118,8 @@ static int flush_run(struct qcow2_writer *w, struct err *err)
 	if (bytes == 0)
 		return 0;
 	w->run_bytes = 0;
-	r = put(w, w->run_at, w->run, bytes, err);
+	r = target_write(w->target.target, w->target.file, w->run_at, w->run,
+			 bytes, err);
 	w->window_bytes += bytes;
 	return r < 0 ? r : slide(w, end, err);
 }
@@ -406,9 +377,9 @@ int qcow2_finish(struct qcow2_writer *w, struct err *err)
 	if (r == 0)
 		r = put_refcounts(w, &l, err);
 	w->length = l.end * QCOW2_CLUSTER_BYTES;
-	if (r == 0 && ftruncate(w->target.fd, (off_t)w->length) < 0)
-		r = err_set(err, -errno, "set the length of '%s'",
-			    w->target.name);
+	if (r == 0)
+		r = target_set_length(w->target.target, w->target.file,
+				      w->length, err);
 	return r < 0 ? r : put_header(w, &l, err);
 }
 

@@ -15,8 +15,8 @@
  *  5. At most 2 * QCOW2_WINDOW_BYTES wait for the target's disk: how far it got
  *     is how far it really got, and the page cache stays other people's.
  *
- * Durable when the caller has synced the file.  Not for several threads; a call
- * waits as long as the target does.
+ * Complete when all that was ordered of the target is done, durable when the
+ * caller has synced the file.  Not for several threads.
  */
 #ifndef BACKUP_QCOW2_WRITER_H
 #define BACKUP_QCOW2_WRITER_H
@@ -32,11 +32,13 @@
 #define QCOW2_WINDOW_BYTES     (32u << 20)
 
 struct qcow2_writer;
+struct target;
 
 struct qcow2_target {
-	int fd;              /* of an empty regular file; stays the caller's */
-	const char *name;    /* for messages; outlives the writer */
-	uint64_t bytes;      /* of the disk; a multiple of 512 */
+	struct target *target; /* what writes it */
+	unsigned file;         /* of the target's, empty */
+	const char *name;      /* for messages; outlives the writer */
+	uint64_t bytes;        /* of the disk; a multiple of 512 */
 	const char *backing; /* file name, or NULL: what is not written is 0 */
 	const char *backing_format; /* "qcow2", "raw" */
 };
@@ -50,8 +52,8 @@ struct qcow2_writer *qcow2_writer_free(struct qcow2_writer *writer);
 /*
  * What the disk has at OFFSET: LENGTH bytes of DATA, or zeros.  OFFSET is a
  * multiple of 4096 and not before the end of what was told last; LENGTH is one
- * too, or reaches the disk's end.  After a failure there is only
- * qcow2_writer_free().
+ * too, or reaches the disk's end.  DATA is target_write()'s.  After a failure
+ * there is only qcow2_writer_free().
  */
 int qcow2_write(struct qcow2_writer *writer, uint64_t offset, const void *data,
 		uint64_t length, struct err *err);

@@ -43,6 +43,7 @@ struct systems;
 struct freeze;
 struct export;
 struct pull;
+struct target;
 
 struct daemon {
 	sd_event *event;
@@ -69,8 +70,10 @@ struct daemon {
 	char worker_path[PATH_BYTES];
 	char agent_path[PATH_BYTES]; /* of refpoint-agent */
 	struct freeze *freezes;
-	char pull_path[PATH_BYTES]; /* of refpoint-pull */
-	const char *debug;          /* -D, passed on to workers; NULL: none */
+	char pull_path[PATH_BYTES];   /* of refpoint-pull */
+	char target_path[PATH_BYTES]; /* of refpoint-target */
+	struct target *targets;       /* that live */
+	const char *debug;            /* -D, passed on to workers; NULL: none */
 	int lock;
 };
 

@@ -8,6 +8,7 @@
 #include "daemon/jobs.h"
 #include "daemon/link.h"
 #include "daemon/request.h"
+#include "daemon/target.h"
 
 #define BACKLOG_BYTES (16u << 10) /* who does not read is told less */
 
@@ -174,19 +175,32 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 static void send(struct export *export)
 {
 	struct request *request = export->request;
-	int fds[DISKS_PER_VM_MAX];
+	size_t disks =
+	    json_array_size(json_object_get(request->parameters, "disks"));
+	int fds[DISKS_PER_VM_MAX], its[TARGET_FDS] = {-1, -1};
 	unsigned n = 0;
 	struct err err = {0};
-	int r;
+	int r = 0;
 
 	while (n < DISKS_PER_VM_MAX &&
 	       (fds[n] = rpc_call_take_fd(request->call, n)) >= 0)
 		n++;
 	export->stage = EXPORT_RUNNING;
-	r = (request->record ? link_call : link_call_through)(
-	    request->daemon, request->vm_name, "Export",
-	    json_copy(request->parameters), request->more, fds, n, 0, on_answer,
-	    export, &request->link, &err);
+	if (n != disks)
+		r = err_set(&err, -RP_EPARAM,
+			    "%zu disks are named, and %u descriptors came",
+			    disks, n);
+	if (r == 0)
+		r = target_start(request->daemon, request->vm_name, fds, n, its,
+				 &err);
+	if (r == 0)
+		r = (request->record ? link_call : link_call_through)(
+		    request->daemon, request->vm_name, "Export",
+		    json_copy(request->parameters), request->more, its,
+		    TARGET_FDS, 0, on_answer, export, &request->link, &err);
+	for (unsigned i = 0; i < TARGET_FDS; i++)
+		if (its[i] >= 0)
+			(void)close(its[i]);
 	while (n > 0)
 		(void)close(fds[--n]);
 	if (r < 0)

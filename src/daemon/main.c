@@ -36,8 +36,9 @@ static const char usage[] =
     "'all'\n"
     "  --help, --version\n"
     "\n"
-    "REFPOINT_WORKER, REFPOINT_AGENT and REFPOINT_PULL in the environment name\n"
-    "other programs than refpoint-worker, refpoint-agent and refpoint-pull.\n";
+    "REFPOINT_WORKER, REFPOINT_AGENT, REFPOINT_PULL and REFPOINT_TARGET in the\n"
+    "environment name other programs than refpoint-worker, refpoint-agent,\n"
+    "refpoint-pull and refpoint-target.\n";
 
 struct options {
 	const char *root, *socket_group, *debug;
@@ -188,6 +189,9 @@ static int find_programs(struct daemon *daemon, struct err *err)
 	if (r == 0)
 		r = find_program("refpoint-pull", "REFPOINT_PULL",
 				 daemon->pull_path, err);
+	if (r == 0)
+		r = find_program("refpoint-target", "REFPOINT_TARGET",
+				 daemon->target_path, err);
 	return r;
 }
 

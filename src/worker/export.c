@@ -46,8 +46,7 @@ struct export
 	struct rpc_call *call; /* NULL: not yet */
 	int event;             /* the thread has ended */
 	sd_event_source *ended, *timer;
-	struct job stop; /* LANE_CONTROL's, if nobody is left to be told */
-	struct job job;  /* likewise, the last */
+	struct job job; /* LANE_CONTROL's, the last */
 
 	struct source sources[];
 };
@@ -338,18 +337,15 @@ static int start(struct export *x, int *fds, struct err *err)
 		    .source = &s->base,
 		    .changed = s->changed,
 		    .bytes = x->row.bytes[s->ordinal],
-		    .fd = fds[i],
 		    .backing = x->request.has_base ? s->backing : NULL,
 		};
 	}
 	x->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (x->event < 0)
 		return err_set(err, -errno, "eventfd");
-	r = exporter_start(disks, n, on_ended, x, &x->exporter, err);
-	for (unsigned i = 0; r == 0 && i < n; i++) {
+	r = exporter_start(disks, n, fds, on_ended, x, &x->exporter, err);
+	for (unsigned i = 0; r == 0 && i < n; i++)
 		x->sources[i].changed = NULL;
-		fds[i] = -1;
-	}
 	return r;
 }
 
@@ -549,30 +545,11 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-/* Its thread may wait for a target that hangs; what it reads does not stay for
- * that long. */
-static void run_stop(struct job *job)
-{
-	struct export *x = container_of(job, struct export, stop);
-
-	exporter_stop(x->exporter, "");
-	let_go(x);
-}
-
-static void done_stop(struct job *job)
-{
-}
-
 static void on_hangup(void *arg)
 {
 	struct export *x = arg;
 
 	exporter_cancel(x->exporter);
-	if (!x->ended) /* LANE_CONTROL is at its end, or will be */
-		return;
-	x->stop.run = run_stop;
-	x->stop.done = done_stop;
-	jobs_submit(x->worker->jobs, LANE_CONTROL, &x->stop);
 }
 
 void export_answer(struct export *x, struct rpc_call *call, bool gone)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exports: what a snapshot, or a point, has, written to descriptors that came
- * with the call.
+ * Exports: what a snapshot, or a point, has, written by the refpoint-target
+ * whose socket came with the call.
  *
  * A point keeps no content: a snapshot of our own is made, and of what is to be
  * read nothing may have changed between the point and it.  It is nobody else's
@@ -10,7 +10,9 @@
  *
  *   X1  LANE_CONTROL opens and closes what is read, and is done with that at
  *       once: it never waits for the target.
- *   X2  The export's own thread reads ahead and writes (backup/exporter.h).
+ *   X2  The export's own thread reads ahead and has it written
+ *       (backup/exporter.h).  It ends soon after it was called off, whatever
+ *       the target does, and waits for nothing that outlasts the process.
  *   X3  The loop has the call: it tells how far it is every EXPORT_TELL_MS,
  *       whatever the target does, and hears of the hang-up that ends it.
  *   X4  Before the disks are detached every export has let go of them.
@@ -31,7 +33,8 @@ struct export_request {
 
 struct export;
 
-/* LANE_CONTROL.  Begins one; FDS, one for each disk, are taken over (-1). */
+/* LANE_CONTROL.  Begins one; of FDS, common/target.h's, what is taken over is
+ * -1 then. */
 int export_begin(struct worker *worker, const struct export_request *request,
 		 int *fds, struct export **ret_export, struct err *err);
 /* The loop: CALL is answered when it is over.  GONE: its caller has hung up

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/target.h"
 #include "worker/request.h"
 
 /* ---- Create
@@ -322,10 +323,8 @@ int read_export(struct request *request, json_t *parameters, struct err *err)
 		r = read_point(base, &ask->base, err);
 	if (r == 0)
 		r = read_disks(ask, disks, err);
-	if (r == 0 && ask->n != request->n_fds)
-		r = err_set(err, -RP_EPARAM,
-			    "%u disks are named, and %u descriptors came",
-			    ask->n, request->n_fds);
+	if (r == 0 && request->n_fds != TARGET_FDS)
+		r = err_set(err, -RP_EPARAM, "there is nothing to write to");
 	return r;
 }
 

@@ -28,6 +28,7 @@
 #include "common/cleanup.h"
 #include "disk/posix.h"
 #include "disk/ring.h"
+#include "serve.h"
 
 struct source {
 	struct export_source base;
@@ -166,28 +167,32 @@ static int export_to(struct source *s, const char *to, const char *backing,
 				   .backing = backing};
 	struct exporter *exporter = NULL;
 	struct export_result result;
+	int fds[TARGET_FDS], file, r, served;
+	struct serving *serving;
 	struct stat st;
-	int r;
 
 	if (fstat(posix_file_fd(s->file), &st) < 0)
 		return err_set(err, -errno, "stat");
 	disk.bytes = (uint64_t)st.st_size;
 	if (backing)
 		disk.changed = read_blocks_of(disk.bytes);
-	disk.fd = open(to,
-		       O_RDWR | O_CREAT | O_CLOEXEC |
-			   (getenv("EXPORT_FILE_KEEP") ? 0 : O_TRUNC) |
-			   (getenv("EXPORT_FILE_APPEND") ? O_APPEND : 0),
-		       0600);
-	if (disk.fd < 0)
+	file = open(to,
+		    O_RDWR | O_CREAT | O_CLOEXEC |
+			(getenv("EXPORT_FILE_KEEP") ? 0 : O_TRUNC) |
+			(getenv("EXPORT_FILE_APPEND") ? O_APPEND : 0),
+		    0600);
+	if (file < 0)
 		return err_set(err, -errno, "'%s'", to);
-	r = exporter_start(&disk, 1, ended, &event, &exporter, err);
+	serving = serve_files(&file, 1, fds);
+	r = exporter_start(&disk, 1, fds, ended, &event, &exporter, err);
 	if (r < 0)
 		return r;
 	watch(exporter, event);
 	r = exporter_outcome(exporter, err);
 	result = exporter_result(exporter, 0);
 	exporter_free(exporter);
+	served = serve_end(serving, r < 0 ? NULL : err);
+	r = r < 0 ? r : served;
 	if (r == 0)
 		(void)printf("%" PRIu64 " %" PRIu64 "\n", result.data_bytes,
 			     result.file_bytes);

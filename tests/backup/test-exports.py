@@ -4,6 +4,7 @@
 did at each instant while a guest writes on, and targets that are full,
 read-only, slow, hanging or gone cost their export and nothing else.
 """
+import collections
 import glob
 import json
 import os
@@ -21,8 +22,11 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 sys.path.insert(0, os.path.join(TOP, 'tests'))
 import nbd  # noqa: E402
 
+sys.path.insert(0, os.path.join(TOP, 'tests', 'daemon'))
+import varlink  # noqa: E402
+
 from harness import process  # noqa: E402
-from harness.refpoint import (Failure, Refpointd, built,  # noqa: E402
+from harness.refpoint import (Failure, Refpointd, built, gone,  # noqa: E402
                               kill_now)
 
 SEED = int(os.environ.get('SEED', time.time_ns() % (1 << 32)))
@@ -475,6 +479,155 @@ def waits_for_a_disk(pid):
     return False
 
 
+def holders(path):
+    """Processes but ours that have the file open."""
+    wanted, found = os.stat(path), set()
+    for fd in glob.glob('/proc/[0-9]*/fd/*'):
+        try:
+            if os.path.samestat(os.stat(fd), wanted):
+                found.add(int(fd.split('/')[2]))
+        except OSError:
+            pass
+    return found - {os.getpid()}
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which('fsfreeze'),
+                     'only root can freeze a target')
+class Hanging(Case):
+    """Targets on a file system that is frozen: who writes there waits, and
+    cannot even be killed."""
+    sizes = {'vda': 8 << 20, 'vdb': 1 << 20}
+    frozen = False
+
+    def setUp(self):
+        super().setUp()
+        self.write('vda', os.urandom(self.sizes['vda']), 0)
+        self.mounted = os.path.join(self.dir, 'mounted')
+        os.mkdir(self.mounted)
+        device = os.path.join(self.dir, 'device')
+        with open(device, 'wb') as f:
+            f.truncate(64 << 20)
+        subprocess.run(['mkfs.ext4', '-q', device], check=True, timeout=60)
+        try:
+            mount('ext4', device, self.mounted, 'loop')
+        except subprocess.CalledProcessError as e:
+            self.skipTest(f'no ext4 can be mounted: {e.stderr.decode()}')
+        self.addCleanup(subprocess.run, ['umount', '-l', self.mounted],
+                        check=False)
+        self.addCleanup(self.freeze, False)
+
+    def freeze(self, on=True):
+        if self.frozen == on:
+            return
+        subprocess.run(['fsfreeze', '-f' if on else '-u', self.mounted],
+                       check=True, timeout=30)
+        self.frozen = on
+
+    def hang(self, n=1):
+        """The paths of files that nothing can be written to any more."""
+        paths = [os.path.join(self.mounted, str(i)) for i in range(n)]
+        for path in paths:
+            with open(path, 'wb'):
+                pass
+        self.freeze()
+        return paths
+
+    def begin(self, source, path):
+        """An export of vda that hangs: its connection, and the process that
+        waits for the target."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        client = varlink.Client(
+            os.path.join(self.daemon.root, 'run', 'admin.sock'))
+        self.addCleanup(client.close)
+        client.send('org.refpoint.Export', {
+            'vm': 'v', 'source': source, 'disks': ['vda']}, [fd], more=True)
+        os.close(fd)
+        waiting = process.wait_until(
+            'somebody who waits for the target',
+            lambda: [p for p in holders(path) if waits_for_a_disk(p)])
+        return client, waiting[0]
+
+    def outcome(self, client):
+        try:
+            while 'progress' in (got := client.answer()['parameters']):
+                pass
+            return got
+        except varlink.Error as e:
+            return e.name
+
+    def reconnect(self, seconds):
+        """What a guest does whose server is gone; how long that took it."""
+        begin = time.monotonic()
+        guest = threading.Thread(target=self.write, daemon=True,
+                                 args=('vda', b'x' * 4096, 0))
+        guest.start()
+        guest.join(seconds)
+        self.assertFalse(guest.is_alive(), 'the guest waits for the target')
+        return time.monotonic() - begin
+
+    def test_a_worker_that_dies_meanwhile_is_replaced_at_once(self):
+        path, = self.hang()
+        client, waiting = self.begin(self.snapshot(), path)
+        pid = self.daemon.worker_pid('v')
+        self.assertNotEqual(pid, waiting)
+        os.kill(pid, signal.SIGKILL)
+        self.assertLess(self.reconnect(20), 5)
+        self.assertTrue(gone(pid))
+        self.assertEqual(self.outcome(client), 'ServiceUnavailable')
+        self.daemon.wait_serving('v', not_pid=pid)
+        self.works()
+        self.freeze(False)
+        process.wait_until('nobody to hold the target',
+                           lambda: not holders(path))
+
+    def test_who_waits_has_nothing_that_others_need(self):
+        path, = self.hang()
+        _, waiting = self.begin(self.snapshot(), path)
+        kinds = collections.Counter()
+        for fd in os.listdir(f'/proc/{waiting}/fd'):
+            if int(fd) > 2:
+                at = os.readlink(f'/proc/{waiting}/fd/{fd}')
+                kinds[at if at == path else at.split(':')[0]] += 1
+        self.assertEqual(kinds, {path: 1, 'pipe': 1, 'socket': 1,
+                                 '/memfd': 1})
+
+    def test_one_that_is_given_up_ends_and_lets_go_of_its_source(self):
+        p = self.daemon.create('v')['id']
+        path, = self.hang()
+        client, _ = self.begin(p, path)
+        self.assertTrue(self.scratch_files())
+        client.close()
+        process.wait_until('its end', lambda: not self.scratch_files())
+        self.assertTrue(holders(path))
+        self.works()
+
+    def test_more_can_be_had_until_too_many_hang(self):
+        p = self.daemon.create('v')['id']
+        paths = self.hang(8)
+        for path in paths:
+            client, _ = self.begin(p, path)
+            client.close()
+            process.wait_until('its end', lambda: not self.scratch_files())
+        with self.assertRaisesRegex(Failure, 'targets that hang'):
+            self.export(p, self.target('a'))
+        self.freeze(False)
+        process.wait_until('their end', lambda: not any(
+            holders(path) for path in paths))
+        self.works()
+
+    def test_without_refpoint_target_the_export_fails_and_nothing_else(self):
+        client, waiting = self.begin(self.snapshot(), *self.hang())
+        self.begin_writing()
+        os.kill(waiting, signal.SIGKILL)    # it dies of it
+        self.wait_writes()
+        self.freeze(False)
+        self.assertEqual(self.outcome(client), 'Failed')
+        self.assertIn('refpoint-target', process.tail(self.daemon.log, 10))
+        self.wait_writes()
+        self.stop_writing()
+        self.works()
+
+
 @unittest.skipUnless(os.geteuid() == 0, 'only root can mount a target')
 class Targets(Case):
     # more than may wait for a target's disk
@@ -584,11 +737,15 @@ class Targets(Case):
         process.wait_until('files', lambda: [
             x for x in self.left(self.mounted) if x.startswith('x.partial')])
         process.wait_until('the snapshot of the export', self.scratch_files)
-        pid = self.daemon.worker_pid('v')
+        path, = [os.path.join(self.mounted, x, y)
+                 for x in self.left(self.mounted) if x.startswith('x.partial')
+                 for y in self.left(os.path.join(self.mounted, x))
+                 if y.startswith('vda')]
         device.send_signal(signal.SIGSTOP)
         try:
-            process.wait_until('a thread that waits for the target',
-                               lambda: waits_for_a_disk(pid))
+            process.wait_until('somebody who waits for the target', lambda:
+                               [x for x in holders(path)
+                                if waits_for_a_disk(x)])
             own = self.scratch_files()
             self.export(p, self.target(), '--disk', 'vdb')
             self.assertEqual(self.scratch_files(), own,

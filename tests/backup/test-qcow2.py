@@ -7,6 +7,7 @@ usage: test-qcow2.py WRITE-QCOW2
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -215,14 +216,16 @@ class Writer(unittest.TestCase):
             self.assertEqual(done.returncode, 1, args)
             self.assertIn('InvalidParameter', done.stderr)
 
-    def test_a_full_target_is_told_as_such(self):
-        full = os.path.join(self.directory, 'full')
-        os.symlink('/dev/full', full)
-        done = subprocess.run([WRITER, full, str(1 << 20)],
-                              input='w 0 4096 1\nend\n', capture_output=True,
-                              text=True, timeout=60)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn('NoSpace', done.stderr)
+    def test_a_target_that_takes_no_more_is_told_as_such(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10 << 20, 10 << 20))
+        done = subprocess.run([WRITER, os.path.join(self.directory, 'full'),
+                               str(1 << 30)],
+                              input=f'w 0 {12 << 20} 1\nend\n',
+                              capture_output=True, text=True, timeout=60,
+                              preexec_fn=limit, restore_signals=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn('File too large', done.stderr)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ import os
 import re
 import selectors
 import socket
+import struct
 import sys
 import threading
 import time
@@ -325,8 +326,7 @@ class Worker:
                 channel.send({'parameters': {'progress': {
                     'done_bytes': 30, 'total_bytes': 60}}, 'continues': True})
                 time.sleep(0.02)
-            for fd in fds:
-                os.write(fd, b'filled')
+            self.fill(fds, len(parameters['disks']))
             channel.send({'parameters': {'exported': {
                 'id': parameters['source'], 'disks': [
                     {'id': d} for d in parameters['disks']]}}})
@@ -334,6 +334,19 @@ class Worker:
             self.event('gone')
         for fd in fds:
             os.close(fd)
+
+    @staticmethod
+    def fill(fds, n):
+        """Has refpoint-target write to its N files (common/target.h)."""
+        orders = [(1, 0, 0, n)]                             # begin
+        orders += [(2, i, 0, 6) for i in range(n)]          # write
+        orders += [(6, 0, 0, 0)]                            # end
+        os.pwrite(fds[1], b'filled', 0)
+        with socket.socket(fileno=os.dup(fds[0])) as sock:
+            for op, file, offset, length in orders:
+                sock.send(struct.pack('<HHIQQ', op, file, 0, offset, length))
+                if struct.unpack('<4I', sock.recv(17))[1]:
+                    raise OSError('refpoint-target failed')
 
     @staticmethod
     def send_raw(channel, text, fds):

@@ -18,17 +18,21 @@ class Case(RigCase):
         self.rig.define('v')
         self.rig.call('Serve', vm='v')
         self.path = os.path.join(self.rig.root, 'target')
-        self.target = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.addCleanup(os.close, self.target)
+        self.target = self.open(self.path)
 
-    def begin(self, method, role='admin', **more):
+    def open(self, path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.addCleanup(os.close, fd)
+        return fd
+
+    def begin(self, method, role='admin', target=None, **more):
         """The connection of a call that is under way, and its first reply
         that says more than that there is a job."""
         client = self.rig.client(role)
         self.addCleanup(client.close)
         client.send(f'org.refpoint.{method}',
                     {'vm': 'v', 'source': SOURCE, 'disks': ['d0'], **more},
-                    [self.target], more=True)
+                    [target or self.target], more=True)
         first = client.answer()['parameters']
         if list(first) == ['job'] and first['job']['state'] == 'running':
             first = client.answer()['parameters']
@@ -79,7 +83,7 @@ class Streams(Case):
 
     def test_several_run_at_once_and_points_are_made_meanwhile(self):
         a, _ = self.begin('Export')
-        b, _ = self.begin('Export')
+        b, _ = self.begin('Export', target=self.open(self.path + '-b'))
         self.rig.call('Create', vm='v')
         self.exported(a)
         self.exported(b)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's snapshots, as refpointd asks for them; also on a store that
 fails, by refpoint-worker-faulty."""
+import fcntl
 import glob
 import os
+import socket
+import subprocess
 import tempfile
 import unittest
 import uuid
@@ -11,6 +14,9 @@ import nbd
 
 from workertest import (BLOCK, FAULTY, MIB, CallError, Case, World,
                         bind_for_readers, blocks, wait_until)
+
+# of fcntl.h, which Python does not have
+F_ADD_SEALS, F_SEAL_SHRINK = 1033, 2
 
 
 class Snapshots(Case):
@@ -208,9 +214,25 @@ class Snapshots(Case):
         raise AssertionError('no sync was of this commit')
 
     def export(self, w, point):
-        with tempfile.TemporaryFile() as f:
-            w.call('Export', [f.fileno()], source=point,
-                   disks=[next(iter(w.disks))])
+        """By a refpoint-target that we start, as refpointd does."""
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        memory = os.memfd_create('export', os.MFD_CLOEXEC |
+                                 os.MFD_ALLOW_SEALING)
+        os.ftruncate(memory, 9 << 20)
+        fcntl.fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK)
+        with tempfile.TemporaryFile() as f, ours, its, os.fdopen(memory):
+            target = subprocess.Popen(
+                [os.environ['REFPOINT_TARGET'], '--channel',
+                 str(its.fileno()), '--vm', 'vm1'], pass_fds=[its.fileno()])
+            its.close()
+            try:
+                socket.send_fds(ours, [b'\0'],
+                                [memory, memory, f.fileno()])
+                w.call('Export', [ours.fileno(), memory], source=point,
+                       disks=[next(iter(w.disks))])
+            finally:
+                ours.close()
+                target.wait()
 
     def undropped(self):
         """A worker whose export could not drop its snapshot; the point."""

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "target/serve.h"
+
+struct serving {
+	pthread_t thread;
+	int channel, result;
+	struct err err;
+};
+
+static void *serve(void *arg)
+{
+	struct serving *s = arg;
+
+	s->result = target_serve(s->channel, &s->err);
+	(void)close(s->channel);
+	return NULL;
+}
+
+static void give(int channel, const int *fds, unsigned n)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(256 * sizeof(int))];
+	} space = {.bytes = {0}};
+	char byte = 0;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &space,
+			     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	if (sendmsg(channel, &msg, MSG_NOSIGNAL) != 1)
+		abort();
+}
+
+struct serving *serve_files(const int *files, unsigned n,
+			    int ret_fds[TARGET_FDS])
+{
+	struct serving *s = calloc(1, sizeof(*s));
+	int fds[TARGET_FILES_FROM + DISKS_PER_VM_MAX], pair[2];
+
+	if (!s || n > DISKS_PER_VM_MAX ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		abort();
+	fds[0] = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fds[1] = dup(fds[0]); /* what is held */
+	if (ftruncate(fds[0], TARGET_MEMORY_BYTES) < 0 ||
+	    fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+		abort();
+	memcpy(fds + TARGET_FILES_FROM, files, n * sizeof(*files));
+	give(pair[0], fds, TARGET_FILES_FROM + n);
+	for (unsigned i = 1; i < TARGET_FILES_FROM + n; i++)
+		(void)close(fds[i]);
+	s->channel = pair[1];
+	ret_fds[0] = pair[0];
+	ret_fds[1] = fds[0];
+	if (pthread_create(&s->thread, NULL, serve, s) != 0)
+		abort();
+	return s;
+}
+
+int serve_end(struct serving *s, struct err *err)
+{
+	int r;
+
+	(void)pthread_join(s->thread, NULL);
+	r = s->result;
+	if (r < 0 && err)
+		*err = s->err;
+	free(s);
+	return r;
+}
