@@ -103,8 +103,8 @@ struct scene *scene_new(uint64_t seed)
 		d->point = guid_of(s);
 	}
 	for (unsigned i = 0; i < SCENE_REQUESTS; i++) {
-		s->writes[i].source = malloc(KIB(64));
-		s->writes[i].truth = malloc(KIB(64));
+		s->writes[i].source = aligned_alloc(SECTOR_BYTES, KIB(64));
+		s->writes[i].truth = aligned_alloc(SECTOR_BYTES, KIB(64));
 		assert_true(s->writes[i].source && s->writes[i].truth);
 	}
 	return s;
@@ -602,6 +602,13 @@ static bool recover_one(struct scene *s, unsigned disk, enum log_ended ended)
 	r = stream_repair(&with, &s->id, &d->point, disk, ended, set, &repair,
 			  &d->stream, &err);
 
+	if (d->lost || d->closed) {
+		assert_int_equal(r, d->lost ? -RP_ESTATE : 0);
+		assert_true(d->lost || repair.closed);
+		d->stream = NULL;
+		blockset_free(set);
+		return true;
+	}
 	if (r < 0 && !sim_dead(s->sim))
 		fail_msg("disk %u: %s", disk, err.text);
 	ok = r == 0;
@@ -634,7 +641,8 @@ bool scene_recover(struct scene *s, enum log_ended ended)
 	for (unsigned i = 0; ok && i < SCENE_DISKS; i++)
 		ok = recover_one(s, i, ended);
 	for (unsigned i = 0; ok && i < SCENE_DISKS; i++)
-		scene_flush(s, i);
+		if (s->disks[i].stream)
+			scene_flush(s, i);
 	scene_settle(s);
 	return ok && !sim_dead(s->sim);
 }
@@ -730,7 +738,7 @@ static void check_one(struct scene *s, unsigned disk)
 void scene_check(struct scene *s)
 {
 	for (unsigned i = 0; i < SCENE_DISKS; i++)
-		if (s->disks[i].stream &&
+		if (s->disks[i].stream && !s->disks[i].closed &&
 		    !stream_is_dropped(s->disks[i].stream))
 			check_one(s, i);
 }

@@ -67,6 +67,7 @@ struct scene_disk {
 	bool mending;
 	bool unsettled; /* a power cut is not mended yet */
 	bool dropped;
+	bool lost; /* it was, in an earlier life */
 	bool closed;
 	int close_result;
 };
