@@ -467,7 +467,7 @@ void scene_step(struct scene *s)
 		scene_turn(s);
 		break;
 	case 5:
-		if (sim_random(s->sim, 4) == 0)
+		if (sim_random(s->sim, s->small ? 100 : 4) == 0)
 			scene_flush(s, disk);
 		break;
 	default:
@@ -570,7 +570,7 @@ static bool mend(struct scene *s, struct scene_disk *d,
 			return false;
 		if (sim_random(s->sim, 2))
 			scene_turn(s);
-		if (sim_random(s->sim, 8) == 0)
+		if (sim_random(s->sim, 2))
 			scene_flush(s, (unsigned)(d - s->disks));
 		if (sim_ioq_pending(s->sim) && sim_random(s->sim, 2))
 			sim_ioq_complete_random(s->sim);
