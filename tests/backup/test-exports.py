@@ -558,11 +558,18 @@ class Hanging(Case):
     def reconnect(self, seconds):
         """What a guest does whose server is gone; how long that took it."""
         begin = time.monotonic()
-        guest = threading.Thread(target=self.write, daemon=True,
-                                 args=('vda', b'x' * 4096, 0))
-        guest.start()
-        guest.join(seconds)
-        self.assertFalse(guest.is_alive(), 'the guest waits for the target')
+        written = threading.Event()
+
+        def run():
+            while not written.is_set():
+                try:
+                    self.write('vda', b'x' * 4096, 0)
+                    written.set()
+                except nbd.Error:       # of the one that dies
+                    time.sleep(0.05)
+        threading.Thread(target=run, daemon=True).start()
+        self.assertTrue(written.wait(seconds),
+                        'the guest waits for the target')
         return time.monotonic() - begin
 
     def test_a_worker_that_dies_meanwhile_is_replaced_at_once(self):
