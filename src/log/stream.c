@@ -302,6 +302,16 @@ static bool admit(struct log_stream *stream, struct log_piece *piece, bool mend)
 	return true;
 }
 
+/* A disk may grow; its sidecar's head says how large it is. */
+static void check_end(struct log_stream *stream, const struct log_piece *piece)
+{
+	uint64_t bytes = stream->files.head.bytes;
+
+	if (piece->length > bytes || piece->offset > bytes - piece->length)
+		log_drop(stream, -RP_EUNSUPPORTED,
+			 "the disk has grown since the log began");
+}
+
 static bool add(struct log_stream *stream, struct log_piece *piece, bool mend)
 {
 	bool first = !stream->mends.first && (mend || !stream->waiting.first);
@@ -309,8 +319,8 @@ static bool add(struct log_stream *stream, struct log_piece *piece, bool mend)
 	assert(piece->length > 0 && piece->length % SECTOR_BYTES == 0);
 	assert(piece->offset % SECTOR_BYTES == 0);
 	assert(piece->length <= (piece->data ? LOG_PIECE_BYTES : REGION_BYTES));
-	assert(piece->offset + piece->length <= stream->files.head.bytes);
 	assert(stream->close == CLOSE_NOT && !stream->ended);
+	check_end(stream, piece);
 	piece->span = NO_SPAN;
 	piece->bytes = piece->data;
 	if (!stream->dropped && first && admit(stream, piece, mend)) {

@@ -21,9 +21,9 @@
  * another call.
  *
  * A log that cannot go on (a write or sync fails, hangs for LOG_STALL_MS, the
- * budget is used up, a write waited for LOG_PAUSE_MS, stream_drop()) is
- * dropped: whatever waits goes on at once, nothing more is written, and all
- * calls do nothing and succeed.  A guest never sees it.
+ * budget is used up, a write waited for LOG_PAUSE_MS, the disk has grown,
+ * stream_drop()) is dropped: whatever waits goes on at once, nothing more is
+ * written, and all calls do nothing and succeed.  A guest never sees it.
  *
  * Memory: LOG_BUFFER_BYTES and below 300 KiB more, i.e. less than 16.5 MiB for
  * each disk, touched as it is used; 20 KiB on the tmpfs.
@@ -117,11 +117,12 @@ int stream_repair(const struct log_service *service, const struct guid *id,
 		  struct log_stream **ret_stream, struct err *err);
 
 /*
- * Ends serving.  The stream goes at once, or, if pieces or I/O of it are
- * still under way, with the last of them: then its memory and files stay until
- * then, and the queue must, too.  For a clean end the caller has before, with
- * nothing under way: stream_sync(), the image's sync, stream_flushed(), and
- * stream_sync() again.  NULL is accepted.
+ * Ends serving.  No piece waits (if one does: stream_drop() and stream_turn()
+ * before), and no callback comes any more.  The stream goes at once, or, if
+ * pieces or I/O of it are still under way, with the last of them: then its
+ * memory and files stay until then, and the queue must, too.  For a clean end
+ * the caller has before, with nothing under way: stream_sync(), the image's
+ * sync, stream_flushed(), and stream_sync() again.  NULL is accepted.
  */
 struct log_stream *stream_end(struct log_stream *stream);
 

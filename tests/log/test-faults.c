@@ -332,6 +332,28 @@ static void a_close_may_fail(void **state)
 	}
 }
 
+static void a_disk_that_has_grown_is_logged_no_more(void **state)
+{
+	struct scene *s = begin(1);
+	struct log_stream *stream = s->disks[0].stream;
+	uint8_t data[1024] = {0};
+	struct log_piece piece = {.offset = SCENE_BYTES - 512,
+				  .length = 512,
+				  .data = data};
+
+	(void)state;
+	assert_true(stream_add(stream, &piece));
+	(void)stream_written(stream, &piece, 0);
+	assert_false(stream_is_dropped(stream));
+	piece.length = 1024;
+	assert_true(stream_add(stream, &piece));
+	assert_ptr_equal(piece.bytes, data);
+	(void)stream_written(stream, &piece, 0);
+	assert_int_equal(stream_why(stream)->code, -RP_EUNSUPPORTED);
+	scene_settle(s);
+	kill_and_look(s);
+}
+
 /* One write of the image failed, and everything is full behind it. */
 static void mending_waits_for_nothing(void **state)
 {
@@ -372,6 +394,7 @@ int main(void)
 	    cmocka_unit_test(nothing_waits_for_long),
 	    cmocka_unit_test(a_sync_that_hangs_is_no_ones_wait),
 	    cmocka_unit_test(a_close_may_fail),
+	    cmocka_unit_test(a_disk_that_has_grown_is_logged_no_more),
 	    cmocka_unit_test(mending_waits_for_nothing),
 	};
 
