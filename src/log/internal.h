@@ -221,6 +221,8 @@ struct scan_mark {
 	uint64_t end;     /* of the block */
 	uint64_t entries; /* of all blocks so far */
 	uint64_t sequence;
+	int64_t time_ns; /* of the last record so far */
+	bool broken;     /* is a break in force? */
 };
 
 /* What a sidecar's records say, up to the first that is not good. */

@@ -239,6 +239,7 @@ static int find_good(struct repair *r, struct err *err)
 	r->begin = (struct scan_mark){
 	    .end = HRL_FIRST_BYTES,
 	    .sequence = r->files.head.first_sequence,
+	    .time_ns = r->files.head.first_time_ns,
 	};
 	rc = scan_records(&r->begin, &r->files, &r->scan, NULL, NULL, err);
 	if (rc < 0)
@@ -250,7 +251,8 @@ static int find_good(struct repair *r, struct err *err)
 	r->good = (struct scan){
 	    .records = from.records,
 	    .sequence = from.sequence,
-	    .time_ns = r->files.head.first_time_ns,
+	    .time_ns = from.time_ns,
+	    .broken = from.broken,
 	};
 	return scan_records(&from, &r->files, &again, check_one, r, err);
 }

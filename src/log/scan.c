@@ -82,6 +82,8 @@ static void take_block(struct reading *r)
 	    .end = s->end,
 	    .entries = s->entries,
 	    .sequence = s->sequence,
+	    .time_ns = s->time_ns,
+	    .broken = s->broken,
 	};
 	r->marks[r->mark_next++ % MARKS] = s->last;
 	if (r->mark_next == 2 * MARKS)
@@ -192,7 +194,8 @@ int scan_records(const struct scan_mark *from, const struct log_files *files,
 	    .bytes = HRL_FIRST_BYTES + SIDECAR_HEAD_BYTES,
 	    .entries = from->entries,
 	    .sequence = from->sequence,
-	    .time_ns = files->head.first_time_ns,
+	    .time_ns = from->time_ns,
+	    .broken = from->broken,
 	    .flushed = files->head.first_sequence,
 	    .flushed_at = HRL_FIRST_BYTES,
 	    .last = *from,

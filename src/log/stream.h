@@ -99,7 +99,8 @@ struct log_repair {
  * and while nobody else can write to its files (a dead process's writes have
  * landed).  Finds where it is good, cuts log and sidecar there, and makes all
  * of that durable; reads no more data than was logged since the last flush or
- * metadata block.  The clock is set on where it is behind.
+ * metadata block.  The clock is set on where it is behind: the logs of all
+ * disks are to be taken up before any is mended.
  *
  * To MEND, a set for the disk, is added what log and image may not both have,
  * as far as log, sidecar and table know: after a power cut that is not all,

@@ -721,6 +721,8 @@ static void check_one(struct scene *s, unsigned disk)
 			assert_true(!record.mending ||
 				    (broken && time_ns > broken_ns));
 		}
+		assert_true(record.kind != SIDECAR_BREAK || !broken);
+		assert_true(record.kind != SIDECAR_MENDED || broken);
 		if (record.kind == SIDECAR_BREAK ||
 		    record.kind == SIDECAR_MENDED)
 			broken = record.kind == SIDECAR_BREAK;
