@@ -58,6 +58,7 @@ struct posix_file {
 	void *map;          /* or NULL */
 	uint64_t map_bytes;
 	struct writers *writers; /* the ring's; or NULL */
+	bool apart;
 };
 
 struct posix_fs {
@@ -298,6 +299,17 @@ bool posix_is_file(const struct file *file)
 int posix_file_fd(const struct file *file)
 {
 	return posix_file(file)->fd;
+}
+
+void posix_file_keep_apart(struct file *file)
+{
+	if (posix_is_file(file))
+		posix_file(file)->apart = true;
+}
+
+bool posix_file_is_apart(struct file *file)
+{
+	return posix_file(file)->apart;
 }
 
 struct writers **posix_file_writers(struct file *file)

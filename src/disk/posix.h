@@ -25,6 +25,13 @@ int posix_file_fd(const struct file *file);
 struct writers;
 struct writers **posix_file_writers(struct file *file);
 
+/* From now on the ring leaves writes to the file's own thread, whatever the
+ * file can do: the kernel's workers take those to files that share a slot of 64
+ * one after the other, so that one that hangs holds up others.  Before the
+ * first write; of a file of another implementation, nothing. */
+void posix_file_keep_apart(struct file *file);
+bool posix_file_is_apart(struct file *file);
+
 /* D4: the first error of a sync of this file, negative, or 0.  While it is not
  * 0 every sync fails with it, here and on the ring, until the file is opened
  * anew.  Any thread. */

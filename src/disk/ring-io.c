@@ -219,7 +219,8 @@ static bool give_to_writers(struct io *io)
 	struct writers **writers = posix_file_writers(io->file);
 
 	if (!*writers)
-		*writers = writers_new(posix_file_fd(io->file));
+		*writers = writers_new(posix_file_fd(io->file),
+				       posix_file_is_apart(io->file));
 	if (!*writers || !writers_want(*writers))
 		return false;
 	rio->task.run = written;

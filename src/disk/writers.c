@@ -184,13 +184,14 @@ static void *writer_run(void *arg)
 
 /* ---- the ring's side --------------------------------------------------- */
 
-struct writers *writers_new(int fd)
+struct writers *writers_new(int fd, bool always)
 {
 	struct writers *writers = calloc(1, sizeof(*writers));
 
 	if (!writers)
 		return NULL;
 	writers->fd = fd;
+	writers->probed = always; /* then there is nothing to find out */
 	queue_init(&writers->added);
 	queue_init(&writers->queue);
 	(void)pthread_mutex_init(&writers->lock, NULL);

@@ -11,8 +11,8 @@
 
 struct writers;
 
-/* FD stays the caller's.  NULL: no memory. */
-struct writers *writers_new(int fd);
+/* FD stays the caller's.  ALWAYS: whatever it can do.  NULL: no memory. */
+struct writers *writers_new(int fd, bool always);
 
 /* Ends the threads.  Nothing may be in flight.  Accepts NULL. */
 struct writers *writers_free(struct writers *writers);

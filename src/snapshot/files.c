@@ -68,17 +68,28 @@ void snapshot_destroy(struct snapshot *s)
 
 /* ---- making -------------------------------------------------------------- */
 
-/* Sparse, as long as the disk: a block stands where it stands there. */
-static int make_scratch(struct snapshot *s, uint32_t disk, struct err *err)
+/* N8: that it hangs is nobody else's business. */
+static int open_scratch(struct snapshot *s, uint32_t disk, unsigned flags,
+			struct err *err)
 {
-	struct fs *store = env_of(s)->store;
 	struct kept *kept = &s->disks[disk];
 	char name[SNAPSHOT_NAME_BYTES];
 	int r;
 
 	snapshot_name(SNAPSHOT_SCRATCH, &s->row.id, disk, name);
-	r = fs_open(store, name, FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE,
-		    &kept->scratch, err);
+	r = fs_open(env_of(s)->store, name, flags, &kept->scratch, err);
+	if (r == 0)
+		posix_file_keep_apart(faulty_file_inner(kept->scratch));
+	return r;
+}
+
+/* Sparse, as long as the disk: a block stands where it stands there. */
+static int make_scratch(struct snapshot *s, uint32_t disk, struct err *err)
+{
+	struct kept *kept = &s->disks[disk];
+	int r = open_scratch(s, disk, FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE,
+			     err);
+
 	if (r < 0)
 		return r;
 	r = kept->scratch->ops->truncate(kept->scratch, s->row.bytes[disk],
@@ -161,10 +172,8 @@ static int attach_one(struct snapshot *s, uint32_t disk, struct err *err)
 	char name[SNAPSHOT_NAME_BYTES];
 	int r = 0;
 
-	snapshot_name(SNAPSHOT_SCRATCH, &s->row.id, disk, name);
 	if (!kept->scratch)
-		r = fs_open(env_of(s)->store, name, FILE_WRITE, &kept->scratch,
-			    err);
+		r = open_scratch(s, disk, FILE_WRITE, err);
 	if (r < 0 || !atomic_load(&s->cloned) || kept->clone)
 		return r;
 	snapshot_name(SNAPSHOT_CLONE, &s->row.id, disk, name);

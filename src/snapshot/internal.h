@@ -36,9 +36,11 @@
  *      janitor's: how much room there is, and closing files.
  *  N10 Of all that is asked of snapshots of a disk, at most SNAPSHOT_READS_MAX
  *      reads of SNAPSHOT_READ_BYTES or less, as long as they are less than
- *      SNAPSHOT_READS_BYTES, are at its device; others wait in turn.  Beside a
- *      guest at work it is SNAPSHOT_BESIDE_BYTES.  However much readers ask at
- *      once, what the guest wants of that device stands behind no more.
+ *      SNAPSHOT_READS_BYTES, are at its image; others wait in turn.  While the
+ *      guest asks for anything of any disk it is SNAPSHOT_BESIDE_BYTES.
+ *      However much readers ask at once, what the guest wants of that device
+ *      stands behind no more.  The same of each snapshot's own files, apart: a
+ *      store that hangs holds up who reads scratch, and nobody else.
  *
  * Files of a copy that a killed worker left in flight: its bit is not set, so
  * the guest's write was not submitted, and the successor copies the same
@@ -58,7 +60,16 @@
 #include "snapshot/snapshot.h"
 #include "store/files.h"
 
+/* N10: what is read, and what waits to be; the queue's thread alone. */
+struct turns {
+	unsigned reads;
+	uint64_t bytes;
+	struct volume_request *first;
+	struct volume_request **end;
+};
+
 struct kept {
+	struct turns turns;       /* at its scratch and its clone */
 	struct snapshot_file map; /* .file NULL: there is none */
 	struct file *scratch;     /* attached; else NULL */
 	struct file *clone;       /* likewise, if there is one */
@@ -91,13 +102,9 @@ struct copying {
 	unsigned copies;                /* that exist */
 	struct volume_request *waiting; /* for one; by `waiting` */
 	struct volume_request **waiting_end;
-	/* Of snapshots: what is read (N10), and what waits in turn. */
-	unsigned reads;
-	uint64_t read_bytes;
+	struct turns turns;      /* at the image */
 	uint64_t guest_requests; /* when they were last looked at ... */
 	uint64_t guest_ns;       /* ... and were more than before */
-	struct volume_request *turns;
-	struct volume_request **turns_end;
 	/* Reads that failed at once, and the task that says so. */
 	struct volume_request *failed;
 	struct ring_task task;

@@ -136,39 +136,49 @@ static uint64_t turns_bytes(struct copying *home, const struct volume *volume)
 		   : SNAPSHOT_READS_BYTES;
 }
 
+/* Those for the file that it reads next. */
+static struct turns *turns_of(const struct volume_request *request)
+{
+	const struct snapshot_disk *disk = request->owner;
+
+	return request->io.file == volume_image(disk->volume)
+		   ? &home_of(request)->turns
+		   : &disk->kept->turns;
+}
+
 /* Submits whose turn it is. */
-static void turns_go_on(struct copying *home)
+static void turns_go_on(struct turns *turns)
 {
 	struct volume_request *request;
 
-	while ((request = home->turns) && home->reads < SNAPSHOT_READS_MAX) {
+	while ((request = turns->first) && turns->reads < SNAPSHOT_READS_MAX) {
 		const struct snapshot_disk *disk = request->owner;
 
-		if (home->read_bytes >= turns_bytes(home, disk->volume))
+		if (turns->bytes >= turns_bytes(home_of(request), disk->volume))
 			break;
-		home->turns = request->next;
-		home->reads++;
-		home->read_bytes += request->io.length;
+		turns->first = request->next;
+		turns->reads++;
+		turns->bytes += request->io.length;
 		ioq_submit(volume_ioq(disk->volume), &request->io);
 	}
 }
 
-/* Before the request is answered: HOME may be gone after that. */
-static void turn_over(struct volume_request *request)
+/* Before the request is answered: TURNS may be gone after that. */
+static void turn_over(const struct volume_request *request)
 {
-	struct copying *home = home_of(request);
+	struct turns *turns = turns_of(request);
 
-	home->reads--;
-	home->read_bytes -= request->io.length;
-	turns_go_on(home);
+	turns->reads--;
+	turns->bytes -= request->io.length;
+	turns_go_on(turns);
 }
 
 static void turn_wait(struct volume_request *request, struct file *file,
 		      uint64_t offset, uint64_t length,
 		      void (*done)(struct io *io, int result))
 {
-	struct copying *home = home_of(request);
 	struct io *io = &request->io;
+	struct turns *turns;
 
 	io->op = IO_READ;
 	io->flags = 0;
@@ -177,12 +187,13 @@ static void turn_wait(struct volume_request *request, struct file *file,
 	io->length = length;
 	io->buf = (char *)request->data + (offset - request->offset);
 	io->done = done;
+	turns = turns_of(request);
 	request->next = NULL;
-	if (!home->turns)
-		home->turns_end = &home->turns;
-	*home->turns_end = request;
-	home->turns_end = &request->next;
-	turns_go_on(home);
+	if (!turns->first)
+		turns->end = &turns->first;
+	*turns->end = request;
+	turns->end = &request->next;
+	turns_go_on(turns);
 }
 
 /* ---- windows ------------------------------------------------------------- */

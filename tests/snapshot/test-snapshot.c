@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -625,10 +626,50 @@ static void readers_wait_in_turn(void **state)
 	rig_down(rig);
 }
 
+/* N10: who hangs at one snapshot's scratch holds up no other. */
+static void a_hanging_scratch_holds_up_its_own_readers_only(void **state)
+{
+	char gate[] = "/tmp/refpoint-gate-XXXXXX", rules[96];
+	struct snapshot_info a, b;
+	struct reading reading = {
+	    .task.run = read_begin,
+	    .request = {.op = VOLUME_READ,
+			.length = SNAPSHOT_BESIDE_BYTES,
+			.data =
+			    aligned_alloc(BLOCK_BYTES, SNAPSHOT_BESIDE_BYTES),
+			.done = read_over}};
+	struct rig *rig;
+	int fd = mkstemp(gate);
+
+	assert_true(fd >= 0);
+	(void)close(fd);
+	(void)snprintf(rules, sizeof(rules), "read:name=scratch-*:hang=%s",
+		       gate);
+	rig = rig_up(NULL, rules);
+	assert_int_equal(put(rig, 0, 200), 0);
+	ok(make(rig, 0, false, &a));
+	assert_int_equal(put(rig, 0, 64), 0);
+	ok(make(rig, 0, false, &b));
+	ok(snapshot_open(rig->snapshots, &a.row.id, 0, &reading.disk, &err));
+	(void)sem_init(&reading.over, 0, 0);
+	ring_post(rig->ring, &reading.task);
+	expect_block(rig, &b.row.id, 100, 0x5a);
+	assert_int_not_equal(sem_trywait(&reading.over), 0);
+	(void)unlink(gate);
+	while (sem_wait(&reading.over) < 0)
+		;
+	assert_int_equal(reading.request.result, 0);
+	snapshot_close(reading.disk);
+	free(reading.request.data);
+	rig_down(rig);
+}
+
 /* ---- a file system that hangs ---------------------------------------------
  */
 
-#define FROZEN 80 /* half of them: more than the kernel's workers usually */
+/* Half of them: more than the kernel has slots for files that its workers
+ * write to (64), and more than it usually has workers. */
+#define FROZEN 400
 
 struct frozen {
 	struct ring_task task;
@@ -670,7 +711,7 @@ static void frozen_await(struct frozen *frozen)
 	}
 }
 
-static void frozen_open(struct frozen *frozen, const char *path)
+static void frozen_open(struct frozen *frozen, const char *path, bool apart)
 {
 	for (unsigned i = 0; i < FROZEN; i++) {
 		char name[128];
@@ -680,16 +721,43 @@ static void frozen_open(struct frozen *frozen, const char *path)
 		fd = open(name, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 		assert_true(fd >= 0);
 		ok(posix_file_new(fd, name, &frozen->files[i], &err));
+		if (apart)
+			posix_file_keep_apart(frozen->files[i]);
 	}
 }
 
-/* As many files as snapshots can have, each holding a worker of the kernel's:
- * the guest's own syncs, which need one, go on. */
-static void files_that_hang_leave_the_guest_its_syncs(void **state)
+static unsigned kernel_workers(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	const struct dirent *entry;
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		char path[300], comm[32] = "";
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+			       entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		(void)!read(fd, comm, sizeof(comm) - 1);
+		(void)close(fd);
+		n += strncmp(comm, "iou-wrk", 7) == 0;
+	}
+	(void)closedir(dir);
+	return n;
+}
+
+/* The guest's own syncs go on, which need a worker of the kernel's.  APART, as
+ * scratch files are: none of those that hang has one. */
+static void expect_syncs_go_on(bool apart)
 {
 	struct rig *rig = NULL;
-	struct frozen frozen = {.task.run = frozen_write};
+	static struct frozen frozen;
 	struct rig_request r;
+	unsigned workers;
 	struct mounted m;
 	int fd, result;
 	bool hung;
@@ -700,10 +768,11 @@ static void files_that_hang_leave_the_guest_its_syncs(void **state)
 	}
 	rig = rig_up(NULL, NULL);
 	assert_int_equal(put(rig, 0, 16), 0);
+	frozen = (struct frozen){.task.run = frozen_write};
 	frozen.rig = rig;
 	the_frozen = &frozen;
 	(void)sem_init(&frozen.over, 0, 0);
-	frozen_open(&frozen, m.path);
+	frozen_open(&frozen, m.path, apart);
 	/* of the one half it is known that the ring can write them */
 	frozen.count = FROZEN / 2;
 	ring_post(rig->ring, &frozen.task);
@@ -715,16 +784,25 @@ static void files_that_hang_leave_the_guest_its_syncs(void **state)
 	rig_submit(rig, &r, VOLUME_FLUSH, 0, 0);
 	result = rig_wait(&r, 5000);
 	hung = sem_trywait(&frozen.over) < 0;
+	workers = kernel_workers();
 	assert_int_equal(ioctl(fd, FITHAW, 0), 0); /* or nothing ever ends */
 	(void)close(fd);
 	assert_int_equal(result, 0);
 	assert_true(hung);
+	if (apart)
+		assert_true(workers < 32);
 	frozen_await(&frozen);
 	rig_request_done(&r);
 	for (unsigned i = 0; i < FROZEN; i++)
 		file_close(frozen.files[i]);
 	rig_down(rig);
 	assert_true(mount_free(&m));
+}
+
+static void files_that_hang_leave_the_guest_its_syncs(void **state)
+{
+	expect_syncs_go_on(true);
+	expect_syncs_go_on(false);
 }
 
 /* ---- what must not be believed ------------------------------------------- */
@@ -867,6 +945,7 @@ int main(void)
 	    cmocka_unit_test(a_discard_is_left_out_rather),
 	    cmocka_unit_test(a_copy_that_hangs_outlives_the_end_of_serving),
 	    cmocka_unit_test(readers_wait_in_turn),
+	    cmocka_unit_test(a_hanging_scratch_holds_up_its_own_readers_only),
 	    cmocka_unit_test(files_that_hang_leave_the_guest_its_syncs),
 	    cmocka_unit_test(a_read_that_was_overtaken_is_no_answer),
 	    cmocka_unit_test(invalid_is_not_taken_back),
