@@ -26,7 +26,8 @@
 enum {
 	OPT_ONTO,
 	OPT_UNTIL,
-	OPT_CHECK
+	OPT_CHECK,
+	OPT_OFFLINE
 };
 
 struct task {
@@ -35,6 +36,7 @@ struct task {
 	int fd; /* the image's; -1 */
 	uint64_t bytes;
 	int64_t until_ns;
+	bool offline; /* refpointd is not asked */
 	unsigned n;
 	struct replay_input *inputs;
 	struct replay *replay;
@@ -51,8 +53,8 @@ static void on_signal(int number)
 
 /* ---- The logs ------------------------------------------------------------ */
 
-/* LOG's, where LOG.hrl has LOG.side: -1 if there is none. */
-static int open_sidecar(const char *log, struct err *err)
+/* LOG's, where LOG.hrl has LOG.side; stays -1 if there is none. */
+static int open_sidecar(const char *log, int *ret_fd, struct err *err)
 {
 	size_t stem = strlen(log);
 	char path[PATH_BYTES];
@@ -63,26 +65,24 @@ static int open_sidecar(const char *log, struct err *err)
 	if (stem + sizeof(".side") > sizeof(path))
 		return err_set(err, -ENAMETOOLONG, "'%s'", log);
 	(void)snprintf(path, sizeof(path), "%.*s.side", (int)stem, log);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 && errno != ENOENT)
 		return err_set(err, -errno, "open '%s'", path);
-	return fd < 0 ? -1 : fd;
+	*ret_fd = fd;
+	return 0;
 }
 
 static int open_input(struct replay_input *input, const char *name,
 		      struct err *err)
 {
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	/* who names a pipe is told so, and does not wait */
+	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	*input =
 	    (struct replay_input){.name = name, .fd = fd, .sidecar_fd = -1};
 	if (fd < 0)
 		return err_set(err, -errno, "open '%s'", name);
-	fd = open_sidecar(name, err);
-	if (fd < -1)
-		return fd;
-	input->sidecar_fd = fd;
-	return 0;
+	return open_sidecar(name, &input->sidecar_fd, err);
 }
 
 /* Two descriptors for each. */
@@ -140,32 +140,46 @@ static int no_defined(const struct task *task, const char *vm, struct err *err)
 		       task->image, vm);
 }
 
-/* Is it a disk of one that refpointd knows?  If it does not answer the mark on
- * the image must do. */
+static int check_disks(const struct task *task, const char *vm,
+		       const struct stat *image, struct err *err)
+{
+	json_t *status, *disk;
+	size_t i;
+	int r = cli_status(task->cli, vm, &status, err);
+
+	if (r < 0)
+		return r;
+	json_array_foreach(json_object_get(status, "disks"), i, disk)
+	{
+		if (r == 0 && is_same(json_text(disk, "path"), image))
+			r = no_defined(task, vm, err);
+	}
+	json_decref(status);
+	return r;
+}
+
+/* Is it a disk of one that refpointd knows? */
 static int check_defined(const struct task *task, struct err *err)
 {
-	json_t *list = NULL, *status, *vm, *disk;
+	json_t *list = NULL, *vm;
 	struct stat image;
 	int r = fstat(task->fd, &image) < 0 ? -errno : 0;
-	size_t i, k;
+	size_t i;
 
-	if (r < 0 || cli_call(task->cli, "List", NULL, NULL, 0, WAIT_QUICK,
-			      &list, NULL) < 0)
-		return 0;
+	if (r < 0)
+		return err_set(err, r, "stat '%s'", task->image);
+	r = cli_call(task->cli, "List", NULL, NULL, 0, WAIT_QUICK, &list, err);
 	json_array_foreach(json_object_get(list, "vms"), i, vm)
 	{
-		const char *name = json_text(vm, "vm");
-
-		if (cli_status(task->cli, name, &status, NULL) < 0)
-			continue;
-		json_array_foreach(json_object_get(status, "disks"), k, disk)
-		{
-			if (r == 0 && is_same(json_text(disk, "path"), &image))
-				r = no_defined(task, name, err);
-		}
-		json_decref(status);
+		if (r == 0)
+			r = check_disks(task, json_text(vm, "vm"), &image, err);
 	}
 	json_decref(list);
+	if (r < 0 && r != -RP_EINUSE)
+		(void)err_wrap(err,
+			       "whether '%s' is a disk of a defined VM is not "
+			       "known (if it is none: --offline)",
+			       task->image);
 	return r;
 }
 
@@ -198,7 +212,7 @@ static int open_image(struct task *task, struct err *err)
 	if (flags < 0 || fcntl(task->fd, F_SETFL, flags & ~O_DIRECT) < 0)
 		return err_set(err, -errno, "'%s'", task->image);
 	r = image_lock(task->fd, task->image, 0, err);
-	if (r == 0)
+	if (r == 0 && !task->offline)
 		r = check_defined(task, err);
 	if (r == 0)
 		r = check_mark(task, err);
@@ -287,6 +301,7 @@ static int run_replay(struct cli *cli, const struct cli_args *args,
 {
 	struct task task = {.cli = cli,
 			    .image = args->option[OPT_ONTO],
+			    .offline = args->option[OPT_OFFLINE],
 			    .fd = -1};
 	int r = work(&task, args, err);
 
@@ -314,6 +329,8 @@ const struct command command_replay = {
 	    [OPT_UNTIL] = {"until", "TIME",
 			   "RFC 3339; only what was written by then", false},
 	    [OPT_CHECK] = {"check", NULL, "write nothing", false},
+	    [OPT_OFFLINE] = {"offline", NULL,
+			     "do not ask refpointd whose IMAGE is", false},
 	},
     .details =
 	"LOGs are closed ones of one disk in the format [MS-HRL], in any order,\n"

@@ -62,6 +62,9 @@ static int open_log(struct one_log *log, const struct replay_input *input,
 	log->source = hrl_source_fd(input->fd);
 	if (fstat(input->fd, &st) < 0)
 		return err_set(err, -errno, "stat '%s'", input->name);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -RP_EPARAM, "'%s' is no regular file",
+			       input->name);
 	r = hrl_reader_open(&log->source, (uint64_t)st.st_size, 0, 0,
 			    &log->reader, err);
 	if (r == 0 && input->sidecar_fd >= 0)
@@ -453,31 +456,60 @@ static int check_sizes(const struct replay *replay, struct err *err)
 	return 0;
 }
 
-/* P3, and that there were logs at that time. */
-static int check_moment(const struct replay *replay, struct err *err)
+/* When the chain ends: what came later no log tells. */
+static int64_t end_of(const struct one_log *log)
+{
+	return log->sidecar
+		   ? sidecar_end_ns(log->sidecar)
+		   : hrl_time_ns(hrl_reader_header(log->reader)->modified) +
+			 SECOND_NS - 1;
+}
+
+/* There were logs at that time. */
+static int check_range(const struct replay *replay, struct err *err)
 {
 	const struct one_log *first = replay->logs[0];
-	char text[TIME_TEXT_BYTES];
-	int r = 0;
+	const struct one_log *last = replay->logs[replay->n - 1];
+	char text[TIME_TEXT_BYTES], end[TIME_TEXT_BYTES];
 
-	if (replay->until_ns < 0)
-		return 0;
 	time_format(replay->until_ns, text);
 	if (first->sidecar &&
 	    replay->until_ns < sidecar_head(first->sidecar)->first_time_ns)
 		return err_set(err, -RP_EPARAM, "%s is before '%s' begins",
 			       text, first->input.name);
+	if (replay->until_ns <= end_of(last))
+		return 0;
+	time_format(end_of(last), end);
+	return err_set(err, -RP_EPARAM,
+		       "%s is after %s, when '%s', the last log, ends", text,
+		       end, last->input.name);
+}
+
+/* P2, P3. */
+static int check_moment(const struct replay *replay, struct err *err)
+{
+	bool sidecars = replay->logs[0]->sidecar != NULL;
+	int r;
+
+	if (replay->until_ns < 0)
+		return 0;
+	r = check_range(replay, err);
 	for (unsigned i = 0; r == 0 && i < replay->n; i++) {
 		const struct one_log *log = replay->logs[i];
 
+		if ((log->sidecar != NULL) != sidecars)
+			return err_set(err, -RP_EPARAM,
+				       "for a moment all logs must have their "
+				       "sidecars, or none: '%s' has %s",
+				       log->input.name,
+				       sidecars ? "none" : "one");
 		if (log->sidecar)
 			r = sidecar_check_moment(log->sidecar, replay->until_ns,
 						 err);
 		else if (replay->until_ns % SECOND_NS != 0)
 			r = err_set(err, -RP_EPARAM,
 				    "without a sidecar there are whole seconds "
-				    "only, not %s",
-				    text);
+				    "only");
 		r = of_log(log, r, err);
 	}
 	return r;

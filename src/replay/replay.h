@@ -5,12 +5,18 @@
  *
  *   P1  Nothing is written before the chain, all heads, and all that will be
  *       applied are checked: every checksum, of the data too, every bound.
- *   P2  A moment is one place in the order of all writes of all disks, as
- *       times never step back along it: all disks of a virtual system that are
- *       replayed until the same time are as they were at one instant.
- *   P3  Within a span that was mended after a crash there are no moments.
+ *   P2  With sidecars a moment is one place in the order of all writes of all
+ *       disks, as times never step back along it: all disks of a virtual system
+ *       that are replayed until the same time are as they were at one instant.
+ *       A moment that the logs do not reach is refused.  Without sidecars it is
+ *       the end of a second by each log's own stamps.
+ *   P3  Within a span that was mended after a crash there are no moments.  Only
+ *       sidecars tell.
  *   P4  Data is checked once more when it is applied: a log that changes
  *       meanwhile is a failure, and the image then incomplete, which is said.
+ *
+ * Vhd2DataWriteGuid is not compared from log to log: of a VHDX it is another
+ * one whenever the disk was opened anew.
  *
  * Results are negative codes with a message that names the log: -RP_ECORRUPT,
  * -RP_EVERSION, -RP_EUNSUPPORTED, -RP_EPARAM (what does not belong together,

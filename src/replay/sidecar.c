@@ -8,7 +8,7 @@
 #include "common/bytes.h"
 #include "common/rfc3339.h"
 
-#define RECORDS 1024 /* read at once */
+#define RECORDS 128 /* read at once */
 
 struct sidecar {
 	int fd;
@@ -20,6 +20,8 @@ struct sidecar {
 	uint64_t sequence;     /* of the record before */
 	int64_t time_ns;
 	int64_t broken_ns; /* of the last break */
+	int64_t end_ns;
+	bool wrote; /* there was a write before */
 	uint8_t buf[RECORDS * SIDECAR_RECORD_BYTES];
 };
 
@@ -74,7 +76,7 @@ static int check_order(struct sidecar *s, const struct sidecar_record *record,
 		return bad(s, "it is behind the end", err);
 	if (record->time_ns < s->time_ns)
 		return bad(s, "its time is before the last one's", err);
-	if (data && record->sequence <= s->sequence && s->next > 0)
+	if (data && record->sequence <= s->sequence && s->wrote)
 		return bad(s, "its sequence is not after the last one's", err);
 	if (record->mending && !s->broken)
 		return bad(s, "mending, but nothing was broken", err);
@@ -91,8 +93,10 @@ static int check_order(struct sidecar *s, const struct sidecar_record *record,
 
 static void note(struct sidecar *s, const struct sidecar_record *record)
 {
-	if (record->kind == SIDECAR_WRITE || record->kind == SIDECAR_ZEROS)
+	if (record->kind == SIDECAR_WRITE || record->kind == SIDECAR_ZEROS) {
 		s->sequence = record->sequence;
+		s->wrote = true;
+	}
 	if (record->kind == SIDECAR_BREAK) {
 		s->broken = true;
 		s->broken_ns = record->time_ns;
@@ -139,7 +143,7 @@ static int next(struct sidecar *s, struct sidecar_record *ret_record,
 void sidecar_rewind(struct sidecar *sidecar)
 {
 	sidecar->next = sidecar->first = sidecar->count = 0;
-	sidecar->closed = sidecar->broken = false;
+	sidecar->closed = sidecar->broken = sidecar->wrote = false;
 	sidecar->sequence = 0;
 	sidecar->time_ns = sidecar->head.first_time_ns;
 }
@@ -173,7 +177,7 @@ int sidecar_open(int fd, const struct guid *log, struct sidecar **ret_sidecar,
 	if (r == 0) {
 		sidecar_rewind(s);
 		while ((r = next(s, &record, err)) > 0)
-			;
+			s->end_ns = record.time_ns;
 	}
 	if (r < 0) {
 		sidecar_free(s);
@@ -192,6 +196,11 @@ void sidecar_free(struct sidecar *sidecar)
 const struct sidecar_head *sidecar_head(const struct sidecar *sidecar)
 {
 	return &sidecar->head;
+}
+
+int64_t sidecar_end_ns(const struct sidecar *sidecar)
+{
+	return sidecar->end_ns;
 }
 
 int sidecar_next_write(struct sidecar *sidecar,

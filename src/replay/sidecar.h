@@ -20,6 +20,9 @@ void sidecar_free(struct sidecar *sidecar); /* accepts NULL */
 
 const struct sidecar_head *sidecar_head(const struct sidecar *sidecar);
 
+/* The time of its end. */
+int64_t sidecar_end_ns(const struct sidecar *sidecar);
+
 /* The next record of a write or of zeros: 1; 0 if there is none. */
 int sidecar_next_write(struct sidecar *sidecar,
 		       struct sidecar_record *ret_record, struct err *err);

@@ -82,7 +82,8 @@ def read(data):
     return header, writes
 
 
-def write(writes, metadata_size, per_block, newest_first=False):
+def write(writes, metadata_size, per_block, newest_first=False,
+          modified=2):
     """A log of WRITES, (offset, data, time), PER_BLOCK in each block."""
     body, last, entries = b'', 0, 0
     slots = (metadata_size - 32) // 32
@@ -103,5 +104,5 @@ def write(writes, metadata_size, per_block, newest_first=False):
     header = struct.pack(
         Header.FORMAT, b'msctlog ', 0x20000, 1, b'ct  ', 7, 0, 4096 + len(body),
         0, 4096 + len(body), 0, metadata_size, uuid.uuid4().bytes_le,
-        bytes(16), 2, entries, 0, 0, uuid.uuid4().bytes_le)
+        bytes(16), modified, entries, 0, 0, uuid.uuid4().bytes_le)
     return sealed(header.ljust(4096, b'\0'), 40) + body

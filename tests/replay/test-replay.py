@@ -126,7 +126,9 @@ class Chain:
                 self.moments.append((self.time, bytes(self.image)))
             elif self.rng.random() < 0.1 and not broken:
                 side.add(FLUSH, self.sequence, self.time, at=at)
-        log = bytearray(hrl_text.write(rows, 4096, 50))
+        log = bytearray(hrl_text.write(
+            rows, 4096, 50,
+            modified=(self.time - 946684800 * 10**9) // 10**9))
         log[60:76] = unique.bytes_le
         log[76:92] = self.previous.bytes_le if self.previous else bytes(16)
         log[:4096] = hrl_text.sealed(bytes(log[:4096]), 40)
@@ -167,8 +169,8 @@ class Replay(Case):
 
     def run_replay(self, *args):
         return subprocess.run(
-            [REFPOINT, '--root', self.dir + '/none', 'replay', *args,
-             '--onto', self.path], capture_output=True, text=True, timeout=60,
+            [REFPOINT, '--root', self.dir + '/none', 'replay', '--offline',
+             *args, '--onto', self.path], capture_output=True, text=True, timeout=60,
             check=False)
 
     def replay(self, *args):
@@ -234,6 +236,32 @@ class Replay(Case):
             self.put_image(chain.base)
             self.replay('--until', rfc3339(when), *chain.paths)
             self.assertEqual(self.image(), chain.truth(when))
+
+    def test_what_cannot_be_asked_is_not_guessed(self):
+        chain = self.chain(1, 5)
+        self.put_image(chain.base)
+        done = subprocess.run(
+            [REFPOINT, '--root', self.dir + '/none', 'replay', *chain.paths,
+             '--onto', self.path], capture_output=True, text=True, timeout=60,
+            check=False)
+        self.assertEqual(done.returncode, 7, done.stderr)
+        self.assertIn('--offline', done.stderr)
+        self.assertEqual(self.image(), chain.base)
+
+    def test_a_pipe_is_no_log(self):
+        self.put_image(bytes(DISK))
+        os.mkfifo(self.dir + '/pipe')
+        self.refused('is no regular file', self.dir + '/pipe')
+
+    def test_a_moment_that_the_logs_do_not_reach(self):
+        chain = self.chain(3, 20)
+        self.put_image(chain.base)
+        self.refused('the last log, ends', '--until', rfc3339(chain.time + 1),
+                     *chain.paths)
+        self.refused('the last log, ends', '--until', rfc3339(chain.time),
+                     *chain.paths[:2])
+        os.unlink(chain.paths[1][:-4] + '.side')
+        self.refused('or none', '--until', rfc3339(chain.time), *chain.paths)
 
     def test_a_moment_before_the_first_log(self):
         chain = self.chain(1, 5)
