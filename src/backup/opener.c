@@ -15,9 +15,10 @@
 
 #include "common/cleanup.h"
 
-#define RANDOM_LETTERS   6
-#define TRIES_MAX        100
-#define METADATA_VERSION 1
+#define RANDOM_LETTERS     6
+#define TRIES_MAX          100
+#define METADATA_BYTES_MAX MIB(1)
+#define METADATA_VERSION   1
 
 struct export_files {
 	char dir[PATH_BYTES];        /* as it was given, for messages */
@@ -140,13 +141,30 @@ static int open_above(int dir)
 	return -1;
 }
 
+/* What put_metadata() writes, and nobody else. */
+static bool is_metadata(int fd)
+{
+	json_t *all = json_loadfd(fd, 0, NULL);
+	bool is = json_is_integer(json_object_get(all, "version")) &&
+		  json_is_string(json_object_get(all, "vm")) &&
+		  json_is_string(json_object_get(all, "id")) &&
+		  json_is_array(json_object_get(all, "disks"));
+
+	json_decref(all);
+	return is;
+}
+
+/* The caller's, or root's: another's file says nothing. */
 static bool is_export(int dir)
 {
+	_cleanup_close_ int fd =
+	    openat(dir, EXPORT_METADATA_NAME,
+		   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 
-	return fstatat(dir, EXPORT_METADATA_NAME, &st, AT_SYMLINK_NOFOLLOW) ==
-		   0 &&
-	       S_ISREG(st.st_mode);
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       (st.st_uid == geteuid() || st.st_uid == 0) &&
+	       st.st_size <= (off_t)METADATA_BYTES_MAX && is_metadata(fd);
 }
 
 /* No directory that it would be in, wherever links lead, is an export. */

@@ -75,8 +75,9 @@ static int check_place(const struct request *request, const struct place *place,
 		return err_set(err, -RP_ESTATE, "'%s' is not served", vm->name);
 	if (pull_find(vm->daemon, vm->name, &place->id))
 		return err_set(err, -RP_EALREADY,
-			       "the snapshot is read over the network already, "
-			       "and its key is told once");
+			       "snapshot %s is read over the network already, "
+			       "and its key is told once: unlisten first",
+			       place->snapshot);
 	return 0;
 }
 
@@ -203,10 +204,13 @@ static int check_snapshot(const json_t *snapshots, const struct place *place,
 		return err_set(err, -RP_ENOPOINT, "there is no snapshot %s",
 			       place->snapshot);
 	if (!state || strcmp(state, "valid") != 0)
-		return err_set(err, -RP_ESTATE, "the snapshot is invalid: %s",
-			       reason ? reason : "");
+		return err_set(err, -RP_ESTATE,
+			       "snapshot %s is invalid, drop it: %s",
+			       place->snapshot, reason ? reason : "");
 	if (!json_is_string(json_object_get(disk, "nbd_uri")))
-		return err_set(err, -RP_ESTATE, "the snapshot is not served");
+		return err_set(err, -RP_ESTATE,
+			       "snapshot %s is not served: serve its VM first",
+			       place->snapshot);
 	return 0;
 }
 

@@ -275,15 +275,30 @@ static int make_own(struct export *x, struct err *err)
 	return check_unchanged(x, &x->read, err);
 }
 
-/* Without disks nothing is asked of it. */
+/* It is there, is nobody's for the time of an export, and older than what is
+ * exported: without disks nothing else is asked of it. */
 static int check_base(const struct export *x, struct err *err)
 {
+	const struct guid *base = &x->request.base;
+	char id[GUID_TEXT_BYTES];
 	struct point_row row;
-	int r = vm_snapshot_find(x->worker->vm, &x->request.base, &row, err);
+	int r = vm_snapshot_find(x->worker->vm, base, &row, NULL);
 
-	return r == -RP_ENOPOINT
-		   ? vm_point_find(x->worker->vm, &x->request.base, &row, err)
-		   : r;
+	if (r < 0 || export_is_own(&row))
+		r = vm_point_find(x->worker->vm, base, &row, err);
+	if (r < 0)
+		return r;
+	guid_format(base, id);
+	/* its images would be their own backing files */
+	if (guid_equal(base, &x->row.id))
+		return err_set(err, -RP_EPARAM,
+			       "an export cannot be based on what it is of");
+	if (row.order > x->row.order)
+		return err_set(err, -RP_EPARAM,
+			       "the base, %s, is younger than what is to be "
+			       "exported: swap them",
+			       id);
+	return 0;
 }
 
 static int open_sources(struct export *x, struct err *err)
@@ -293,12 +308,7 @@ static int open_sources(struct export *x, struct err *err)
 
 	if (r == 0)
 		r = find_source(x, &is_snapshot, err);
-	/* its images would be their own backing files */
-	if (r == 0 && x->request.has_base &&
-	    guid_equal(&x->request.base, &x->row.id))
-		r = err_set(err, -RP_EPARAM,
-			    "an export cannot be based on what it is of");
-	if (r == 0 && x->request.has_base && x->request.n == 0)
+	if (r == 0 && x->request.has_base)
 		r = check_base(x, err);
 	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
 		if (x->request.has_base)

@@ -310,8 +310,26 @@ class Chains(Case):
                          sorted([f'vda-{s}.qcow2', f'vdb-{s}.qcow2',
                                  'refpoint.json']))
         os.remove(self.target('link'))
-        self.export(s, self.target('b'))
-        self.assertEqual(self.left(), ['a', 'b'])
+        # what only has such a file's name says nothing
+        with open(self.target('a/refpoint.json'), encoding='ascii') as f:
+            good = f.read()
+        for name, text in (('b', ''), ('c', '{}'), ('d', '[' * 5000),
+                           ('e', good + ' ' * (1 << 20))):
+            os.mkdir(self.target(name))
+            with open(self.target(name + '/refpoint.json'), 'w',
+                      encoding='ascii') as f:
+                f.write(text)
+            self.export(s, self.target(name + '/x'))
+        os.mkdir(self.target('f'))
+        os.mkfifo(self.target('f/refpoint.json'))
+        self.export(s, self.target('f/x'))
+        os.mkdir(self.target('g'))
+        with open(self.target('g/refpoint.json'), 'w', encoding='ascii') as f:
+            f.write(good)
+        self.refused(4, s, self.target('g/x'))
+        if os.geteuid() == 0:
+            os.chown(self.target('g/refpoint.json'), 65534, 65534)
+            self.export(s, self.target('g/x'))
 
     def test_without_disks_it_says_what_it_is_of(self):
         p, s = self.daemon.create('v')['id'], self.snapshot()
@@ -322,7 +340,7 @@ class Chains(Case):
                              (source, kind, []))
         said = self.daemon.call('Export', vm='v', source=s, base=p, disks=[])
         self.assertEqual(said['exported']['base'], p)
-        for source, base in (UNKNOWN, p), (s, UNKNOWN), (s, s):
+        for source, base in (UNKNOWN, p), (s, UNKNOWN), (s, s), (p, s):
             with self.assertRaises(Failure):
                 self.daemon.call('Export', vm='v', source=source, base=base,
                                  disks=[])
