@@ -45,7 +45,8 @@ void export_file_name(const char *disk, const struct guid *id,
 /*
  * Makes DIR.partial-XXXXXX and an empty file for each of N disks (ids, valid
  * and different).  -RP_EALREADY: DIR is there and no empty directory, or a
- * directory that it would be in, as far up as may be searched, is an export;
+ * directory that it would be in, as far up as may be searched, is an export
+ * (it has a refpoint.json as written here, the caller's or root's);
  * -RP_EPARAM: it cannot be a directory's name; -errno.  On failure nothing is
  * left.
  */

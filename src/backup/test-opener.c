@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -75,7 +76,8 @@ static struct export_files *must_begin(const char *dir)
 static int finish(struct export_files *files, const volatile int *stop,
 		  struct err *err)
 {
-	json_t *exported = json_pack("{s:s, s:i}", "vm", "vm1", "version", 9);
+	json_t *exported =
+	    json_pack("{s:s, s:s, s:i}", "vm", "vm1", "id", ID, "version", 9);
 	int r = export_files_finish(files, exported, stop, err);
 
 	json_decref(exported);
@@ -266,6 +268,68 @@ static void a_place_that_one_may_not_write_to_is_told(void **state)
 	assert_int_equal(begin("out", &files, &err), -EACCES);
 }
 
+static void put(const char *path, const char *text, off_t bytes)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	ssize_t n = (ssize_t)strlen(text);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, (size_t)n), n);
+	assert_int_equal(bytes > n ? ftruncate(fd, bytes) : 0, 0);
+	(void)close(fd);
+}
+
+static void may_begin_below(bool may)
+{
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	assert_int_equal(begin("a/out", &files, &err), may ? 0 : -RP_EALREADY);
+	export_files_free(files);
+}
+
+static void only_an_export_keeps_others_out(void **state)
+{
+	static const char ours[] =
+	    "{\"version\": 1, \"vm\": \"v\", \"id\": \"" ID
+	    "\", \"disks\": []}";
+	static const char *const others[] = {"",
+					     "{",
+					     "{}",
+					     "[]",
+					     "{\"version\": 1}",
+					     "{\"vm\": \"v\", \"id\": \"" ID
+					     "\", \"disks\": []}"};
+
+	assert_int_equal(mkdir("a", 0700), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		put("a/refpoint.json", others[i], 0);
+		may_begin_below(true);
+	}
+	put("a/refpoint.json", ours, 0);
+	may_begin_below(false);
+	put("a/refpoint.json", ours, (2 << 20));
+	may_begin_below(true);
+	assert_int_equal(rename("a/refpoint.json", "a/other"), 0);
+	put("a/other", ours, 0);
+	assert_int_equal(symlink("other", "a/refpoint.json"), 0);
+	may_begin_below(true);
+}
+
+static void an_export_of_somebody_else_keeps_nobody_out(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(mkdir("a", 0755), 0);
+	put("a/refpoint.json",
+	    "{\"version\": 1, \"vm\": \"v\", \"id\": \"" ID
+	    "\", \"disks\": []}",
+	    0);
+	may_begin_below(false);
+	assert_int_equal(chown("a/refpoint.json", 65534, 65534), 0);
+	may_begin_below(true);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -281,6 +345,8 @@ int main(void)
 	    TEST(a_target_that_vanishes_is_a_failure),
 	    TEST(one_that_was_moved_is_not_finished_elsewhere),
 	    TEST(a_place_that_one_may_not_write_to_is_told),
+	    TEST(only_an_export_keeps_others_out),
+	    TEST(an_export_of_somebody_else_keeps_nobody_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
