@@ -340,8 +340,9 @@ class Ends(Exports):
         snapshot, job, worker = self.stopped()
         said = self.place('refpoint.json')
         try:
-            with open(said, 'w', encoding='utf-8'):
-                pass
+            with open(said, 'w', encoding='utf-8') as f:
+                json.dump({'version': 1, 'vm': 'other', 'id': '',
+                           'disks': []}, f)
         finally:
             os.kill(worker, signal.SIGCONT)
         self.addCleanup(lambda: os.path.exists(said) and os.remove(said))
