@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/confine.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -298,4 +301,19 @@ int confine_calls_enter(const struct confine_calls *calls, struct err *err)
 	r = load(ctx, calls, err);
 	seccomp_release(ctx);
 	return r;
+}
+
+/* ---- The user ------------------------------------------------------------ */
+
+int confine_user(bool becomes, uid_t uid, gid_t gid, struct err *err)
+{
+	const struct rlimit none = {0, 0};
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+	if (!becomes)
+		return 0;
+	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+	    setresuid(uid, uid, uid) < 0)
+		return err_set(err, -errno, "become uid %u", (unsigned)uid);
+	return 0;
 }

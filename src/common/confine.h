@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/err.h"
 
@@ -23,6 +24,10 @@ enum confine_access {
 	CONFINE_SOCKETS = 8, /* make unix sockets */
 	CONFINE_TREES = 16   /* as FILES, and directories alike */
 };
+
+/* Becomes UID and GID for good, with no other groups, if BECOMES; and leaves no
+ * core: what is in memory is a guest's. */
+int confine_user(bool becomes, uid_t uid, gid_t gid, struct err *err);
 
 struct confine_files {
 	int ruleset; /* -1: the kernel has no Landlock */

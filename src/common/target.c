@@ -2,7 +2,9 @@
 #include "common/target.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 /* Touching what is not there any more would be our death. */
@@ -31,4 +33,28 @@ int target_map(int memory, uint8_t **ret_bytes, struct err *err)
 		return err_set(err, -errno, "map the memory of an export");
 	*ret_bytes = at;
 	return 0;
+}
+
+int target_give(int channel, const int *fds, unsigned n, struct err *err)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE((TARGET_FILES_FROM + DISKS_PER_VM_MAX) *
+				      sizeof(int))];
+	} space = {.bytes = {0}};
+	char byte = 0;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &space,
+			     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	return sendmsg(channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1
+		   ? 0
+		   : err_set(err, -errno, "give files to refpoint-target");
 }

@@ -69,4 +69,8 @@ struct target_answer {
  * TARGET_MEMORY_BYTES.  -RP_EPARAM: it is none, or could shrink. */
 int target_map(int memory, uint8_t **ret_bytes, struct err *err);
 
+/* refpointd's message: N descriptors, the memory first, which stay the
+ * caller's. */
+int target_give(int channel, const int *fds, unsigned n, struct err *err);
+
 #endif

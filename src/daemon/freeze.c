@@ -16,6 +16,7 @@
 #include "common/agent.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "daemon/command.h"
 
 #define MESSAGE_BYTES 512 /* of the helper, with NUL */
 /* A helper that says nothing for longer hangs. */
@@ -130,39 +131,17 @@ static void freeze_free(struct freeze *f)
 /* ---- the helper ------------------------------------------------------------
  */
 
-struct command {
-	char fd[16], uid[16], gid[16];
-	char *argv[12];
-};
-
-static char *word(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
 static void make_command(const struct freeze *f, int fd, bool thaw,
 			 struct command *c)
 {
-	const struct daemon *d = f->daemon;
-	unsigned n = 0;
-
-	(void)snprintf(c->fd, sizeof(c->fd), "%d", fd);
-	(void)snprintf(c->uid, sizeof(c->uid), "%u", (unsigned)d->worker_uid);
-	(void)snprintf(c->gid, sizeof(c->gid), "%u", (unsigned)d->worker_gid);
-	c->argv[n++] = word(d->agent_path);
-	c->argv[n++] = word("--fd");
-	c->argv[n++] = c->fd;
-	c->argv[n++] = word("--agent");
-	c->argv[n++] = word(f->agent);
-	if (d->privileged) {
-		c->argv[n++] = word("--uid");
-		c->argv[n++] = c->uid;
-		c->argv[n++] = word("--gid");
-		c->argv[n++] = c->gid;
-	}
+	*c = (struct command){0};
+	command_word(c, f->daemon->agent_path);
+	command_option(c, "--fd", (unsigned)fd);
+	command_word(c, "--agent");
+	command_word(c, f->agent);
+	command_user(c, f->daemon);
 	if (thaw)
-		c->argv[n++] = word("--thaw");
-	c->argv[n] = NULL;
+		command_word(c, "--thaw");
 }
 
 /* No child of ours, in a session of its own: it outlives us. */

@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "daemon/command.h"
 #include "daemon/request.h"
 
 #define READY_MS  5000 /* for a helper to begin, or to end */
@@ -273,37 +274,14 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *arg)
 /* ---- Its start -------------------------------------------------------------
  */
 
-struct command {
-	char control[16], listener[16], uid[16], gid[16];
-	char *argv[12];
-};
-
-static char *word(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
 static void make_command(const struct daemon *d, int control, int listener,
 			 struct command *c)
 {
-	unsigned n = 0;
-
-	(void)snprintf(c->control, sizeof(c->control), "%d", control);
-	(void)snprintf(c->listener, sizeof(c->listener), "%d", listener);
-	(void)snprintf(c->uid, sizeof(c->uid), "%u", (unsigned)d->worker_uid);
-	(void)snprintf(c->gid, sizeof(c->gid), "%u", (unsigned)d->worker_gid);
-	c->argv[n++] = word(d->pull_path);
-	c->argv[n++] = word("--control");
-	c->argv[n++] = c->control;
-	c->argv[n++] = word("--listen");
-	c->argv[n++] = c->listener;
-	if (d->privileged) {
-		c->argv[n++] = word("--uid");
-		c->argv[n++] = c->uid;
-		c->argv[n++] = word("--gid");
-		c->argv[n++] = c->gid;
-	}
-	c->argv[n] = NULL;
+	*c = (struct command){0};
+	command_word(c, d->pull_path);
+	command_option(c, "--control", (unsigned)control);
+	command_option(c, "--listen", (unsigned)listener);
+	command_user(c, d);
 }
 
 /* No child of ours; only what is safe between fork and execve. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "daemon/command.h"
 
 /* One that lives. */
 struct target {
@@ -60,36 +61,15 @@ static int check_number(const struct daemon *daemon, const char *vm,
 /* ---- Its start -------------------------------------------------------------
  */
 
-struct command {
-	char channel[16], uid[16], gid[16];
-	char *argv[12];
-};
-
-static char *word(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
 static void make_command(const struct daemon *d, const char *vm, int channel,
 			 struct command *c)
 {
-	unsigned n = 0;
-
-	(void)snprintf(c->channel, sizeof(c->channel), "%d", channel);
-	(void)snprintf(c->uid, sizeof(c->uid), "%u", (unsigned)d->worker_uid);
-	(void)snprintf(c->gid, sizeof(c->gid), "%u", (unsigned)d->worker_gid);
-	c->argv[n++] = word(d->target_path);
-	c->argv[n++] = word("--channel");
-	c->argv[n++] = c->channel;
-	c->argv[n++] = word("--vm");
-	c->argv[n++] = word(vm);
-	if (d->privileged) {
-		c->argv[n++] = word("--uid");
-		c->argv[n++] = c->uid;
-		c->argv[n++] = word("--gid");
-		c->argv[n++] = c->gid;
-	}
-	c->argv[n] = NULL;
+	*c = (struct command){0};
+	command_word(c, d->target_path);
+	command_option(c, "--channel", (unsigned)channel);
+	command_word(c, "--vm");
+	command_word(c, vm);
+	command_user(c, d);
 }
 
 /* No child of ours; only what is safe between fork and execve.  It must hold
@@ -126,30 +106,6 @@ static int spawn(const struct daemon *daemon, const char *vm, int channel,
 		;
 	return pid < 0 ? err_set(err, -errno, "start '%s'", daemon->target_path)
 		       : 0;
-}
-
-static int give(int channel, const int *fds, unsigned n, struct err *err)
-{
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE((TARGET_FILES_FROM + DISKS_PER_VM_MAX) *
-				      sizeof(int))];
-	} space = {.bytes = {0}};
-	char byte = 0;
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &space,
-			     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	return sendmsg(channel, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1
-		   ? 0
-		   : err_set(err, -errno, "give files to refpoint-target");
 }
 
 static int make_memory(int *ret_fd, struct err *err)
@@ -219,7 +175,7 @@ int target_start(struct daemon *daemon, const char *vm, const int *files,
 	fds[1] = held;
 	memcpy(fds + TARGET_FILES_FROM, files, n * sizeof(*files));
 	if (r == 0)
-		r = give(ours, fds, TARGET_FILES_FROM + n, err);
+		r = target_give(ours, fds, TARGET_FILES_FROM + n, err);
 	if (r < 0)
 		return r;
 	ret_fds[0] = ours;

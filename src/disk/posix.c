@@ -37,6 +37,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/bytes.h"
 #include "common/limits.h"
 #include "disk/writers.h"
@@ -72,43 +73,17 @@ static struct posix_file *posix_file(const struct file *file);
 static int64_t posix_read(struct file *file, void *buf, uint64_t bytes,
 			  uint64_t offset, struct err *err)
 {
-	int fd = posix_file(file)->fd;
-	uint64_t got = 0;
+	int64_t n = fd_read(posix_file(file)->fd, buf, bytes, offset);
 
-	while (got < bytes) {
-		ssize_t n = pread(fd, (char *)buf + got, bytes - got,
-				  (off_t)(offset + got));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, -errno, "read '%s'", file->name);
-		if (n == 0)
-			break;
-		got += (uint64_t)n;
-	}
-	return (int64_t)got;
+	return n < 0 ? err_set(err, (int)n, "read '%s'", file->name) : n;
 }
 
 static int posix_write(struct file *file, const void *buf, uint64_t bytes,
 		       uint64_t offset, struct err *err)
 {
-	int fd = posix_file(file)->fd;
-	uint64_t put = 0;
+	int r = fd_write(posix_file(file)->fd, buf, bytes, offset);
 
-	while (put < bytes) {
-		ssize_t n = pwrite(fd, (const char *)buf + put, bytes - put,
-				   (off_t)(offset + put));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			errno = EIO;
-		if (n <= 0)
-			return err_set(err, -errno, "write '%s'", file->name);
-		put += (uint64_t)n;
-	}
-	return 0;
+	return r < 0 ? err_set(err, r, "write '%s'", file->name) : 0;
 }
 
 static int posix_sync(struct file *file, struct err *err)

@@ -18,6 +18,7 @@
 
 #include "common/bytes.h"
 #include "common/err.h"
+#include "common/fd.h"
 #include "common/rfc3339.h"
 #include "format/format.h"
 #include "hrl/reader.h"
@@ -47,23 +48,13 @@ static void end_checked(struct dump *dump, int r, const struct err *err)
 	end_line(dump, r < 0 ? err->text : NULL);
 }
 
-/* Up to BYTES; fewer at the file's end, or where it cannot be read. */
+/* Up to BYTES; fewer at the file's end, none where it cannot be read. */
 static uint64_t get(const struct dump *dump, void *buf, uint64_t bytes,
 		    uint64_t at)
 {
-	uint64_t done = 0;
+	int64_t n = fd_read(dump->fd, buf, bytes, at);
 
-	while (done < bytes) {
-		ssize_t n = pread(dump->fd, (uint8_t *)buf + done, bytes - done,
-				  (off_t)(at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		done += (uint64_t)n;
-	}
-	return done;
+	return n < 0 ? 0 : (uint64_t)n;
 }
 
 static const char *guid_of(const struct guid *guid, char text[GUID_TEXT_BYTES])

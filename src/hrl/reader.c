@@ -59,21 +59,6 @@ struct hrl_reader {
 
 /* ---- Reading ----------------------------------------------------------- */
 
-/* All of BYTES, or -RP_ECORRUPT. */
-static int read_all(const struct hrl_source *source, void *buf, uint64_t bytes,
-		    uint64_t offset, struct err *err)
-{
-	int64_t n = source->read(source->arg, buf, bytes, offset, err);
-
-	if (n < 0)
-		return (int)n;
-	if ((uint64_t)n < bytes)
-		return err_set(err, -RP_ECORRUPT,
-			       "the file is cut off at %" PRIu64,
-			       offset + (uint64_t)n);
-	return 0;
-}
-
 static int in_block(uint64_t at, struct err *err, int r)
 {
 	if (r < 0)
@@ -85,7 +70,7 @@ static int read_head(const struct hrl_reader *r, uint64_t at,
 		     struct hrl_block *ret_block, struct err *err)
 {
 	uint8_t buf[HRL_HEAD_BYTES];
-	int e = read_all(r->source, buf, sizeof(buf), at, err);
+	int e = hrl_read_all(r->source, buf, sizeof(buf), at, err);
 
 	if (e == 0)
 		e = hrl_block_decode(buf, at, r->header.metadata_bytes,
@@ -122,7 +107,8 @@ static int learn_order(struct hrl_reader *r, uint64_t at,
 
 	if (n == 0 || last == 0)
 		return 0;
-	e = read_all(r->source, r->block, r->header.metadata_bytes, at, err);
+	e = hrl_read_all(r->source, r->block, r->header.metadata_bytes, at,
+			 err);
 	if (e < 0)
 		return in_block(at, err, e);
 	if (are_whole(r, 0, n))
@@ -205,7 +191,7 @@ static int walk_back(struct hrl_reader *r, struct err *err)
 static int read_header(struct hrl_reader *r, struct err *err)
 {
 	uint8_t buf[HRL_HEADER_BYTES];
-	int e = read_all(r->source, buf, sizeof(buf), 0, err);
+	int e = hrl_read_all(r->source, buf, sizeof(buf), 0, err);
 
 	if (e == 0)
 		e = hrl_header_decode(buf, &r->header, err);
@@ -404,7 +390,8 @@ static int take_block(struct hrl_reader *r, uint64_t at, struct err *err)
 	uint64_t begin = 0;
 	int e;
 
-	e = read_all(r->source, r->block, r->header.metadata_bytes, at, err);
+	e = hrl_read_all(r->source, r->block, r->header.metadata_bytes, at,
+			 err);
 	if (e == 0)
 		e = hrl_block_decode(r->block, at, r->header.metadata_bytes,
 				     &block, err);

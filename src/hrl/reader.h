@@ -46,6 +46,10 @@ struct hrl_source {
  * skips holes.  FD stays the caller's, and open. */
 struct hrl_source hrl_source_fd(int fd);
 
+/* All of BYTES, or -RP_ECORRUPT. */
+int hrl_read_all(const struct hrl_source *source, void *buf, uint64_t bytes,
+		 uint64_t offset, struct err *err);
+
 struct hrl_write {
 	uint64_t offset; /* on the disk */
 	uint32_t length; /* bytes, not 0 */

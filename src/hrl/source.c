@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "common/fd.h"
 
 #define PIECE_BYTES KIB(256)
 
@@ -15,29 +16,15 @@ static int fd_of(void *arg)
 	return (int)(intptr_t)arg;
 }
 
-static int64_t fd_read(void *arg, void *buf, uint64_t bytes, uint64_t offset,
-		       struct err *err)
+static int64_t source_read(void *arg, void *buf, uint64_t bytes,
+			   uint64_t offset, struct err *err)
 {
-	uint8_t *p = buf;
-	uint64_t done = 0;
+	int64_t n = fd_read(fd_of(arg), buf, bytes, offset);
 
-	while (done < bytes) {
-		ssize_t n = pread(fd_of(arg), p + done, bytes - done,
-				  (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, -errno, "read at %" PRIu64,
-				       offset + done);
-		if (n == 0)
-			break;
-		done += (uint64_t)n;
-	}
-	return (int64_t)done;
+	return n < 0 ? err_set(err, (int)n, "read at %" PRIu64, offset) : n;
 }
 
-static uint64_t fd_skip(void *arg, uint64_t offset)
+static uint64_t source_skip(void *arg, uint64_t offset)
 {
 	off_t at = lseek(fd_of(arg), (off_t)offset, SEEK_DATA);
 
@@ -46,9 +33,24 @@ static uint64_t fd_skip(void *arg, uint64_t offset)
 	return (uint64_t)at;
 }
 
+int hrl_read_all(const struct hrl_source *source, void *buf, uint64_t bytes,
+		 uint64_t offset, struct err *err)
+{
+	int64_t n = source->read(source->arg, buf, bytes, offset, err);
+
+	if (n < 0)
+		return (int)n;
+	if ((uint64_t)n < bytes)
+		return err_set(err, -RP_ECORRUPT,
+			       "the file is cut off at %" PRIu64,
+			       offset + (uint64_t)n);
+	return 0;
+}
+
 struct hrl_source hrl_source_fd(int fd)
 {
-	return (struct hrl_source){fd_read, fd_skip, (void *)(intptr_t)fd};
+	return (struct hrl_source){source_read, source_skip,
+				   (void *)(intptr_t)fd};
 }
 
 /* The sum of the bytes of [at, end), where a hole adds nothing. */
@@ -59,20 +61,16 @@ static int sum_range(const struct hrl_source *source, uint8_t *buf, uint64_t at,
 
 	while (at < end) {
 		uint64_t bytes;
-		int64_t n;
+		int r;
 
 		if (source->skip)
 			at = MIN(end, MAX(at, source->skip(source->arg, at)));
 		bytes = MIN(end - at, PIECE_BYTES);
 		if (bytes == 0)
 			break;
-		n = source->read(source->arg, buf, bytes, at, err);
-		if (n < 0)
-			return (int)n;
-		if ((uint64_t)n < bytes)
-			return err_set(err, -RP_ECORRUPT,
-				       "the file is cut off at %" PRIu64,
-				       at + (uint64_t)n);
+		r = hrl_read_all(source, buf, bytes, at, err);
+		if (r < 0)
+			return r;
 		sum = hrl_sum(sum, buf, bytes);
 		at += bytes;
 	}

@@ -3,7 +3,6 @@
  * accepts. */
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,21 +55,6 @@ static int confine(struct err *err)
 	if (r == 0)
 		r = confine_files_enter(&files, err);
 	return r < 0 ? r : confine_calls_enter(&calls, err);
-}
-
-static int drop(const struct options *options, struct err *err)
-{
-	const struct rlimit none = {0, 0};
-
-	(void)setrlimit(RLIMIT_CORE, &none); /* the key is in memory */
-	if (!options->drops)
-		return 0;
-	if (setgroups(0, NULL) < 0 ||
-	    setresgid(options->gid, options->gid, options->gid) < 0 ||
-	    setresuid(options->uid, options->uid, options->uid) < 0)
-		return err_set(err, -errno, "become uid %u",
-			       (unsigned)options->uid);
-	return 0;
 }
 
 /* ---- accepting ------------------------------------------------------------
@@ -211,7 +194,8 @@ static int start(struct pull *pull, const struct options *options,
 	if (r == 0)
 		r = tls_prepare(pull, err);
 	if (r == 0)
-		r = drop(options, err);
+		r = confine_user(options->drops, options->uid, options->gid,
+				 err);
 	if (r == 0)
 		r = confine(err);
 	if (r == 0 && send(pull->control, &ready, 1, MSG_NOSIGNAL) != 1)

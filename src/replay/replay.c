@@ -11,6 +11,7 @@
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
+#include "common/fd.h"
 #include "common/rfc3339.h"
 #include "hrl/reader.h"
 #include "replay/sidecar.h"
@@ -229,19 +230,9 @@ struct replay *replay_free(struct replay *replay)
 static int put(int fd, const uint8_t *data, uint64_t bytes, uint64_t at,
 	       struct err *err)
 {
-	while (bytes > 0) {
-		ssize_t n = pwrite(fd, data, bytes, (off_t)at);
+	int r = fd_write(fd, data, bytes, at);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, n < 0 ? -errno : -EIO,
-				       "write the image at %" PRIu64, at);
-		data += n;
-		at += (uint64_t)n;
-		bytes -= (uint64_t)n;
-	}
-	return 0;
+	return r < 0 ? err_set(err, r, "write the image at %" PRIu64, at) : 0;
 }
 
 static int put_zeros(const struct pass *pass, const struct hrl_write *write,
@@ -262,20 +253,6 @@ static int put_zeros(const struct pass *pass, const struct hrl_write *write,
 			MIN(PIECE_BYTES, write->length - done),
 			write->offset + done, err);
 	return r;
-}
-
-static int get(const struct one_log *log, uint8_t *buffer, uint64_t bytes,
-	       uint64_t at, struct err *err)
-{
-	int64_t n = log->source.read(log->source.arg, buffer, bytes, at, err);
-
-	if (n < 0)
-		return (int)n;
-	if ((uint64_t)n < bytes)
-		return err_set(err, -RP_ECORRUPT,
-			       "the file is cut off at %" PRIu64,
-			       at + (uint64_t)n);
-	return 0;
 }
 
 static int wrong_data(const struct hrl_write *write, const char *which,
@@ -299,7 +276,8 @@ static int copy_data(const struct pass *pass, const struct one_log *log,
 
 	for (uint64_t done = 0; r == 0 && done < write->length; done += bytes) {
 		bytes = MIN(PIECE_BYTES, write->length - done);
-		r = get(log, buffer, bytes, write->at + done, err);
+		r = hrl_read_all(&log->source, buffer, bytes, write->at + done,
+				 err);
 		if (r < 0)
 			break;
 		sum = hrl_sum(sum, buffer, bytes);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
+#include "common/fd.h"
 #include "common/rfc3339.h"
 
 #define RECORDS 128 /* read at once */
@@ -25,37 +26,15 @@ struct sidecar {
 	uint8_t buf[RECORDS * SIDECAR_RECORD_BYTES];
 };
 
-static int read_up_to(int fd, void *buf, uint64_t bytes, uint64_t at,
-		      uint64_t *ret_bytes, struct err *err)
-{
-	uint64_t done = 0;
-
-	while (done < bytes) {
-		ssize_t n = pread(fd, (uint8_t *)buf + done, bytes - done,
-				  (off_t)(at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, -errno, "read the sidecar");
-		if (n == 0)
-			break;
-		done += (uint64_t)n;
-	}
-	*ret_bytes = done;
-	return 0;
-}
-
 static int fill(struct sidecar *s, struct err *err)
 {
-	uint64_t bytes;
-	int r = read_up_to(s->fd, s->buf, sizeof(s->buf),
-			   sidecar_offset(s->next), &bytes, err);
+	int64_t n =
+	    fd_read(s->fd, s->buf, sizeof(s->buf), sidecar_offset(s->next));
 
-	if (r < 0)
-		return r;
+	if (n < 0)
+		return err_set(err, (int)n, "read the sidecar");
 	s->first = s->next;
-	s->count = bytes / SIDECAR_RECORD_BYTES;
+	s->count = (uint64_t)n / SIDECAR_RECORD_BYTES;
 	return 0;
 }
 
@@ -151,10 +130,12 @@ void sidecar_rewind(struct sidecar *sidecar)
 static int read_head(struct sidecar *s, const struct guid *log, struct err *err)
 {
 	uint8_t buf[SIDECAR_HEAD_BYTES];
-	uint64_t bytes;
-	int r = read_up_to(s->fd, buf, sizeof(buf), 0, &bytes, err);
+	int64_t n = fd_read(s->fd, buf, sizeof(buf), 0);
+	int r = 0;
 
-	if (r == 0 && bytes < sizeof(buf))
+	if (n < 0)
+		r = err_set(err, (int)n, "read the sidecar");
+	else if ((uint64_t)n < sizeof(buf))
 		r = err_set(err, -RP_ECORRUPT, "the sidecar is cut off");
 	if (r == 0)
 		r = sidecar_decode(buf, &s->head, err);

@@ -32,16 +32,9 @@ void log_name(enum log_part part, const struct guid *point, uint32_t disk,
 static bool name_parse(const char *name, struct guid *ret_point,
 		       uint32_t *ret_disk)
 {
-	static const char prefix[] = "log-";
-	size_t n = sizeof(prefix) - 1;
-	char text[GUID_TEXT_BYTES], again[LOG_NAME_BYTES];
+	char again[LOG_NAME_BYTES];
 
-	if (strncmp(name, prefix, n) != 0 || strlen(name + n) < sizeof(text))
-		return false;
-	memcpy(text, name + n, sizeof(text) - 1);
-	text[sizeof(text) - 1] = '\0';
-	if (!guid_parse(text, ret_point) ||
-	    sscanf(name + n + sizeof(text) - 1, "-%9" SCNu32, ret_disk) != 1)
+	if (!name_split(name, "log-", ret_point, ret_disk))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
 		log_name((enum log_part)i, ret_point, *ret_disk, again);
@@ -166,42 +159,10 @@ int log_files_open(struct fs *store, const struct guid *id,
 
 /* ---- On the tmpfs ------------------------------------------------------ */
 
-static int map(struct log_table *t, struct err *err)
+static void take_map(struct log_table *t, void *addr)
 {
-	uint64_t bytes, want = log_table_bytes(t->head.slots);
-	void *addr;
-	int r = t->file->ops->map(t->file, &addr, &bytes, err);
-
-	if (r < 0)
-		return r;
-	if (bytes != want)
-		return err_set(err, -RP_ECORRUPT,
-			       "it has %" PRIu64 " bytes, should have %" PRIu64,
-			       bytes, want);
 	t->live = (void *)((char *)addr + LOG_TABLE_LIVE_OFFSET);
 	t->slots = (void *)((char *)addr + LOG_TABLE_HEAD_BYTES);
-	return 0;
-}
-
-/* Allocated, so that no store into the mapping can fail. */
-static int fill(struct log_table *t, enum log_table_state state,
-		struct err *err)
-{
-	uint8_t head[LOG_TABLE_HEAD_BYTES];
-	struct file *file = t->file;
-	int r = file->ops->truncate(file, 0, err);
-
-	log_table_encode(&t->head, head);
-	if (r == 0)
-		r = file->ops->allocate(file, 0, log_table_bytes(t->head.slots),
-					err);
-	if (r == 0)
-		r = file_write(file, head, sizeof(head), 0, err);
-	if (r == 0)
-		r = map(t, err);
-	if (r == 0)
-		atomic_store(&t->live->state, state);
-	return r;
 }
 
 static void temporary_name(uint32_t disk, char name[LOG_NAME_BYTES])
@@ -223,21 +184,20 @@ int log_table_create(struct fs *memory, const struct log_table_head *head,
 {
 	struct log_table t = {.head = *head};
 	char name[LOG_NAME_BYTES], temporary[LOG_NAME_BYTES];
+	_Alignas(8) uint8_t buf[LOG_TABLE_HEAD_BYTES];
+	struct log_table_live *live = (void *)(buf + LOG_TABLE_LIVE_OFFSET);
+	void *addr;
 	int r;
 
 	log_name(LOG_TABLE, &head->point, head->disk, name);
 	temporary_name(head->disk, temporary);
-	r = fs_open(memory, temporary, FILE_WRITE | FILE_CREATE, &t.file, err);
+	log_table_encode(head, buf);
+	atomic_store(&live->state, state);
+	r = mapped_create(memory, temporary, name, buf, sizeof(buf),
+			  log_table_bytes(head->slots), &t.file, &addr, err);
 	if (r < 0)
 		return r;
-	r = fill(&t, state, err);
-	if (r == 0)
-		r = memory->ops->rename(memory, temporary, name, err);
-	if (r < 0) {
-		file_close(t.file);
-		(void)memory->ops->unlink(memory, temporary, NULL);
-		return r;
-	}
+	take_map(&t, addr);
 	*ret_table = t;
 	return 0;
 }
@@ -268,6 +228,7 @@ int log_table_open(struct fs *memory, const struct log_table_head *head,
 	struct log_table t = {0};
 	char name[LOG_NAME_BYTES];
 	uint8_t buf[LOG_TABLE_HEAD_BYTES];
+	void *addr;
 	int r;
 
 	log_name(LOG_TABLE, &head->point, head->disk, name);
@@ -280,12 +241,14 @@ int log_table_open(struct fs *memory, const struct log_table_head *head,
 	if (r == 0)
 		r = check_table(&t.head, head, err);
 	if (r == 0)
-		r = map(&t, err);
+		r = mapped_map(t.file, log_table_bytes(t.head.slots), &addr,
+			       err);
 	if (r < 0) {
 		(void)err_wrap(err, "log table '%s'", name);
 		file_close(t.file);
 		return r;
 	}
+	take_map(&t, addr);
 	*ret_table = t;
 	return 0;
 }

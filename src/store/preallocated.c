@@ -7,6 +7,8 @@
 #include "store/preallocated.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/bytes.h"
 
@@ -95,4 +97,71 @@ int file_read_all(struct file *file, void *buf, uint64_t bytes, uint64_t offset,
 			       file->name, offset + (uint64_t)got,
 			       offset + bytes);
 	return 0;
+}
+
+int mapped_map(struct file *file, uint64_t bytes, void **ret_addr,
+	       struct err *err)
+{
+	uint64_t has;
+	void *addr;
+	int r = file->ops->map(file, &addr, &has, err);
+
+	if (r < 0)
+		return r;
+	if (has != bytes)
+		return err_set(err, -RP_ECORRUPT,
+			       "it has %" PRIu64 " bytes, should have %" PRIu64,
+			       has, bytes);
+	*ret_addr = addr;
+	return 0;
+}
+
+static int mapped_fill(struct file *file, const void *head, uint64_t head_bytes,
+		       uint64_t bytes, void **ret_addr, struct err *err)
+{
+	int r = file->ops->truncate(file, 0, err);
+
+	if (r == 0)
+		r = file->ops->allocate(file, 0, bytes, err);
+	if (r == 0)
+		r = file_write(file, head, head_bytes, 0, err);
+	return r < 0 ? r : mapped_map(file, bytes, ret_addr, err);
+}
+
+int mapped_create(struct fs *memory, const char *temporary, const char *name,
+		  const void *head, uint64_t head_bytes, uint64_t bytes,
+		  struct file **ret_file, void **ret_addr, struct err *err)
+{
+	struct file *file;
+	void *addr = NULL;
+	int r =
+	    fs_open(memory, temporary, FILE_WRITE | FILE_CREATE, &file, err);
+
+	if (r < 0)
+		return r;
+	r = mapped_fill(file, head, head_bytes, bytes, &addr, err);
+	if (r == 0)
+		r = memory->ops->rename(memory, temporary, name, err);
+	if (r < 0) {
+		file_close(file);
+		(void)memory->ops->unlink(memory, temporary, NULL);
+		return r;
+	}
+	*ret_file = file;
+	*ret_addr = addr;
+	return 0;
+}
+
+bool name_split(const char *name, const char *prefix, struct guid *ret_id,
+		uint32_t *ret_disk)
+{
+	size_t n = strlen(prefix);
+	char text[GUID_TEXT_BYTES];
+
+	if (strncmp(name, prefix, n) != 0 || strlen(name + n) < sizeof(text))
+		return false;
+	memcpy(text, name + n, sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	return guid_parse(text, ret_id) &&
+	       sscanf(name + n + sizeof(text) - 1, "-%9" SCNu32, ret_disk) == 1;
 }

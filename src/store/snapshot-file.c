@@ -32,17 +32,10 @@ static bool name_parse(const char *name, struct guid *ret_id,
 		       uint32_t *ret_disk)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
-		size_t n = strlen(prefixes[i]);
-		char text[GUID_TEXT_BYTES], again[SNAPSHOT_NAME_BYTES];
+		char prefix[16], again[SNAPSHOT_NAME_BYTES];
 
-		if (strncmp(name, prefixes[i], n) != 0 || name[n] != '-' ||
-		    strlen(name + n + 1) < sizeof(text))
-			continue;
-		memcpy(text, name + n + 1, sizeof(text) - 1);
-		text[sizeof(text) - 1] = '\0';
-		if (!guid_parse(text, ret_id) ||
-		    sscanf(name + n + sizeof(text), "-%9" SCNu32, ret_disk) !=
-			1)
+		(void)snprintf(prefix, sizeof(prefix), "%s-", prefixes[i]);
+		if (!name_split(name, prefix, ret_id, ret_disk))
 			continue;
 		snapshot_name((enum snapshot_part)i, ret_id, *ret_disk, again);
 		if (strcmp(name, again) == 0)
@@ -51,38 +44,10 @@ static bool name_parse(const char *name, struct guid *ret_id,
 	return false;
 }
 
-static int map(struct snapshot_file *f, struct err *err)
+static void take_map(struct snapshot_file *f, void *addr)
 {
-	uint64_t bytes, want = snapshot_file_bytes(f->head.bytes);
-	void *addr;
-	int r = f->file->ops->map(f->file, &addr, &bytes, err);
-
-	if (r < 0)
-		return r;
-	if (bytes != want)
-		return err_set(err, -RP_ECORRUPT,
-			       "it has %" PRIu64 " bytes, should have %" PRIu64,
-			       bytes, want);
 	f->state = (void *)((char *)addr + SNAPSHOT_STATE_OFFSET);
 	f->bits = (void *)((char *)addr + SNAPSHOT_HEAD_BYTES);
-	return 0;
-}
-
-/* Allocated, so that no store into the mapping can fail. */
-static int fill(struct snapshot_file *f, struct err *err)
-{
-	uint8_t head[SNAPSHOT_HEAD_BYTES];
-	struct file *file = f->file;
-	int r = file->ops->truncate(file, 0, err);
-
-	snapshot_encode(&f->head, head);
-	if (r == 0)
-		r = file->ops->allocate(file, 0,
-					snapshot_file_bytes(f->head.bytes),
-					err);
-	if (r == 0)
-		r = file_write(file, head, sizeof(head), 0, err);
-	return r < 0 ? r : map(f, err);
 }
 
 static void temporary_name(uint32_t disk, char name[SNAPSHOT_NAME_BYTES])
@@ -104,21 +69,19 @@ int snapshot_file_create(struct fs *memory, const struct snapshot_head *head,
 {
 	struct snapshot_file f = {.head = *head};
 	char name[SNAPSHOT_NAME_BYTES], temporary[SNAPSHOT_NAME_BYTES];
+	uint8_t buf[SNAPSHOT_HEAD_BYTES];
+	void *addr;
 	int r;
 
 	snapshot_name(SNAPSHOT_COPIED, &head->snapshot, head->disk, name);
 	temporary_name(head->disk, temporary);
-	r = fs_open(memory, temporary, FILE_WRITE | FILE_CREATE, &f.file, err);
+	snapshot_encode(head, buf);
+	r = mapped_create(memory, temporary, name, buf, sizeof(buf),
+			  snapshot_file_bytes(head->bytes), &f.file, &addr,
+			  err);
 	if (r < 0)
 		return r;
-	r = fill(&f, err);
-	if (r == 0)
-		r = memory->ops->rename(memory, temporary, name, err);
-	if (r < 0) {
-		file_close(f.file);
-		(void)memory->ops->unlink(memory, temporary, NULL);
-		return r;
-	}
+	take_map(&f, addr);
 	*ret_file = f;
 	return 0;
 }
@@ -145,6 +108,7 @@ int snapshot_file_open(struct fs *memory, const struct guid *store,
 	struct snapshot_file f = {0};
 	char name[SNAPSHOT_NAME_BYTES];
 	uint8_t head[SNAPSHOT_HEAD_BYTES];
+	void *addr;
 	int r;
 
 	snapshot_name(SNAPSHOT_COPIED, id, disk, name);
@@ -157,12 +121,14 @@ int snapshot_file_open(struct fs *memory, const struct guid *store,
 	if (r == 0)
 		r = check_head(&f.head, store, id, disk, err);
 	if (r == 0)
-		r = map(&f, err);
+		r = mapped_map(f.file, snapshot_file_bytes(f.head.bytes), &addr,
+			       err);
 	if (r < 0) {
 		(void)err_wrap(err, "snapshot file '%s'", name);
 		file_close(f.file);
 		return r;
 	}
+	take_map(&f, addr);
 	*ret_file = f;
 	return 0;
 }

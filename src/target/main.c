@@ -2,13 +2,11 @@
 /* refpoint-target: what it gives up before it is told anything. */
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/confine.h"
@@ -48,21 +46,6 @@ static int confine(struct err *err)
 	if (r == 0)
 		r = confine_files_enter(&files, err);
 	return r < 0 ? r : confine_calls_enter(&calls, err);
-}
-
-static int drop(const struct options *options, struct err *err)
-{
-	const struct rlimit none = {0, 0};
-
-	(void)setrlimit(RLIMIT_CORE, &none); /* a disk's data is in memory */
-	if (!options->drops)
-		return 0;
-	if (setgroups(0, NULL) < 0 ||
-	    setresgid(options->gid, options->gid, options->gid) < 0 ||
-	    setresuid(options->uid, options->uid, options->uid) < 0)
-		return err_set(err, -errno, "become uid %u",
-			       (unsigned)options->uid);
-	return 0;
 }
 
 static bool read_number(const char *text, unsigned *ret_number)
@@ -118,7 +101,7 @@ int main(int argc, char **argv)
 	log_open(name);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a target has its limit */
-	r = drop(&options, &err);
+	r = confine_user(options.drops, options.uid, options.gid, &err);
 	if (r == 0)
 		r = confine(&err);
 	if (r == 0)

@@ -26,28 +26,6 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static void give(int channel, const int *fds, unsigned n)
-{
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(256 * sizeof(int))];
-	} space = {.bytes = {0}};
-	char byte = 0;
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &space,
-			     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	if (sendmsg(channel, &msg, MSG_NOSIGNAL) != 1)
-		abort();
-}
-
 struct serving *serve_files(const int *files, unsigned n,
 			    int ret_fds[TARGET_FDS])
 {
@@ -63,7 +41,8 @@ struct serving *serve_files(const int *files, unsigned n,
 	    fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK) < 0)
 		abort();
 	memcpy(fds + TARGET_FILES_FROM, files, n * sizeof(*files));
-	give(pair[0], fds, TARGET_FILES_FROM + n);
+	if (target_give(pair[0], fds, TARGET_FILES_FROM + n, NULL) < 0)
+		abort();
 	for (unsigned i = 1; i < TARGET_FILES_FROM + n; i++)
 		(void)close(fds[i]);
 	s->channel = pair[1];

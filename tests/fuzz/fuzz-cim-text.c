@@ -19,14 +19,6 @@
 #define PATH  'p'
 #define QUERY 'q'
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 static struct arena *arena;
 
 static void take_path(const char *text)

@@ -19,14 +19,6 @@
 #define DOCTYPE    2
 #define EMBEDDED   4
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 static struct arena *arena;
 
 static char *finished(struct xml_out *out)

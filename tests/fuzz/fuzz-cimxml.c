@@ -13,12 +13,6 @@
 #include "common/limits.h"
 #include "fuzz.h"
 
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 static bool is_known(unsigned status)
 {
 	static const unsigned known[] = {200, 400, 405, 413, 415, 500, 501};
@@ -35,15 +29,15 @@ static void check(const struct cimxml_response *response)
 	const struct xml_node *root;
 	struct arena *arena;
 
-	require(is_known(response->status));
-	require((response->status == 200) == (response->body != NULL));
+	CHECK(is_known(response->status));
+	CHECK((response->status == 200) == (response->body != NULL));
 	if (!response->body)
 		return;
-	require(strlen(response->body) == response->body_bytes);
+	CHECK(strlen(response->body) == response->body_bytes);
 	arena = arena_new(CIM_REPLY_BYTES_MAX);
-	require(arena && xml_parse(arena, response->body, response->body_bytes,
-				   &options, &root, NULL) == 0);
-	require(xml_is(root, NULL, "CIM"));
+	CHECK(arena && xml_parse(arena, response->body, response->body_bytes,
+				 &options, &root, NULL) == 0);
+	CHECK(xml_is(root, NULL, "CIM"));
 	arena_free(arena);
 }
 
@@ -56,7 +50,7 @@ static char *take_line(const uint8_t **from, const uint8_t *end)
 	if (!newline)
 		return NULL;
 	line = strndup((const char *)*from, (size_t)(newline - *from));
-	require(line);
+	CHECK(line);
 	*from = newline + 1;
 	return line;
 }
@@ -82,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct cimxml_response response;
 
 	if (object) {
-		require(contexts_new(NULL, &service.contexts, NULL) == 0);
+		CHECK(contexts_new(NULL, &service.contexts, NULL) == 0);
 		cimxml_handle(&service, &request, &response);
 		check(&response);
 		free(response.body);

@@ -15,18 +15,12 @@
 
 #define CHECKSUM 0x80
 
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 /* DATA with zeros up to BYTES, in a block of just that size. */
 static uint8_t *padded(const uint8_t *data, size_t size, size_t bytes)
 {
 	uint8_t *buf = calloc(1, bytes ? bytes : 1);
 
-	require(buf);
+	CHECK(buf);
 	memcpy(buf, data, MIN(size, bytes));
 	return buf;
 }
@@ -45,7 +39,7 @@ static void fuzz_page(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, PAGE_BYTES, checksum);
 	if (page_decode(buf, &page, NULL) == 0) {
 		page_encode(&page, again);
-		require(memcmp(again, buf, PAGE_BYTES) == 0);
+		CHECK(memcmp(again, buf, PAGE_BYTES) == 0);
 	}
 	free(buf);
 }
@@ -67,8 +61,8 @@ static void fuzz_intents(const uint8_t *data, size_t size, bool checksum)
 	}
 	if (intents_decode(buf, bytes, &head, intents, NULL) == 0) {
 		(void)intents_encode(&head, intents, again);
-		require(memcmp(again, buf,
-			       INTENT_HEAD_BYTES + head.entries * 8) == 0);
+		CHECK(memcmp(again, buf,
+			     INTENT_HEAD_BYTES + head.entries * 8) == 0);
 	}
 	free(buf);
 }
@@ -82,8 +76,8 @@ static void fuzz_live(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, LIVE_STATE_OFFSET, checksum);
 	if (live_decode(buf, &head, NULL) == 0) {
 		live_encode(&head, again);
-		require(memcmp(again, buf, LIVE_STATE_OFFSET) == 0);
-		require(live_file_bytes(head.bytes) > LIVE_HEAD_BYTES);
+		CHECK(memcmp(again, buf, LIVE_STATE_OFFSET) == 0);
+		CHECK(live_file_bytes(head.bytes) > LIVE_HEAD_BYTES);
 	}
 	free(buf);
 }
@@ -97,7 +91,7 @@ static void fuzz_snapshot(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, SNAPSHOT_STATE_OFFSET, checksum);
 	if (snapshot_decode(buf, &head, NULL) == 0) {
 		snapshot_encode(&head, again);
-		require(memcmp(again, buf, SNAPSHOT_STATE_OFFSET) == 0);
+		CHECK(memcmp(again, buf, SNAPSHOT_STATE_OFFSET) == 0);
 	}
 	free(buf);
 }
@@ -111,7 +105,7 @@ static void fuzz_log_table(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, LOG_TABLE_LIVE_OFFSET, checksum);
 	if (log_table_decode(buf, &head, NULL) == 0) {
 		log_table_encode(&head, again);
-		require(memcmp(again, buf, LOG_TABLE_LIVE_OFFSET) == 0);
+		CHECK(memcmp(again, buf, LOG_TABLE_LIVE_OFFSET) == 0);
 	}
 	free(buf);
 }
@@ -129,7 +123,7 @@ static void fuzz_sidecar(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, SIDECAR_HEAD_BYTES, checksum);
 	if (sidecar_decode(buf, &head, NULL) == 0) {
 		sidecar_encode(&head, again);
-		require(memcmp(again, buf, SIDECAR_HEAD_BYTES) == 0);
+		CHECK(memcmp(again, buf, SIDECAR_HEAD_BYTES) == 0);
 		at = buf + SIDECAR_HEAD_BYTES;
 		if (checksum) {
 			memcpy(at, &sum, sizeof(sum));
@@ -140,7 +134,7 @@ static void fuzz_sidecar(const uint8_t *data, size_t size, bool checksum)
 		}
 		if (sidecar_record_decode(at, &head, 0, &record, NULL) == 0) {
 			sidecar_record_encode(&head.log, &record, again);
-			require(memcmp(again, at, SIDECAR_RECORD_BYTES) == 0);
+			CHECK(memcmp(again, at, SIDECAR_RECORD_BYTES) == 0);
 		}
 	}
 	free(buf);
@@ -155,7 +149,7 @@ static void fuzz_tombstone(const uint8_t *data, size_t size, bool checksum)
 	reseal(buf, TOMBSTONE_BYTES, checksum);
 	if (tombstone_decode(buf, &tombstone, NULL) == 0) {
 		tombstone_encode(&tombstone, again);
-		require(memcmp(again, buf, TOMBSTONE_BYTES) == 0);
+		CHECK(memcmp(again, buf, TOMBSTONE_BYTES) == 0);
 	}
 	free(buf);
 }
@@ -174,8 +168,8 @@ static void fuzz_sealed(const uint8_t *data, size_t size, bool checksum)
 		reseal(buf, size, true);
 	}
 	if (sealed_decode(buf, size, &head, disks, NULL) == 0) {
-		require(sealed_encode(&head, disks, &again, &bytes, NULL) == 0);
-		require(bytes == size && memcmp(again, buf, size) == 0);
+		CHECK(sealed_encode(&head, disks, &again, &bytes, NULL) == 0);
+		CHECK(bytes == size && memcmp(again, buf, size) == 0);
 		free(again);
 		for (uint32_t i = 0; i < head.disks; i++)
 			blockset_free(disks[i].set);

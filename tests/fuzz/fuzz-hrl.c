@@ -25,12 +25,6 @@ struct memory {
 	uint64_t size;
 };
 
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 static int64_t memory_read(void *arg, void *buf, uint64_t bytes,
 			   uint64_t offset, struct err *err)
 {
@@ -92,15 +86,15 @@ static uint64_t pass(struct hrl_reader *reader, const struct memory *m,
 	int r;
 
 	while ((r = hrl_reader_next(reader, &write, NULL)) > 0) {
-		require(write.length > 0 && write.length <= DISK_BYTES);
-		require(write.offset <= DISK_BYTES - write.length);
-		require(write.at >= end);
+		CHECK(write.length > 0 && write.length <= DISK_BYTES);
+		CHECK(write.offset <= DISK_BYTES - write.length);
+		CHECK(write.at >= end);
 		end = write.at + write.length;
-		require(end <= hrl_reader_end(reader) && end <= m->size);
-		require(write.index == count++);
+		CHECK(end <= hrl_reader_end(reader) && end <= m->size);
+		CHECK(write.index == count++);
 		seen = seen * 31 + write.offset + write.length + write.at;
 	}
-	require(r < 0 || count == hrl_reader_entries(reader));
+	CHECK(r < 0 || count == hrl_reader_entries(reader));
 	*ret_result = r;
 	return seen;
 }
@@ -116,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (m.size == 0)
 		return 0;
 	m.bytes = malloc(m.size);
-	require(m.bytes);
+	CHECK(m.bytes);
 	memcpy(m.bytes, data + 1, m.size);
 	if (data[0] & SEAL)
 		seal_all(&m);
@@ -124,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    0) {
 		seen = pass(reader, &m, &first);
 		hrl_reader_rewind(reader);
-		require(pass(reader, &m, &again) == seen && first == again);
+		CHECK(pass(reader, &m, &again) == seen && first == again);
 		hrl_reader_free(reader);
 	}
 	free(m.bytes);

@@ -12,12 +12,6 @@
 #include "http/auth.h"
 #include "http/encrypted.h"
 
-static void require(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 static void authorization(const char *text)
 {
 	struct sockaddr_in peer = {.sin_family = AF_INET,
@@ -30,11 +24,11 @@ static void authorization(const char *text)
 	struct auth_verdict verdict;
 	struct auth *auth;
 
-	require(auth_open(&options, &auth, NULL) == 0);
+	CHECK(auth_open(&options, &auth, NULL) == 0);
 	if (!auth_quick(auth, &connection, &input, &verdict))
 		auth_check(auth, &connection, &input, &verdict);
-	require(verdict.outcome != AUTH_GRANTED);
-	require(verdict.principal.role == ROLE_DENIED);
+	CHECK(verdict.outcome != AUTH_GRANTED);
+	CHECK(verdict.principal.role == ROLE_DENIED);
 	auth_verdict_clear(&verdict);
 	auth_connection_free(connection);
 	auth_close(auth);
@@ -52,10 +46,10 @@ static void message(char *text, const uint8_t *end)
 	from = (const uint8_t *)body;
 	if (encrypted_parse(text, from, (size_t)(end - from), &p, NULL) < 0)
 		return;
-	require(p.sealed >= from && p.sealed + p.sealed_bytes <= end);
-	require(p.signature_bytes <= p.sealed_bytes);
-	require((const uint8_t *)p.type >= from &&
-		(const uint8_t *)p.type + p.type_bytes <= end);
+	CHECK(p.sealed >= from && p.sealed + p.sealed_bytes <= end);
+	CHECK(p.signature_bytes <= p.sealed_bytes);
+	CHECK((const uint8_t *)p.type >= from &&
+	      (const uint8_t *)p.type + p.type_bytes <= end);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -65,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	copy = malloc(size);
-	require(copy);
+	CHECK(copy);
 	(void)memcpy(copy, data + 1, size - 1);
 	copy[size - 1] = '\0';
 	if (data[0] == 'a')

@@ -14,14 +14,6 @@
 #include "fuzz.h"
 #include "schema/test-mof-scene.h"
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 struct input {
 	const char *text;
 	size_t bytes;

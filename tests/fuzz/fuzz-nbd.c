@@ -21,14 +21,6 @@
 #include "fuzz.h"
 #include "nbd/session.h"
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 /* A client that takes the server's bytes apart, one message after another. */
 struct reader {
 	uint8_t *bytes;

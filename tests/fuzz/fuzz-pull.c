@@ -22,14 +22,6 @@
 #define TLS_RECORD_MIN 20 /* the types of records, from and to */
 #define TLS_RECORD_MAX 23
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 /* What is to be heard before TLS. */
 struct plain {
 	uint8_t bytes[sizeof(struct nbd_greeting) +

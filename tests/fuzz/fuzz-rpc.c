@@ -21,14 +21,6 @@ struct answer {
 	unsigned finals, finished;
 };
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 static void answer_send(void *arg, const char *text, size_t bytes,
 			const int *fds, unsigned n_fds)
 {

@@ -18,14 +18,6 @@
 #include "fuzz.h"
 #include "wsman/wsman.h"
 
-#define CHECK(what)                                                            \
-	do {                                                                   \
-		if (!(what)) {                                                 \
-			(void)fprintf(stderr, "broken: %s\n", #what);          \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
 static void check(const struct wsman_response *response)
 {
 	const struct xml_options options = {.namespaces = true};

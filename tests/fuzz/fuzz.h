@@ -5,6 +5,17 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What must be so, whatever the input is. */
+#define CHECK(what)                                                            \
+	do {                                                                   \
+		if (!(what)) {                                                 \
+			(void)fprintf(stderr, "broken: %s\n", #what);          \
+			abort();                                               \
+		}                                                              \
+	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
