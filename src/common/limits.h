@@ -137,8 +137,8 @@
 #define ENCRYPTED_HEADER_BYTES_MAX 1024  /* of a part of multipart/encrypted */
 #define CERTIFICATE_DAYS           3652  /* of the pair that we make */
 
-/* Of the kernel's threads for what the ring cannot do at once: one for each
- * scratch file of each disk, and some for syncs and discards. */
+/* Of the kernel's threads for what the ring cannot do at once: more than a
+ * virtual system has files that can hang, and some for syncs and discards. */
 #define RING_WORKERS_MAX (SNAPSHOTS_PER_VM_MAX * DISKS_PER_VM_MAX + 64)
 
 /* Of a log that is read; those that we write have blocks of 4096 bytes. */
