@@ -68,10 +68,13 @@ def stop(process, timeout=10):
 
 
 def run(argv, timeout=60, **kwargs):
-    """Runs a program to its end; returns its standard output as text."""
+    """Runs a program to its end; returns its standard output as text.
+
+    What it says may quote what it was given: nbdinfo the content of a disk.
+    """
     try:
         done = subprocess.run(argv, timeout=timeout, text=True,
-                              stdin=subprocess.DEVNULL,
+                              errors='replace', stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               check=False, **kwargs)
     except subprocess.TimeoutExpired as e:

@@ -328,6 +328,7 @@ class World:
         readers = [backup.QemuImg(source, one.copies[source.disk])
                    for source in one.sources()]
         readers[0].middle = lambda r: r.freeze()
+        readers[0].rate = '2M'      # stopped well before its end
         readers[0].patience = 3600
         background = Background(readers)
         process.wait_until('the reader to stop', readers[0].is_frozen)
