@@ -19,6 +19,7 @@
 #include "daemon/request.h"
 
 #define READY_MS  5000 /* for a helper to begin, or to end */
+#define AGAIN_S   5    /* until a worker is asked again that failed to answer */
 #define PULLS_MAX 64
 
 struct pull {
@@ -31,9 +32,12 @@ struct pull {
 	/* Until it is ready, or has ended: who waits for that. */
 	sd_event_source *limit;
 	struct request *request;
-	json_t *reply;      /* to Listen; NULL: told, or to Unlisten */
-	bool stopping;      /* that is Unlisten */
-	struct link *watch; /* AwaitEnd; NULL: the worker is not asked */
+	json_t *reply;          /* to Listen; NULL: told, or to Unlisten */
+	bool stopping;          /* that is Unlisten */
+	struct link *watch;     /* AwaitEnd; NULL: the worker is not asked */
+	sd_event_source *again; /* it failed, with `unheard` */
+	struct err unheard;
+	bool warned; /* of that */
 };
 
 /* ---- Life ------------------------------------------------------------------
@@ -49,6 +53,7 @@ static void pull_free(struct pull *pull)
 	*at = pull->next;
 	sd_event_source_disable_unref(pull->heard);
 	sd_event_source_disable_unref(pull->limit);
+	sd_event_source_disable_unref(pull->again);
 	link_cancel(pull->watch);
 	(void)close(pull->fd);
 	json_decref(pull->reply);
@@ -111,8 +116,38 @@ void pulls_tidy(struct vm *vm)
 /* ---- The snapshot's end -----------------------------------------------------
  */
 
-/* A worker that dies, or does not know the question, is asked no more: what
- * becomes of it then is told by the next one. */
+static void await_end(struct pull *pull);
+
+/* Mostly nothing is left to do where a worker died, or is not settled: it, or
+ * the next one, is asked whenever it says that it serves. */
+static int on_again(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct pull *pull = arg;
+	const struct vm *vm = vm_find_any(pull->daemon, pull->vm);
+	char id[GUID_TEXT_BYTES];
+
+	pull->again = sd_event_source_disable_unref(pull->again);
+	if (pull->watch || !vm || !vm->serving)
+		return 0;
+	guid_format(&pull->snapshot, id);
+	if (!pull->warned)
+		log_warning("'%s': its worker fails to say when snapshot %s "
+			    "ends, whose port may stay open after that, and "
+			    "is asked again every %d s: %s",
+			    pull->vm, id, AGAIN_S, pull->unheard.text);
+	pull->warned = true;
+	await_end(pull);
+	return 0;
+}
+
+static void try_again(struct pull *pull, const struct err *err)
+{
+	pull->unheard = *err;
+	if (!pull->again)
+		daemon_timer(pull->daemon, &pull->again, AGAIN_S * 1000,
+			     on_again, pull);
+}
+
 static void on_end(void *arg, const struct err *err, json_t *parameters,
 		   bool continues, const char *text, size_t bytes, int *fds,
 		   unsigned n_fds)
@@ -124,8 +159,10 @@ static void on_end(void *arg, const struct err *err, json_t *parameters,
 	char why[REASON_BYTES + 32] = "it is gone";
 
 	pull->watch = NULL;
-	if (err->code)
+	if (err->code) {
+		try_again(pull, err);
 		return;
+	}
 	if (snapshot && !json_is_null(snapshot))
 		(void)snprintf(why, sizeof(why), "it is invalid: %.*s",
 			       REASON_BYTES, reason ? reason : "");
@@ -137,13 +174,15 @@ static void on_end(void *arg, const struct err *err, json_t *parameters,
 static void await_end(struct pull *pull)
 {
 	char id[GUID_TEXT_BYTES];
+	struct err err = {0};
 
 	if (pull->watch)
 		return;
 	guid_format(&pull->snapshot, id);
-	(void)link_call(pull->daemon, pull->vm, "AwaitEnd",
-			json_pack("{s:s}", "snapshot", id), false, NULL, 0, 0,
-			on_end, pull, &pull->watch, NULL);
+	if (link_call(pull->daemon, pull->vm, "AwaitEnd",
+		      json_pack("{s:s}", "snapshot", id), false, NULL, 0, 0,
+		      on_end, pull, &pull->watch, &err) < 0)
+		try_again(pull, &err);
 }
 
 void pulls_watch(struct vm *vm)

@@ -7,7 +7,8 @@
  *      long as its refpoint-pull lives: until the snapshot is dropped,
  *      converted or invalid, its virtual system is not to be served any more,
  *      refpointd ends, or it is asked for (Unlisten).  A snapshot has one at a
- *      time.  That it is invalid its worker says as soon as it is.
+ *      time.  That it is invalid its worker says as soon as it is; one that
+ *      fails to is asked again.
  *   2  refpoint-pull has no way to any socket but by asking us, and we connect
  *      to none but that of its snapshot, which is of our own making.
  *   3  A worker's death leaves the key good: connections are lost, and new ones

@@ -116,6 +116,26 @@ class Readers(Case):
         wait_until('the end of the port', lambda: self.closed(lost))
         self.assertFalse(self.closed(kept))
 
+    def test_a_settled_worker_that_fails_to_say_when_one_ends_is_asked_again(
+            self):
+        rig = self.served()
+        with rig.guest('v') as guest:
+            rig.greeted_by(guest)
+            wait_until('it to settle', lambda: 'settled vm=v' in
+                       rig.log_text())
+        rig.behave('v', fail=['AwaitEnd'])
+        place = rig.call('Listen', vm='v', snapshot=self.made()['id'],
+                         address='127.0.0.1', port=0)
+        wait_until('the second question', lambda:
+                   len(rig.events('v', 'AwaitEnd')) == 2)
+        self.assertFalse(self.closed(place))
+        rig.behave('v', reply={'AwaitEnd': {'snapshot': {
+            'state': 'invalid', 'reason': 'so it was told'}}})
+        wait_until('the end of the port', lambda: self.closed(place))
+        text = rig.log_text()
+        self.assertEqual(text.count('is asked again every 5 s: as told'), 1)
+        self.assertIn('any more: it is invalid: so it was told', text)
+
     def heard(self, snapshot):
         try:
             return self.read(snapshot)
