@@ -150,7 +150,7 @@ static int finish(struct snapshot *s, const struct snapshot_request *request,
 	if (r == 0 && !snapshot_is_valid(s))
 		r = err_set(err, -RP_EIOFAIL, "no snapshot: %s", s->reason);
 	if (r < 0 && vm_snapshot_drop(s->owner->vm, &request->id, NULL) < 0) {
-		snapshot_invalidate(s, "it was not completed; drop it");
+		snapshot_invalidate(s, "it was not completed");
 		*ret_stays = true;
 	}
 	return r;
@@ -197,6 +197,16 @@ static int find_request(void *arg, const struct snapshot_info *info)
 	return 1;
 }
 
+static int refuse_invalid(const struct guid *id, const char *reason,
+			  struct err *err)
+{
+	char text[GUID_TEXT_BYTES];
+
+	guid_format(id, text);
+	return err_set(err, -RP_ESTATE, "snapshot %s is invalid, drop it: %s",
+		       text, reason);
+}
+
 int snapshot_create(struct snapshots *snapshots,
 		    const struct snapshot_request *request,
 		    struct snapshot_info *ret_info, struct err *err)
@@ -215,11 +225,7 @@ int snapshot_create(struct snapshots *snapshots,
 			r = make(snapshots, request, info, err);
 	}
 	if (r == 1 && info->state != SNAPSHOT_VALID)
-		r = err_set(
-		    err, -RP_ESTATE,
-		    "the snapshot of this request is invalid (%s): drop "
-		    "it",
-		    info->reason);
+		r = refuse_invalid(&info->row.id, info->reason, err);
 	if (r >= 0)
 		*ret_info = *info;
 	free(info);
@@ -266,10 +272,7 @@ int snapshot_convert(struct snapshots *snapshots, const struct guid *id,
 	if (!s)
 		return -RP_ENOPOINT;
 	if (!snapshot_is_valid(s))
-		return err_set(err, -RP_ESTATE,
-			       "the snapshot is invalid (%s), so what was read "
-			       "of it may be incomplete: drop it",
-			       s->reason);
+		return refuse_invalid(id, s->reason, err);
 	r = vm_snapshot_convert(snapshots->vm, id, ret_point, err);
 	if (r == 0)
 		forget(s);

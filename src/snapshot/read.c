@@ -325,6 +325,17 @@ static int data_fd(const struct snapshot_disk *disk)
 	return posix_is_file(clone) ? posix_file_fd(clone) : -1;
 }
 
+static int refuse_extent(const struct snapshot *s, struct err *err)
+{
+	char text[GUID_TEXT_BYTES];
+
+	guid_format(&s->row.id, text);
+	if (atomic_load(&s->gone))
+		return err_set(err, -EIO, "snapshot %s is gone", text);
+	return err_set(err, -EIO, "snapshot %s is invalid, drop it: %s", text,
+		       s->reason);
+}
+
 int snapshot_extent(struct snapshot_disk *disk, uint64_t offset, uint64_t end,
 		    uint64_t *ret_to, bool *ret_hole, struct err *err)
 {
@@ -334,8 +345,7 @@ int snapshot_extent(struct snapshot_disk *disk, uint64_t offset, uint64_t end,
 
 	image_extent(data_fd(disk), offset, end, &to, &hole);
 	if (!snapshot_is_valid(disk->snapshot))
-		return err_set(err, -EIO, "the snapshot is invalid: %s",
-			       disk->snapshot->reason);
+		return refuse_extent(disk->snapshot, err);
 	/* N4: what is a hole now was one then, unless it was copied. */
 	run = kept_run(kept, block, div_round_up(to, BLOCK_BYTES))
 	      << BLOCK_SHIFT;

@@ -114,7 +114,7 @@ static void drop_ended(struct snapshots *snapshots, struct snapshot *s)
 
 	guid_format(&s->row.id, id);
 	if (vm_snapshot_drop(snapshots->vm, &s->row.id, &err) < 0) {
-		snapshot_invalidate(s, "it ended with the power; drop it");
+		snapshot_invalidate(s, "it ended with the power");
 		log_warning("snapshot %s ended, but its row stays: %s", id,
 			    err.text);
 		append(snapshots, s);

@@ -148,8 +148,9 @@ static int find_source(struct export *x, bool *ret_is_snapshot, struct err *err)
 				     err);
 	guid_format(&x->request.source, id);
 	if (info.state != SNAPSHOT_VALID)
-		return err_set(err, -RP_ESTATE, "snapshot %s is invalid: %s",
-			       id, info.reason);
+		return err_set(err, -RP_ESTATE,
+			       "snapshot %s is invalid, drop it: %s", id,
+			       info.reason);
 	x->row = info.row;
 	x->read = info.row.id;
 	/* whoever froze the guest may have vouched for it since */

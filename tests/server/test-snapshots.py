@@ -423,8 +423,7 @@ class Life(Case):
                 [s['state'] for s in w.call('Systems', points=True)[
                     'systems'][0]['snapshots']], ['invalid', 'valid'])
             text = w.fails(4, 'convert', VM, one)
-            self.assertIn('invalid', text)
-            self.assertIn('drop it', text)
+            self.assertIn(f'{one} is invalid, drop it: its limit', text)
             for disk in told['disks']:
                 if not disk['nbd_uri']:
                     continue

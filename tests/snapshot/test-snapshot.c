@@ -140,6 +140,31 @@ static void expect_block(struct rig *rig, const struct guid *id, uint64_t block,
 				 (unsigned long long)block, i, buf[i], byte);
 }
 
+/* It names the snapshot, what to do, and WHY. */
+static void expect_text(const struct guid *id, const char *why)
+{
+	char text[GUID_TEXT_BYTES];
+
+	guid_format(id, text);
+	if (!strstr(err.text, text) || !strstr(err.text, "drop it") ||
+	    !strstr(err.text, why))
+		fail_msg("'%s' does not say all there is to", err.text);
+}
+
+static void expect_no_extent(struct rig *rig, const struct guid *id,
+			     const char *why)
+{
+	struct snapshot_disk *disk;
+	uint64_t to;
+	bool hole;
+
+	ok(snapshot_open(rig->snapshots, id, 0, &disk, &err));
+	assert_int_equal(
+	    snapshot_extent(disk, 0, BLOCK_BYTES, &to, &hole, &err), -EIO);
+	expect_text(id, why);
+	snapshot_close(disk);
+}
+
 static void expect_invalid(struct rig *rig, const struct guid *id,
 			   const char *why)
 {
@@ -151,8 +176,10 @@ static void expect_invalid(struct rig *rig, const struct guid *id,
 	if (!strstr(info.reason, why))
 		fail_msg("'%s' does not say '%s'", info.reason, why);
 	assert_int_equal(get(rig, id, 0, buf), -EIO);
+	expect_no_extent(rig, id, why);
 	assert_int_equal(snapshot_convert(rig->snapshots, id, &row, &err),
 			 -RP_ESTATE);
+	expect_text(id, why);
 }
 
 static void drop(struct rig *rig, const struct guid *id)
@@ -907,6 +934,7 @@ static bool try_request_again(unsigned nth)
 		assert_int_equal(snapshot_create(rig->snapshots, &request,
 						 &info, &err),
 				 -RP_ESTATE);
+		expect_text(&first, "not completed");
 		expect_invalid(rig, &first, "not completed");
 		drop(rig, &first);
 		ok(snapshot_create(rig->snapshots, &request, &info, &err));
