@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Kerberos realm of the test's own, and python3-winrm as a client."""
+import glob
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import unittest
 
 from .process import Failure, start, stop, wait_until
@@ -67,15 +69,36 @@ def need_winrm():
         raise unittest.SkipTest('install python3-winrm')
 
 
+def know_localhost(hosts):
+    """What tells a program to look names up in HOSTS, a file, which is made.
+
+    curl knows localhost by itself; others need it in /etc/hosts, which a
+    minimal system does not have."""
+    wrapper = glob.glob('/usr/lib/*/libnss_wrapper.so')
+    if not wrapper:
+        try:
+            socket.getaddrinfo('localhost', None)
+        except socket.gaierror as e:
+            raise unittest.SkipTest('no address of localhost: install '
+                                    'libnss-wrapper') from e
+        return {}
+    with open(hosts, 'w', encoding='ascii') as f:
+        f.write('127.0.0.1 localhost\n')
+    return {'LD_PRELOAD': wrapper[0], 'NSS_WRAPPER_HOSTS': hosts}
+
+
 def winrm(url, cert, text, user, password, transport, encryption, env):
     """Sends text three times on a connection; replies are on stdout.
 
     The server's certificate is verified, as made for this host."""
-    return subprocess.run(
-        ['/usr/bin/python3', '-W', 'ignore', '-c', WINRM, url, user, password,
-         transport, encryption], input=text, capture_output=True, text=True,
-        env={**os.environ, 'REQUESTS_CA_BUNDLE': cert, 'CURL_CA_BUNDLE': cert,
-             'NO_PROXY': '*', **env}, check=False, timeout=60)
+    with tempfile.TemporaryDirectory() as directory:
+        names = know_localhost(os.path.join(directory, 'hosts'))
+        return subprocess.run(
+            ['/usr/bin/python3', '-W', 'ignore', '-c', WINRM, url, user,
+             password, transport, encryption], input=text,
+            capture_output=True, text=True, check=False, timeout=60,
+            env={**os.environ, 'REQUESTS_CA_BUNDLE': cert,
+                 'CURL_CA_BUNDLE': cert, 'NO_PROXY': '*', **names, **env})
 
 
 class Kdc:
