@@ -175,6 +175,7 @@
 #define LOG_DIRTY_BYTES MIB(64) /* likewise: no more until it has ended */
 #define LOG_STALL_MS    1000    /* of a write or sync; the log is dropped */
 #define LOG_PAUSE_MS    4000    /* then; of a guest's write that waits */
+#define LOG_PARTS_MAX   1024    /* of a virtual system's logs; catalogue.h */
 
 /* Of refpoint-pull, which lets one snapshot be read over the network. */
 #define PULL_CONNECTIONS_MAX 16    /* that have proved the key */

@@ -95,6 +95,8 @@ struct reading {
 	struct generation_row *generation;
 	struct point_row *point;
 	uint32_t children;
+	uint32_t log_parts;
+	uint64_t log_position; /* of the last of them */
 };
 
 static int each_system(struct column *col, void *arg, struct err *err)
@@ -288,6 +290,66 @@ static int each_point(struct column *col, void *arg, struct err *err)
 		   : 0;
 }
 
+/* They come by position. */
+static int each_log_part(struct column *col, void *arg, struct err *err)
+{
+	struct reading *reading = arg;
+	struct log_part_row row = {0};
+	int r;
+
+	read_guid(col, &row.origin);
+	read_guid(col, &row.point);
+	row.position = read_int(col, INT64_MAX);
+	r = column_end(col, "log_part", err);
+	if (r < 0)
+		return r;
+	if (++reading->log_parts > LOG_PARTS_MAX)
+		return err_set(err, -RP_ECORRUPT,
+			       "read the catalogue: there are more than %u "
+			       "parts of logs",
+			       LOG_PARTS_MAX);
+	if (reading->log_parts > 1 && row.position == reading->log_position)
+		return err_set(err, -RP_ECORRUPT,
+			       "read the catalogue: two parts of logs have "
+			       "position %llu",
+			       (unsigned long long)row.position);
+	reading->log_position = row.position;
+	return reading->reader->log_part
+		   ? reading->reader->log_part(reading->arg, &row)
+		   : 0;
+}
+
+static int each_log_lost(struct column *col, void *arg, struct err *err)
+{
+	struct reading *reading = arg;
+	struct log_lost_row row = {0};
+	int r;
+
+	read_guid(col, &row.point);
+	read_text(col, row.reason, sizeof(row.reason));
+	r = column_end(col, "log_lost", err);
+	if (r < 0)
+		return r;
+	return reading->reader->log_lost
+		   ? reading->reader->log_lost(reading->arg, &row)
+		   : 0;
+}
+
+static int each_log_limit(struct column *col, void *arg, struct err *err)
+{
+	struct reading *reading = arg;
+	uint64_t bytes;
+	int r;
+
+	col->at = 1;
+	bytes = read_int(col, INT64_MAX);
+	col->bad |= bytes == 0;
+	r = column_end(col, "log_limit", err);
+	if (r == 0 && reading->reader->log_limit)
+		reading->reader->log_limit(reading->arg, bytes);
+	return r;
+}
+
 static int read_tables(struct reading *reading, struct err *err)
 {
 	static const struct {
@@ -298,6 +360,9 @@ static int read_tables(struct reading *reading, struct err *err)
 	    {"SELECT * FROM disk ORDER BY ordinal", each_disk},
 	    {"SELECT * FROM generation ORDER BY generation", each_generation},
 	    {"SELECT * FROM point ORDER BY position", each_point},
+	    {"SELECT * FROM log_part ORDER BY position", each_log_part},
+	    {"SELECT * FROM log_lost", each_log_lost},
+	    {"SELECT * FROM log_limit", each_log_limit},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {

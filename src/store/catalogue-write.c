@@ -223,3 +223,55 @@ int catalogue_drop_point(struct catalogue *c, const struct guid *id,
 
 	return r ? r : drop(c, "DELETE FROM point WHERE id = ?", 0, id, err);
 }
+
+/* ---- logs ------------------------------------------------------------- */
+
+int catalogue_put_log_part(struct catalogue *c, const struct log_part_row *row,
+			   struct err *err)
+{
+	struct binder b;
+
+	binder_open(&b, c, "INSERT OR REPLACE INTO log_part VALUES (?,?,?,?)");
+	bind_guid(&b, &row->origin);
+	bind_guid(&b, &row->point);
+	bind_int(&b, row->position);
+	return binder_run(&b, c, true, "write", err);
+}
+
+int catalogue_drop_log_part(struct catalogue *c, const struct guid *origin,
+			    struct err *err)
+{
+	return drop(c, "DELETE FROM log_part WHERE origin = ?", 0, origin, err);
+}
+
+int catalogue_put_log_lost(struct catalogue *c, const struct log_lost_row *row,
+			   struct err *err)
+{
+	struct binder b;
+
+	binder_open(&b, c, "INSERT OR REPLACE INTO log_lost VALUES (?,?,?)");
+	bind_guid(&b, &row->point);
+	bind_text(&b, row->reason);
+	return binder_run(&b, c, true, "write", err);
+}
+
+int catalogue_drop_log_lost(struct catalogue *c, const struct guid *point,
+			    struct err *err)
+{
+	return drop(c, "DELETE FROM log_lost WHERE point = ?", 0, point, err);
+}
+
+int catalogue_put_log_limit(struct catalogue *c, uint64_t bytes,
+			    struct err *err)
+{
+	struct binder b;
+
+	binder_open(&b, c, "INSERT OR REPLACE INTO log_limit VALUES (1,?,?)");
+	bind_int(&b, bytes);
+	return binder_run(&b, c, true, "write", err);
+}
+
+int catalogue_drop_log_limit(struct catalogue *c, struct err *err)
+{
+	return catalogue_run(c, "DELETE FROM log_limit", "write", err);
+}

@@ -21,6 +21,9 @@
 #include "store/catalogue-internal.h"
 #include "store/sqlite-vfs.h"
 
+/* The oldest version that is opened, and what it has. */
+#define CATALOGUE_OLDEST 2
+
 static const char schema[] =
     "CREATE TABLE system (one INTEGER PRIMARY KEY CHECK (one = 1),"
     " store BLOB NOT NULL, uuid BLOB NOT NULL, machine BLOB NOT NULL,"
@@ -58,6 +61,15 @@ static const char schema[] =
     " tracking_id TEXT NOT NULL, bytes INTEGER NOT NULL,"
     " crc INTEGER NOT NULL,"
     " PRIMARY KEY (id, ordinal)) WITHOUT ROWID;";
+
+/* What version 3 adds to version 2. */
+static const char log_schema[] =
+    "CREATE TABLE log_part (origin BLOB PRIMARY KEY, point BLOB NOT NULL,"
+    " position INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE log_lost (point BLOB PRIMARY KEY, reason TEXT NOT NULL,"
+    " crc INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE log_limit (one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " bytes INTEGER NOT NULL, crc INTEGER NOT NULL);";
 
 static const char *const accuracy_names[] = {
     [ACCURACY_EXACT] = "exact",
@@ -237,10 +249,20 @@ static int catalogue_exists(struct fs *fs, struct err *err)
 	return r;
 }
 
+/* Within a transaction: the tables of logs, and with them this version. */
+static int add_logs(struct catalogue *c, struct err *err)
+{
+	char version[48];
+	int r = catalogue_run(c, log_schema, "create", err);
+
+	(void)snprintf(version, sizeof(version), "PRAGMA user_version=%d",
+		       CATALOGUE_VERSION);
+	return r ? r : catalogue_run(c, version, "create", err);
+}
+
 int catalogue_create(struct fs *fs, struct catalogue **ret_catalogue,
 		     struct err *err)
 {
-	char version[48];
 	struct catalogue *c;
 	int r = catalogue_exists(fs, NULL);
 
@@ -252,15 +274,13 @@ int catalogue_create(struct fs *fs, struct catalogue **ret_catalogue,
 	r = catalogue_new(fs, &c, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(version, sizeof(version), "PRAGMA user_version=%d",
-		       CATALOGUE_VERSION);
 	r = db_open(c, SQLITE_OPEN_CREATE, err);
 	if (r == 0)
 		r = catalogue_run(c, "BEGIN IMMEDIATE", "create", err);
 	if (r == 0)
 		r = catalogue_run(c, schema, "create", err);
 	if (r == 0)
-		r = catalogue_run(c, version, "create", err);
+		r = add_logs(c, err);
 	if (r == 0)
 		r = catalogue_run(c, "COMMIT", "create", err);
 	if (r == 0)
@@ -277,6 +297,22 @@ static int each_version(struct column *col, void *arg, struct err *err)
 {
 	*(int *)arg = sqlite3_column_int(col->stmt, 0);
 	return 0;
+}
+
+/* A catalogue of version 2 becomes one of this version.  If the commit's
+ * outcome is not known nobody gets the catalogue, and the next opening finds
+ * out. */
+static int upgrade(struct catalogue *c, struct err *err)
+{
+	bool unknown;
+	int r = catalogue_begin(c, err);
+
+	if (r == 0)
+		r = add_logs(c, err);
+	if (r == 0)
+		return catalogue_commit(c, &unknown, err);
+	catalogue_cancel(c);
+	return r;
 }
 
 int catalogue_open(struct fs *fs, struct catalogue **ret_catalogue,
@@ -297,11 +333,14 @@ int catalogue_open(struct fs *fs, struct catalogue **ret_catalogue,
 				     each_version, &version, err);
 	if (r == 0 && version == 0)
 		r = err_set(err, -ENOENT, "the catalogue holds no definition");
+	else if (r == 0 && version == CATALOGUE_OLDEST)
+		r = upgrade(c, err);
 	else if (r == 0 && version != CATALOGUE_VERSION)
 		r = err_set(err, -RP_EVERSION,
 			    "the store's catalogue has version %d; this "
-			    "program knows %d: use the version that made it",
-			    version, CATALOGUE_VERSION);
+			    "program knows %d and %d: use the version that "
+			    "made it",
+			    version, CATALOGUE_OLDEST, CATALOGUE_VERSION);
 	if (r < 0) {
 		catalogue_close(c);
 		return r;

@@ -19,7 +19,7 @@
 #include "disk/image.h"
 
 #define CATALOGUE_NAME    "catalogue.sqlite"
-#define CATALOGUE_VERSION 2
+#define CATALOGUE_VERSION 3
 
 /* How much an interval's answer is worth; ordered, so that joining two is
  * taking the greater. */
@@ -110,11 +110,25 @@ struct point_row {
 	uint64_t bytes[DISKS_PER_VM_MAX]; /* the disk's size at the point */
 };
 
+/* The logs that were begun at one cut, one for each disk: a part of the data of
+ * a log-based point. */
+struct log_part_row {
+	struct guid origin; /* the point, made or not, at whose cut */
+	struct guid point;  /* the one whose data it is a part of */
+	uint64_t position;  /* order of all parts; never used again */
+};
+
+/* A log-based point that has no data any more, and why. */
+struct log_lost_row {
+	struct guid point;
+	char reason[REASON_BYTES];
+};
+
 struct catalogue;
 
 /* Makes an empty catalogue (-RP_EALREADY if there is one), or opens one that
- * is there (-ENOENT if not; -RP_ECORRUPT, -RP_EVERSION).  FS must outlive it.
- */
+ * is there (-ENOENT if not; -RP_ECORRUPT, -RP_EVERSION).  One of version 2 is
+ * made one of this version by that.  FS must outlive it. */
 int catalogue_create(struct fs *fs, struct catalogue **ret_catalogue,
 		     struct err *err);
 int catalogue_open(struct fs *fs, struct catalogue **ret_catalogue,
@@ -122,18 +136,23 @@ int catalogue_open(struct fs *fs, struct catalogue **ret_catalogue,
 struct catalogue *catalogue_close(struct catalogue *catalogue);
 
 /* Reads everything, verifying each row; FNs get rows valid for the call only,
- * disks by ordinal, generations ascending, points in order of creation. */
+ * disks by ordinal, generations ascending, points in order of creation, parts
+ * of logs by position.  Each may be NULL. */
 struct catalogue_reader {
 	void (*system)(void *arg, const struct system_row *row);
 	int (*disk)(void *arg, const struct disk_row *row);
 	int (*generation)(void *arg, const struct generation_row *row);
 	int (*point)(void *arg, const struct point_row *row);
+	int (*log_part)(void *arg, const struct log_part_row *row);
+	int (*log_lost)(void *arg, const struct log_lost_row *row);
+	void (*log_limit)(void *arg, uint64_t bytes); /* if one is set */
 };
 int catalogue_read(struct catalogue *catalogue,
 		   const struct catalogue_reader *reader, void *arg,
 		   struct err *err);
 
-/* A transaction.  After an error of any call in between, only cancel. */
+/* A transaction.  To put is to insert or to replace; to drop what is not there
+ * is no error.  After an error of any call in between, only cancel. */
 int catalogue_begin(struct catalogue *catalogue, struct err *err);
 int catalogue_put_system(struct catalogue *catalogue,
 			 const struct system_row *row, struct err *err);
@@ -147,6 +166,18 @@ int catalogue_put_point(struct catalogue *catalogue,
 			const struct point_row *row, struct err *err);
 int catalogue_drop_point(struct catalogue *catalogue, const struct guid *id,
 			 struct err *err);
+int catalogue_put_log_part(struct catalogue *catalogue,
+			   const struct log_part_row *row, struct err *err);
+int catalogue_drop_log_part(struct catalogue *catalogue,
+			    const struct guid *origin, struct err *err);
+int catalogue_put_log_lost(struct catalogue *catalogue,
+			   const struct log_lost_row *row, struct err *err);
+int catalogue_drop_log_lost(struct catalogue *catalogue,
+			    const struct guid *point, struct err *err);
+/* BYTES: 1 to INT64_MAX. */
+int catalogue_put_log_limit(struct catalogue *catalogue, uint64_t bytes,
+			    struct err *err);
+int catalogue_drop_log_limit(struct catalogue *catalogue, struct err *err);
 void catalogue_cancel(struct catalogue *catalogue);
 
 /*
