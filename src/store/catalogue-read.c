@@ -22,11 +22,13 @@ static uint64_t read_int(struct column *col, uint64_t max)
 
 static void read_text(struct column *col, char *text, size_t room)
 {
+	bool is_text = sqlite3_column_type(col->stmt, col->at) == SQLITE_TEXT;
 	const char *value =
 	    (const char *)sqlite3_column_text(col->stmt, col->at);
 	int bytes = sqlite3_column_bytes(col->stmt, col->at++);
 
-	if (!value || (size_t)bytes >= room || strlen(value) != (size_t)bytes) {
+	if (!is_text || !value || (size_t)bytes >= room ||
+	    strlen(value) != (size_t)bytes) {
 		col->bad = true;
 		text[0] = '\0';
 		return;
@@ -37,10 +39,11 @@ static void read_text(struct column *col, char *text, size_t room)
 
 static void read_guid(struct column *col, struct guid *guid)
 {
+	bool is_blob = sqlite3_column_type(col->stmt, col->at) == SQLITE_BLOB;
 	const void *value = sqlite3_column_blob(col->stmt, col->at);
 	int bytes = sqlite3_column_bytes(col->stmt, col->at++);
 
-	if (!value || bytes != (int)sizeof(guid->b)) {
+	if (!is_blob || !value || bytes != (int)sizeof(guid->b)) {
 		col->bad = true;
 		return;
 	}
