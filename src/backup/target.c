@@ -56,20 +56,19 @@ static int say_failed(const struct target *t,
 	switch (answer->error) {
 	case TARGET_EMODE:
 		return err_set(err, -RP_EPARAM,
-			       "the file for disk '%s' is not open for reading "
-			       "and writing, or for appending",
+			       "the file for '%s' is not open for reading and "
+			       "writing, or for appending",
 			       name);
 	case TARGET_EFILLED:
 		return err_set(
 		    err, -RP_EPARAM,
-		    "what is to be filled with disk '%s' is no empty regular "
-		    "file",
+		    "what is to be filled with '%s' is no empty regular file",
 		    name);
 	case TARGET_ESAME:
 		if (answer->other >= t->n)
 			return say_nonsense(err);
 		return err_set(err, -RP_EPARAM,
-			       "disks '%s' and '%s' have the same file",
+			       "'%s' and '%s' have the same file",
 			       t->names[answer->other], name);
 	default:
 		if (answer->error > ERRNO_MAX)

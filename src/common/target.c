@@ -39,7 +39,7 @@ int target_give(int channel, const int *fds, unsigned n, struct err *err)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE((TARGET_FILES_FROM + DISKS_PER_VM_MAX) *
+		char bytes[CMSG_SPACE((TARGET_FILES_FROM + EXPORT_FILES_MAX) *
 				      sizeof(int))];
 	} space = {.bytes = {0}};
 	char byte = 0;

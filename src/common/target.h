@@ -6,7 +6,7 @@
  * refpointd makes both of what they share: a SOCK_SEQPACKET pair, and a memory
  * of TARGET_MEMORY_BYTES whose size is sealed.  It sends refpoint-target one
  * message, whose content is of no account, with descriptors: the memory, one
- * that is held until refpoint-target's end, and up to DISKS_PER_VM_MAX files.
+ * that is held until refpoint-target's end, and up to EXPORT_FILES_MAX files.
  * Then the worker gets the other end of the pair, and the memory.
  *
  * The worker's messages are 1 to TARGET_ORDERS_MAX orders each, the first of

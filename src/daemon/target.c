@@ -152,7 +152,7 @@ int target_start(struct daemon *daemon, const char *vm, const int *files,
 		 unsigned n, int ret_fds[TARGET_FDS], struct err *err)
 {
 	_cleanup_close_ int ours = -1, its = -1, memory = -1, held = -1;
-	int fds[TARGET_FILES_FROM + DISKS_PER_VM_MAX], pair[2], life[2];
+	int fds[TARGET_FILES_FROM + EXPORT_FILES_MAX], pair[2], life[2];
 	int r = check_number(daemon, vm, err);
 
 	if (r == 0 && access(daemon->target_path, X_OK) < 0)

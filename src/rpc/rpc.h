@@ -21,8 +21,9 @@
 #include <systemd/sd-event.h>
 
 #include "common/err.h"
+#include "common/limits.h"
 
-#define RPC_FDS_MAX 72
+#define RPC_FDS_MAX EXPORT_FILES_MAX
 
 /* ---- A server's side --------------------------------------------------- */
 

@@ -331,7 +331,7 @@ static void descriptors_beyond_the_limit_are_closed(void **state)
 
 	put_with_fds(fd, "{\"method\":", 10, null, RPC_FDS_MAX);
 	put_with_fds(fd, "\"t.Fds\"}", 9, null, 200);
-	assert_string_equal(get(fd), "{\"parameters\":{\"n\":72}}");
+	assert_string_equal(get(fd), "{\"parameters\":{\"n\":248}}");
 	assert_int_equal(count_fds(), before);
 	close(fd);
 	close(null);

@@ -12,7 +12,7 @@
 
 #include "common/target.h"
 
-#define FDS_MAX   (TARGET_FILES_FROM + DISKS_PER_VM_MAX)
+#define FDS_MAX   (TARGET_FILES_FROM + EXPORT_FILES_MAX)
 #define WRITE_MAX MIB(1) /* of one call: it can be killed after */
 
 struct server {
@@ -57,7 +57,7 @@ static uint32_t check_file(int fd, struct stat *ret_stat)
 static uint32_t begin(struct server *s, const struct target_order *order,
 		      struct target_answer *answer)
 {
-	struct stat stats[DISKS_PER_VM_MAX];
+	struct stat stats[EXPORT_FILES_MAX];
 	const int *files = s->fds + TARGET_FILES_FROM;
 
 	if (s->begun || order->length != count_files(s))

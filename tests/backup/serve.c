@@ -30,9 +30,9 @@ struct serving *serve_files(const int *files, unsigned n,
 			    int ret_fds[TARGET_FDS])
 {
 	struct serving *s = calloc(1, sizeof(*s));
-	int fds[TARGET_FILES_FROM + DISKS_PER_VM_MAX], pair[2];
+	int fds[TARGET_FILES_FROM + EXPORT_FILES_MAX], pair[2];
 
-	if (!s || n > DISKS_PER_VM_MAX ||
+	if (!s || n > EXPORT_FILES_MAX ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		abort();
 	fds[0] = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);

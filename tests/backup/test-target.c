@@ -317,8 +317,7 @@ static void test_failures_name_the_file(void **state)
 	    hear_answer(
 		(struct target_answer){.error = TARGET_ESAME, .file = 1}, &err),
 	    -RP_EPARAM);
-	assert_string_equal(err.text,
-			    "disks 'vda' and 'vdb' have the same file");
+	assert_string_equal(err.text, "'vda' and 'vdb' have the same file");
 }
 
 static void test_an_answer_that_nobody_asked_for_is_none(void **state)

@@ -41,7 +41,7 @@ class Channel:
     def receive(self):
         """The next (message, descriptors); None at the end."""
         while b'\0' not in self.data:
-            size = socket.CMSG_SPACE(80 * 4)
+            size = socket.CMSG_SPACE(250 * 4)
             data, ancillary, _, _ = self.sock.recvmsg(1 << 20, size)
             for level, kind, payload in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
