@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "backup/plan.h"
-#include "backup/qcow2-writer.h"
+#include "backup/sink.h"
 #include "backup/target.h"
 #include "common/target.h"
 
@@ -35,7 +35,8 @@ struct batch {
 };
 
 struct one_disk {
-	char id[DISK_ID_BYTES];
+	char id[EXPORT_ID_BYTES];
+	bool plain;
 	char backing[QCOW2_BACKING_MAX + 1]; /* "" if none */
 	struct export_source *source;
 	struct blockset *changed;
@@ -66,7 +67,7 @@ struct exporter {
 	char reason[REASON_BYTES];
 
 	unsigned n;
-	const char *names[DISKS_PER_VM_MAX]; /* of `disks` */
+	const char *names[EXPORT_FILES_MAX]; /* of `disks` */
 	struct one_disk disks[];
 };
 _Static_assert((uint64_t)EXPORT_BATCHES *PLAN_BYTES <= TARGET_DATA_BYTES,
@@ -207,11 +208,12 @@ static void await_batch(struct exporter *e, struct batch *batch)
 
 static bool is_zero(const uint8_t *data, uint64_t bytes)
 {
-	uint64_t head;
+	uint64_t head = 0;
 
-	memcpy(&head, data, sizeof(head));
+	memcpy(&head, data, MIN(bytes, sizeof(head)));
 	return head == 0 &&
-	       memcmp(data, data + sizeof(head), bytes - sizeof(head)) == 0;
+	       (bytes <= sizeof(head) ||
+		memcmp(data, data + sizeof(head), bytes - sizeof(head)) == 0);
 }
 
 /* The bytes at DATA that are, or are not, zero like the first block. */
@@ -230,7 +232,7 @@ static uint64_t alike(const uint8_t *data, uint64_t length, bool *ret_zero)
 	return n;
 }
 
-static int write_item(struct qcow2_writer *writer, const uint8_t *buffer,
+static int write_item(struct sink *sink, const uint8_t *buffer,
 		      const struct plan_item *item, struct err *err)
 {
 	uint64_t offset = item->offset, length = item->length, n;
@@ -239,27 +241,26 @@ static int write_item(struct qcow2_writer *writer, const uint8_t *buffer,
 	int r = 0;
 
 	if (item->at == PLAN_ZERO)
-		return qcow2_zero(writer, offset, length, err);
+		return sink_zero(sink, offset, length, err);
 	for (; r == 0 && length > 0; offset += n, data += n, length -= n) {
 		n = alike(data, length, &zero);
-		r = zero ? qcow2_zero(writer, offset, n, err)
-			 : qcow2_write(writer, offset, data, n, err);
+		r = zero ? sink_zero(sink, offset, n, err)
+			 : sink_write(sink, offset, data, n, err);
 	}
 	return r;
 }
 
 static int write_batch(struct exporter *e, struct one_disk *disk,
-		       struct batch *batch, struct qcow2_writer *writer,
-		       struct err *err)
+		       struct batch *batch, struct sink *sink, struct err *err)
 {
 	int r = check_cancelled(e, err);
 
 	if (r == 0 && batch->result < 0)
-		r = err_set(err, batch->result, "read disk '%s' at %llu",
-			    disk->id, (unsigned long long)batch->failed_at);
+		r = err_set(err, batch->result, "read %s'%s' at %llu",
+			    disk->plain ? "" : "disk ", disk->id,
+			    (unsigned long long)batch->failed_at);
 	for (unsigned i = 0; r == 0 && i < batch->plan.n_items; i++)
-		r = write_item(writer, batch->buffer, &batch->plan.items[i],
-			       err);
+		r = write_item(sink, batch->buffer, &batch->plan.items[i], err);
 	return r < 0 ? r : target_send(e->target, &batch->mark, err);
 }
 
@@ -323,8 +324,8 @@ static void reap(struct exporter *e)
 }
 
 /* Has the next one written, or waits until there is something to do. */
-static int go_on(struct exporter *e, struct one_disk *disk,
-		 struct qcow2_writer *writer, struct err *err)
+static int go_on(struct exporter *e, struct one_disk *disk, struct sink *sink,
+		 struct err *err)
 {
 	struct batch *batch = batch_at(e, e->writing);
 
@@ -332,11 +333,11 @@ static int go_on(struct exporter *e, struct one_disk *disk,
 		return target_wait(e->target, err);
 	e->reading--;
 	e->writing++;
-	return write_batch(e, disk, batch, writer, err);
+	return write_batch(e, disk, batch, sink, err);
 }
 
 static int copy_disk(struct exporter *e, struct one_disk *disk,
-		     struct qcow2_writer *writer, struct err *err)
+		     struct sink *sink, struct err *err)
 {
 	struct looking looking = {e, disk->source};
 	struct planner *planner = malloc(sizeof(*planner));
@@ -350,7 +351,7 @@ static int copy_disk(struct exporter *e, struct one_disk *disk,
 		reap(e);
 		r = read_ahead(e, disk, planner, &more, err);
 		if (r == 0 && e->reading + e->writing > 0)
-			r = go_on(e, disk, writer, err);
+			r = go_on(e, disk, sink, err);
 	} while (r == 0 && (more || e->reading + e->writing > 0));
 	for (; e->reading > 0; e->reading--)
 		await_batch(e, batch_at(e, e->writing + e->reading - 1));
@@ -370,23 +371,23 @@ static int export_disk(struct exporter *e, unsigned i, struct err *err)
 	    .backing = *disk->backing ? disk->backing : NULL,
 	    .backing_format = "qcow2",
 	};
-	struct qcow2_writer *writer = NULL;
-	int r = qcow2_writer_new(&target, &writer, err);
+	struct sink sink;
+	int r = sink_open(&sink, &target, disk->plain, err);
 
 	if (r == 0)
-		r = copy_disk(e, disk, writer, err);
+		r = copy_disk(e, disk, &sink, err);
 	if (r == 0)
 		r = check_cancelled(e, err);
 	if (r == 0)
-		r = qcow2_finish(writer, err);
+		r = sink_finish(&sink, err);
 	if (r == 0)
 		r = target_drain(e->target, err);
 	if (r == 0) {
-		disk->result.data_bytes = qcow2_data_bytes(writer);
-		disk->result.file_bytes = qcow2_file_bytes(writer);
+		disk->result.data_bytes = sink_data_bytes(&sink);
+		disk->result.file_bytes = sink_file_bytes(&sink);
 		atomic_store(&e->done, e->done_before);
 	}
-	qcow2_writer_free(writer);
+	sink_close(&sink);
 	return r;
 }
 
@@ -424,7 +425,8 @@ static void release(struct exporter *e)
 
 static void fill_disk(struct one_disk *to, const struct export_disk *from)
 {
-	*to = (struct one_disk){.source = from->source,
+	*to = (struct one_disk){.plain = from->plain,
+				.source = from->source,
 				.changed = from->changed,
 				.bytes = from->bytes};
 	(void)snprintf(to->id, sizeof(to->id), "%s", from->id);
@@ -507,10 +509,10 @@ static void cancel(struct exporter *e, const char *reason)
 	target_cancel(e->target);
 }
 
-void exporter_cancel(struct exporter *e)
+void exporter_cancel(struct exporter *e, const char *reason)
 {
 	(void)pthread_mutex_lock(&e->lock);
-	cancel(e, "");
+	cancel(e, reason);
 	(void)pthread_mutex_unlock(&e->lock);
 }
 

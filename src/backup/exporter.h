@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exports disks: reads what is to be had from sources and has one qcow2 written
- * for each by refpoint-target, on a thread of its own.
+ * Exports disks, or files as they are: reads what is to be had from sources and
+ * has one qcow2, or the same file, written for each by refpoint-target, on a
+ * thread of its own.
  *
  * Invariants:
  *  1. Whatever the target does (slow, full, gone, hanging), only this thread
@@ -27,7 +28,8 @@
 #include "disk/ring.h"
 #include "track/volume.h"
 
-#define EXPORT_BATCHES 8
+#define EXPORT_BATCHES  8
+#define EXPORT_ID_BYTES 64
 
 struct export_source;
 
@@ -49,7 +51,8 @@ struct export_source {
 };
 
 struct export_disk {
-	const char *id;               /* for messages */
+	const char *id; /* for messages: of a disk, or a file's name */
+	bool plain;     /* a file, written as it is; no set, no backing */
 	struct export_source *source; /* stays the caller's; see stop */
 	struct blockset *changed;     /* taken over; NULL: all of the disk */
 	uint64_t bytes;
@@ -73,10 +76,11 @@ int exporter_start(const struct export_disk *disks, unsigned n, int *fds,
 		   void (*ended)(void *arg), void *arg,
 		   struct exporter **ret_exporter, struct err *err);
 
-/* Any thread: it is to end, as -RP_ECANCELLED; what had failed before stays. */
-void exporter_cancel(struct exporter *exporter);
-/* The same, for REASON, and waits until no source is used any more: then they
- * may be closed.  Not on a source's thread. */
+/* Any thread: it is to end, as -RP_ECANCELLED, for REASON, which may be "".
+ * What had failed before stays. */
+void exporter_cancel(struct exporter *exporter, const char *reason);
+/* The same, and waits until no source is used any more: then they may be
+ * closed.  Not on a source's thread. */
 void exporter_stop(struct exporter *exporter, const char *reason);
 
 /* Any thread.  Of disks' bytes, or of the changed ones' where there is a

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backup/target.h"
+#include "backup/window.h"
 #include "common/bytes.h"
 #include "common/limits.h"
 
@@ -77,8 +78,7 @@ struct qcow2_writer {
 	const uint8_t *run;
 	uint64_t run_at, run_bytes;
 
-	/* (5) */
-	uint64_t window[2], window_bytes; /* of the file; since window[1] */
+	struct window window; /* (5) */
 };
 
 /* ---- The file --------------------------------------------------------------
@@ -91,25 +91,6 @@ static int put(struct qcow2_writer *w, uint64_t at, const void *data,
 			  err);
 }
 
-/* Invariant 5: [window[0], window[1]) is on its way, and is waited for when
- * the next one is full. */
-static int slide(struct qcow2_writer *w, uint64_t end, struct err *err)
-{
-	int r;
-
-	if (w->window_bytes < QCOW2_WINDOW_BYTES)
-		return 0;
-	r = target_sync_begin(w->target.target, w->target.file, w->window[1],
-			      end, err);
-	if (r == 0)
-		r = target_sync_wait(w->target.target, w->target.file,
-				     w->window[0], w->window[1], err);
-	w->window[0] = w->window[1];
-	w->window[1] = end;
-	w->window_bytes = 0;
-	return r;
-}
-
 static int flush_run(struct qcow2_writer *w, struct err *err)
 {
 	uint64_t end = w->run_at + w->run_bytes, bytes = w->run_bytes;
@@ -120,8 +101,7 @@ static int flush_run(struct qcow2_writer *w, struct err *err)
 	w->run_bytes = 0;
 	r = target_write(w->target.target, w->target.file, w->run_at, w->run,
 			 bytes, err);
-	w->window_bytes += bytes;
-	return r < 0 ? r : slide(w, end, err);
+	return r < 0 ? r : window_slide(&w->window, bytes, end, err);
 }
 
 /* What is zero at both ends stays a hole. */
@@ -414,6 +394,8 @@ int qcow2_writer_new(const struct qcow2_target *target,
 	if (!w)
 		return err_set(err, -ENOMEM, "export");
 	w->target = *target;
+	w->window =
+	    (struct window){.target = target->target, .file = target->file};
 	w->next = 1; /* behind the header */
 	w->l1_entries = (uint32_t)div_round_up(target->bytes, TABLE_COVERS);
 	w->l1 = calloc(w->l1_entries, sizeof(*w->l1));

@@ -12,8 +12,7 @@
  *  3. The header is written last: what was not finished is no qcow2.
  *  4. Of a cluster only the subclusters that were written take space; the rest
  *     is a hole of the file.  Of tables only what is not zero is written.
- *  5. At most 2 * QCOW2_WINDOW_BYTES wait for the target's disk: how far it got
- *     is how far it really got, and the page cache stays other people's.
+ *  5. How far it got is how far it really got: backup/window.h.
  *
  * Complete when all that was ordered of the target is done, durable when the
  * caller has synced the file.  Not for several threads.
@@ -29,7 +28,6 @@
 #define QCOW2_CLUSTER_BYTES    (128u << 10)
 #define QCOW2_SUBCLUSTER_BYTES 4096u
 #define QCOW2_BACKING_MAX      1023u /* bytes of a backing file's name */
-#define QCOW2_WINDOW_BYTES     (32u << 20)
 
 struct qcow2_writer;
 struct target;

@@ -560,7 +560,7 @@ static void on_hangup(void *arg)
 {
 	struct export *x = arg;
 
-	exporter_cancel(x->exporter);
+	exporter_cancel(x->exporter, "");
 }
 
 void export_answer(struct export *x, struct rpc_call *call, bool gone)
