@@ -114,8 +114,8 @@ static const int plain[] = {
     SYS(pwrite64), SYS(fcntl), SYS(flock), SYS(fsync), SYS(fdatasync),
     SYS(ftruncate), SYS(fchmod), SYS(fchown), SYS(rename), SYS(renameat),
     SYS(renameat2), SYS(unlink), SYS(unlinkat), SYS(fadvise64), SYS(dup),
-    /* exports */
-    SYS(mkdirat),
+    /* exports, and what is imported of them */
+    SYS(mkdirat), SYS(openat2),
     /* refpointd, refpoint-pam, nscd and the like */
     SYS(connect), SYS(sendmmsg), SYS(recvmmsg), SYS(select), SYS(pselect6),
     SYS(getppid), SYS(getresuid), SYS(getresgid), SYS(getgroups),

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -273,9 +274,11 @@ static void use_what_is_left(void)
 	EXPECT(alarm(0) == 0);
 }
 
-/* As the opener of exports does. */
+/* As the opener of exports does, and who reads what they say. */
 static void use_the_export_root(void)
 {
+	const struct open_how how = {.flags = O_RDONLY,
+				     .resolve = RESOLVE_BENEATH};
 	char to[128];
 	int fd;
 
@@ -286,6 +289,10 @@ static void use_the_export_root(void)
 	EXPECT(make_file("exports/a.partial/disk"));
 	EXPECT(renameat(fd, "a.partial", fd, "a") == 0);
 	EXPECT(fsync(fd) == 0);
+	EXPECT(syscall(SYS_openat2, fd, "a/disk", &how, sizeof(how)) >= 0);
+	EXPECT(syscall(SYS_openat2, fd, "../conf/users", &how, sizeof(how)) <
+		   0 &&
+	       errno == EXDEV);
 	(void)snprintf(to, sizeof(to), "%s/a/disk", exports);
 	EXPECT(truncate(to, 4096) == 0 || errno == EPERM);
 	EXPECT(unlink(to) == 0);

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "providers/below.h"
 #include "providers/identity.h"
 #include "rpc/rpc.h"
 
@@ -51,81 +52,16 @@ struct exports {
 /* ---- where ----------------------------------------------------------------
  */
 
-/* No empty name, "." or "..": then a name's text is where it leads, but for
- * symbolic links. */
-static bool is_plain(const char *path)
-{
-	const char *p = path;
-
-	if (*p != '/' || strlen(path) >= PATH_BYTES)
-		return false;
-	while (*p == '/') {
-		size_t n = strcspn(++p, "/");
-
-		if (n == 0 && !*p && p > path + 1)
-			return true; /* a slash at its end */
-		if (n == 0 || (n == 1 && *p == '.') ||
-		    (n == 2 && p[0] == '.' && p[1] == '.'))
-			return false;
-		p += n;
-	}
-	return true;
-}
-
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
-}
-
-/* PATH without its last name, which is not empty. */
-static void parent_of(const char *path, char ret_parent[PATH_BYTES])
-{
-	size_t n = strlen(path);
-
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	while (n > 1 && path[n - 1] != '/')
-		n--;
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	memcpy(ret_parent, path, n);
-	ret_parent[n] = '\0';
-}
-
-static int check_parent(const char *directory, const char *root,
-			struct err *err)
-{
-	char parent[PATH_BYTES];
-	char *real_root, *real;
-	bool below;
-
-	parent_of(directory, parent);
-	real = realpath(parent, NULL);
-	if (!real)
-		return err_set(err, errno == EACCES ? -RP_EDENIED : -RP_EPARAM,
-			       "'%s' cannot be reached", parent);
-	real_root = realpath(*root ? root : "/", NULL);
-	below = real_root &&
-		(strcmp(real, real_root) == 0 || is_below(real, real_root));
-	free(real);
-	free(real_root);
-	return below ? 0
-		     : err_set(err, -RP_EDENIED, "'%s' leads out of '%s'",
-			       directory, root);
-}
-
 int exports_check(const struct exports *exports, const char *directory,
 		  struct err *err)
 {
-	if (!is_plain(directory))
-		return err_set(err, -RP_EPARAM,
-			       "'%.256s' is no plain absolute path", directory);
-	if (!is_below(directory, exports->root))
-		return err_set(err, -RP_EDENIED, "'%s' is not below '%s'",
-			       directory, exports->root);
-	return check_parent(directory, exports->root, err);
+	return below_check(exports->root, directory, err);
+}
+
+int exports_read(const struct exports *exports, const char *path, size_t max,
+		 char **ret_text, struct err *err)
+{
+	return below_read(exports->root, path, max, ret_text, err);
 }
 
 /* ---- one export's thread --------------------------------------------------

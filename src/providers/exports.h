@@ -8,9 +8,7 @@
  *     otherwise leaves nothing, also where this process is asked to end; only
  *     if it is killed, a DIRECTORY.partial-XXXXXX.  The job then has failed.
  * X2  A job completes when the directory has its name, and not before.
- * X3  Nothing is written but below the root: a path is held against it by its
- *     names, by where its parent really is, and at last by Landlock
- *     (gateway/confine.c).
+ * X3  Nothing is written or read but below the root (below.h).
  * X4  CIM_EXPORTS_MAX run at a time; a connection that is lost and a reload
  *     leave them alone.
  * X5  Of the last CIM_EXPORTS_KEPT is known where they went, as long as this
@@ -48,6 +46,9 @@ struct export_order {
  * -RP_EPARAM if it cannot be a directory's name there. */
 int exports_check(const struct exports *exports, const char *directory,
 		  struct err *err);
+/* What the file PATH below the root holds: as below_read(). */
+int exports_read(const struct exports *exports, const char *path, size_t max,
+		 char **ret_text, struct err *err);
 /* Begins it, in the name of REQUEST's caller, and waits until the job (of type
  * Job, the caller's) is there.  Refused, and nothing is left, if it is one too
  * many (-RP_EINUSE), the directory cannot be made or refpointd refuses it. */
