@@ -62,7 +62,8 @@ static int read_state(const json_t *job, struct job_view *v, struct err *err)
 	static const char *const methods[] = {
 	    [JOB_DESTROYS] = "Destroy",   [JOB_CREATES] = "Create",
 	    [JOB_SNAPSHOTS] = "Snapshot", [JOB_CONVERTS] = "Convert",
-	    [JOB_DROPS] = "Drop",         [JOB_EXPORTS_SYSTEM] = "Export"};
+	    [JOB_DROPS] = "Drop",         [JOB_DROPS_LOG] = "DropLog",
+	    [JOB_IMPORTS] = "Import",     [JOB_EXPORTS_SYSTEM] = "Export"};
 	static const char *const states[] = {[JOB_IS_RUNNING] = "running",
 					     [JOB_IS_COMPLETED] = "completed",
 					     [JOB_HAS_FAILED] = "failed",
@@ -93,6 +94,8 @@ bool job_is_of_create(const struct job_view *view)
 {
 	switch (view->work) {
 	case JOB_DESTROYS:
+	case JOB_DROPS_LOG:
+	case JOB_IMPORTS:
 	case JOB_EXPORTS_SYSTEM:
 	case JOB_EXPORTS_POINT:
 		return false;

@@ -27,6 +27,8 @@ enum job_work {
 	JOB_SNAPSHOTS,      /* makes a snapshot */
 	JOB_CONVERTS,       /* a snapshot into a point */
 	JOB_DROPS,          /* a snapshot */
+	JOB_DROPS_LOG,      /* of a point */
+	JOB_IMPORTS,        /* points */
 	JOB_EXPORTS_SYSTEM, /* a snapshot of it */
 	JOB_EXPORTS_POINT,
 };

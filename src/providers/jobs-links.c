@@ -4,9 +4,10 @@
  *
  * L1  A job that makes a point or a snapshot affects that alone, once it is
  *     there, and for as long as the job is told; one that turns a snapshot into
- *     a point, the point; one that exports a point, that.  One that removes
- *     either affects the virtual system: what it removed is gone, and the
- *     association with it would be; and so does one that exports a snapshot.
+ *     a point, the point; one that exports a point or drops its log, that.
+ *     One that removes either affects the virtual system: what it removed is
+ *     gone, and the association with it would be; and so does one that exports
+ *     a snapshot, or makes points known.
  * L2  The published Msvm_ associations lead to Msvm_ConcreteJob alone, which an
  *     export of a point is not (J3): its links are of their superclasses.
  */
@@ -58,6 +59,12 @@ static bool makes(const struct job_view *view)
 	       view->work == JOB_SNAPSHOTS;
 }
 
+/* The job is about a point that was there before. */
+static bool is_of_point(const struct job_view *view)
+{
+	return view->work == JOB_EXPORTS_POINT || view->work == JOB_DROPS_LOG;
+}
+
 static struct identity affected(const struct job_view *view)
 {
 	struct identity identity = {.kind = IDENTITY_SYSTEM};
@@ -66,7 +73,7 @@ static struct identity affected(const struct job_view *view)
 	if (view->work == JOB_SNAPSHOTS) {
 		identity.kind = IDENTITY_SETTINGS;
 		memcpy(identity.uuid, view->snapshot, sizeof(identity.uuid));
-	} else if (makes(view) || view->work == JOB_EXPORTS_POINT) {
+	} else if (makes(view) || is_of_point(view)) {
 		identity.kind = IDENTITY_POINT;
 		memcpy(identity.id, view->point, sizeof(identity.id));
 	}
@@ -80,6 +87,7 @@ static bool affects(const struct job_view *view)
 	switch (view->work) {
 	case JOB_CREATES:
 	case JOB_EXPORTS_POINT:
+	case JOB_DROPS_LOG:
 		return *view->point != '\0';
 	case JOB_CONVERTS:
 		return *view->point && view->progress == JOB_IS_COMPLETED;
@@ -95,7 +103,7 @@ static struct identity owner(const struct job_view *view)
 	struct identity identity = {.kind = IDENTITY_SERVICE};
 
 	if (view->work == JOB_CREATES || view->work == JOB_DESTROYS ||
-	    view->work == JOB_EXPORTS_POINT)
+	    view->work == JOB_IMPORTS || is_of_point(view))
 		identity.index = POINT_SERVICE;
 	else if (view->work == JOB_EXPORTS_SYSTEM)
 		identity.index = MANAGEMENT_SERVICE;
@@ -130,6 +138,8 @@ static struct build build_affected(const struct linking *l,
 	static const char *const others[] = {
 	    [JOB_DESTROYS] = "One of its reference points is removed",
 	    [JOB_DROPS] = "One of its snapshots is removed",
+	    [JOB_DROPS_LOG] = "Its log is removed",
+	    [JOB_IMPORTS] = "Reference points are made known to it",
 	    [JOB_EXPORTS_SYSTEM] = "One of its snapshots is exported",
 	    [JOB_EXPORTS_POINT] = "It is exported"};
 	struct build b =

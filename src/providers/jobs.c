@@ -28,6 +28,8 @@ static const struct {
     [JOB_SNAPSHOTS] = {70, "Creating Snapshot"},
     [JOB_CONVERTS] = {200, "Converting Snapshot to Reference Point"},
     [JOB_DROPS] = {72, "Deleting Snapshot"},
+    [JOB_DROPS_LOG] = {204, "Removing Data Associated with Reference Point"},
+    [JOB_IMPORTS] = {209, "Importing Reference Point Metadata"},
     [JOB_EXPORTS_SYSTEM] = {62, "Exporting Virtual System"},
     [JOB_EXPORTS_POINT] = {203, "Exporting Reference Point"},
 };

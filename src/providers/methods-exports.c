@@ -151,8 +151,8 @@ static int read_base(const struct method_call *call, const char *uuid,
 		     struct err *err)
 {
 	struct method_snapshot snapshot;
+	struct method_point point;
 	struct identity base;
-	const char *vm;
 	int r = -CIM_ENOTFOUND;
 
 	if (!text || !*text)
@@ -162,7 +162,7 @@ static int read_base(const struct method_call *call, const char *uuid,
 	if (base.kind == IDENTITY_POINT) {
 		memcpy(order->base, base.id, sizeof(order->base));
 		if (strcmp(base.uuid, uuid) == 0)
-			r = method_system(call, base.uuid, base.id, &vm, err);
+			r = method_point_of(call, &base, &point, err);
 	} else if (base.kind == IDENTITY_SETTINGS) {
 		memcpy(order->base, base.uuid, sizeof(order->base));
 		r = method_snapshot_of_id(call, base.uuid, &snapshot, err);
@@ -271,18 +271,18 @@ int method_export_point(const struct method_call *call, uint32_t *ret_result,
 			struct err *err)
 {
 	struct export_order order = {.directory = directory_of(call)};
-	struct identity point;
-	int r = -CIM_ENOTFOUND;
+	struct method_point point;
+	int r;
 
 	*ret_result = check_directory(call, order.directory);
 	if (*ret_result)
 		return 0;
-	if (method_object(call, "ReferencePoint", &point)) {
+	r = method_find_point(call, "ReferencePoint", &point, err);
+	if (r == 0) {
+		order.vm = point.vm;
 		memcpy(order.source, point.id, sizeof(order.source));
-		r = method_system(call, point.uuid, point.id, &order.vm, err);
-	}
-	if (r == 0)
 		r = order_point(call, point.uuid, &order, err);
+	}
 	return r < 0 ? method_missing(call, r, method_result, METHOD_PARAMETER,
 				      ret_result, err)
 		     : begin(call, &order, ret_result, err);

@@ -8,9 +8,11 @@
  * P2  ElementName of the settings becomes the point's label; of what else a
  *     client that fetched a template echoes (InstanceID, Caption, Description)
  *     nothing counts.
+ * P3  RemoveAssociatedData is for log-based points, as its parameter is
+ *     published: of any other it is an Invalid Parameter, since no state that
+ *     the point could come to would make it right.  A log-based one whose log
+ *     is gone already is in an Invalid State, as refpointd says.
  */
-#include <string.h>
-
 #include "cim/status.h"
 #include "common/bytes.h"
 #include "providers/methods.h"
@@ -37,7 +39,7 @@ static int create_point(const struct method_call *call, uint32_t *ret_result,
 	    system.kind != IDENTITY_SYSTEM ||
 	    !method_how(call, "ReferencePointSettings", &consistency, &label))
 		return 0;
-	r = method_system(call, system.uuid, NULL, &vm, err);
+	r = method_system(call, system.uuid, &vm, err);
 	if (r < 0)
 		return method_missing(call, r, method_create_result,
 				      CREATE_PARAMETER, ret_result, err);
@@ -54,71 +56,41 @@ static int create_point(const struct method_call *call, uint32_t *ret_result,
 
 /* ---- of a point ---------------------------------------------------------- */
 
-/* The point that NAME names and its system's name; false, with *RET_R set, if
- * there is none. */
-static bool find_point(const struct method_call *call, const char *name,
-		       struct identity *ret_point, const char **ret_vm,
-		       int *ret_r, uint32_t *ret_result, struct err *err)
+/* Has METHOD done to the point that NAME names. */
+static int begin_on(const struct method_call *call, const char *method,
+		    const struct method_point *point, uint32_t *ret_result,
+		    struct err *err)
 {
-	int r = -CIM_ENOTFOUND;
-
-	if (method_object(call, name, ret_point))
-		r = method_system(call, ret_point->uuid, ret_point->id, ret_vm,
-				  err);
-	*ret_r = r < 0 ? method_missing(call, r, method_result,
-					METHOD_PARAMETER, ret_result, err)
-		       : 0;
-	return r == 0;
+	return method_begin_job(call, method,
+				json_pack("{s:s, s:s}", "vm", point->vm,
+					  "point", point->id),
+				method_result, ret_result, err);
 }
 
 static int destroy_point(const struct method_call *call, uint32_t *ret_result,
 			 struct err *err)
 {
-	struct identity point;
-	const char *vm;
-	int r;
+	struct method_point point;
+	int r = method_find_point(call, "AffectedReferencePoint", &point, err);
 
-	if (!find_point(call, "AffectedReferencePoint", &point, &vm, &r,
-			ret_result, err))
-		return r;
-	return method_begin_job(call, "DestroyJob",
-				json_pack("{s:s, s:s}", "vm", vm, "point",
-					  point.id),
-				method_result, ret_result, err);
+	return r < 0 ? method_missing(call, r, method_result, METHOD_PARAMETER,
+				      ret_result, err)
+		     : begin_on(call, "DestroyJob", &point, ret_result, err);
 }
 
-/* Logs are all that it could remove, and no point has one. */
+/* P3. */
 static int remove_data(const struct method_call *call, uint32_t *ret_result,
 		       struct err *err)
 {
-	struct identity point;
-	const char *vm;
-	int r;
+	struct method_point point;
+	int r = method_find_point(call, "AffectedReferencePoint", &point, err);
 
-	if (find_point(call, "AffectedReferencePoint", &point, &vm, &r,
-		       ret_result, err))
-		*ret_result = METHOD_UNSUPPORTED;
-	return r;
-}
-
-/* ImportReferencePointMetadata. */
-static int import_points(const struct method_call *call, uint32_t *ret_result,
-			 struct err *err)
-{
-	struct identity system;
-	const char *vm;
-	int r;
-
-	*ret_result = METHOD_PARAMETER;
-	if (!method_object(call, "AffectedSystem", &system) ||
-	    system.kind != IDENTITY_SYSTEM)
-		return 0;
-	r = method_system(call, system.uuid, NULL, &vm, err);
 	if (r < 0)
 		return method_missing(call, r, method_result, METHOD_PARAMETER,
 				      ret_result, err);
-	*ret_result = METHOD_UNSUPPORTED;
-	return 0;
+	*ret_result = METHOD_PARAMETER;
+	return point.log ? begin_on(call, "DropLogJob", &point, ret_result, err)
+			 : 0;
 }
 
 int reference_point_service_invoke(void *arg, const struct cim_request *request,
@@ -144,7 +116,7 @@ int reference_point_service_invoke(void *arg, const struct cim_request *request,
 	    {.name = "ImportReferencePointMetadata",
 	     .required = {"AffectedSystem", "ConfigFilePath",
 			  "RuntimeStateFilePath"},
-	     .fn = import_points},
+	     .fn = method_import_points},
 	};
 	const struct method_call call = {arg, request, path, in, out};
 

@@ -64,7 +64,7 @@ static int create_snapshot(const struct method_call *call, uint32_t *ret_result,
 	    system.kind != IDENTITY_SYSTEM ||
 	    !read_settings(call, &consistency, &label))
 		return 0;
-	r = method_system(call, system.uuid, NULL, &vm, err);
+	r = method_system(call, system.uuid, &vm, err);
 	if (r < 0)
 		return method_missing(call, r, method_create_result,
 				      CREATE_PARAMETER, ret_result, err);

@@ -242,55 +242,99 @@ void method_note(const struct method_call *call, const struct err *err)
 		 err ? err->text : "no reason is known");
 }
 
-/* ---- the system that is meant ------------------------------------------- */
+/* ---- the system or point that is meant ---------------------------------- */
 
 struct finding {
-	struct arena *arena;
-	const char *point; /* or NULL */
-	char *name;
-	bool full;
+	const char *point; /* its id, or NULL */
+	char *name;        /* of the system that was found */
+	bool log;
 };
 
-static bool has_point(const struct system_view *system, const char *id)
+/* NULL: it has no such point. */
+static const struct point_view *point_in(const struct system_view *system,
+					 const char *id)
 {
 	for (uint32_t i = 0; i < system->point_count; i++)
 		if (strcasecmp(system->points[i].id, id) == 0)
-			return true;
-	return false;
+			return &system->points[i];
+	return NULL;
 }
 
 static int find_system(void *arg, const struct system_view *system,
 		       struct err *err)
 {
 	struct finding *finding = arg;
+	const struct point_view *point = NULL;
 
-	if (finding->point && !has_point(system, finding->point))
-		return 0;
+	if (finding->point) {
+		point = point_in(system, finding->point);
+		if (!point)
+			return 0;
+		finding->log = point->log;
+	}
 	finding->name = strdup(system->vm);
 	return finding->name ? 1 : err_set(err, -ENOMEM, "a system's name");
 }
 
-int method_system(const struct method_call *call, const char *uuid,
-		  const char *point, const char **ret_name, struct err *err)
+static int find(const struct method_call *call, const char *uuid,
+		struct finding *finding, const char **ret_name, struct err *err)
 {
-	struct finding finding = {.point = point};
 	char *name;
 	int r = systems_each(call->providers, call->request, uuid,
-			     point ? SYSTEMS_POINTS : 0, find_system, &finding,
-			     err);
+			     finding->point ? SYSTEMS_POINTS : 0, find_system,
+			     finding, err);
 
 	if (r < 0)
 		return r;
-	if (!finding.name)
+	if (!finding->name)
 		return err_set(err, -CIM_ENOTFOUND, "there is no such %s",
-			       point ? "reference point" : "virtual system");
+			       finding->point ? "reference point"
+					      : "virtual system");
 	/* what the walk took of the arena is given back only now */
-	name = arena_strdup(call->request->arena, finding.name);
-	free(finding.name);
+	name = arena_strdup(call->request->arena, finding->name);
+	free(finding->name);
 	if (!name)
 		return arena_full(call->request->arena, err);
 	*ret_name = name;
 	return 0;
+}
+
+int method_system(const struct method_call *call, const char *uuid,
+		  const char **ret_name, struct err *err)
+{
+	struct finding finding = {0};
+
+	return find(call, uuid, &finding, ret_name, err);
+}
+
+int method_point_of(const struct method_call *call,
+		    const struct identity *identity,
+		    struct method_point *ret_point, struct err *err)
+{
+	struct finding finding = {.point = identity->id};
+	struct method_point point = {0};
+	int r;
+
+	r = find(call, identity->uuid, &finding, &point.vm, err);
+	if (r < 0)
+		return r;
+	memcpy(point.id, identity->id, sizeof(point.id));
+	memcpy(point.uuid, identity->uuid, sizeof(point.uuid));
+	point.log = finding.log;
+	*ret_point = point;
+	return 0;
+}
+
+int method_find_point(const struct method_call *call, const char *name,
+		      struct method_point *ret_point, struct err *err)
+{
+	struct identity identity;
+
+	if (!method_object(call, name, &identity) ||
+	    identity.kind != IDENTITY_POINT)
+		return err_set(err, -CIM_ENOTFOUND,
+			       "no reference point is meant");
+	return method_point_of(call, &identity, ret_point, err);
 }
 
 struct snapshot_finding {

@@ -77,6 +77,8 @@ typedef int method_fn(const struct method_call *call, uint32_t *ret_result,
 
 /* methods-exports.c; ExportDirectory is no empty text. */
 method_fn method_export_point, method_export_system;
+/* methods-imports.c; neither path is an empty text. */
+method_fn method_import_points;
 
 #define METHOD_REQUIRED_MAX 4
 struct method_entry {
@@ -133,11 +135,26 @@ int method_missing(const struct method_call *call, int r,
 bool method_how(const struct method_call *call, const char *name,
 		const char **ret_consistency, const char **ret_label);
 
-/* The system that UUID is of: *RET_NAME is in the request's arena.  Of a POINT
- * (its id; or NULL) it is the one that has it.  -CIM_ENOTFOUND if there is no
- * such system, or it has no such point; else as systems_each(). */
+/* The system that UUID is of: *RET_NAME is in the request's arena.
+ * -CIM_ENOTFOUND if there is no such system; else as systems_each(). */
 int method_system(const struct method_call *call, const char *uuid,
-		  const char *point, const char **ret_name, struct err *err);
+		  const char **ret_name, struct err *err);
+
+/* A reference point as a method needs it. */
+struct method_point {
+	const char *vm;             /* in the request's arena */
+	char id[GUID_TEXT_BYTES];   /* upper case */
+	char uuid[GUID_TEXT_BYTES]; /* of its system; upper case */
+	bool log;                   /* based, or by change tracking */
+};
+/* The point that the reference NAME names.  -CIM_ENOTFOUND if there is none;
+ * else as systems_each(). */
+int method_find_point(const struct method_call *call, const char *name,
+		      struct method_point *ret_point, struct err *err);
+/* The same of what is known already: IDENTITY is a point's. */
+int method_point_of(const struct method_call *call,
+		    const struct identity *identity,
+		    struct method_point *ret_point, struct err *err);
 
 /* A snapshot as a method needs it. */
 struct method_snapshot {

@@ -65,7 +65,8 @@ static const char **disk_names(struct telling *t,
 	return names;
 }
 
-/* The two lists, side by side. */
+/* The two lists, side by side; of a log-based point the first alone, as is
+ * published. */
 static int set_disks(struct telling *t, const struct system_view *system,
 		     const char *const *names, const struct point_view *point)
 {
@@ -87,17 +88,24 @@ static int set_disks(struct telling *t, const struct system_view *system,
 			return arena_full(t->request->arena, t->b.err);
 	}
 	build_at(&t->b, t->slots[DISKS], cim_array(CIM_STRING, ids, n));
-	build_at(&t->b, t->slots[TRACKING], cim_array(CIM_STRING, tracking, n));
+	build_at(&t->b, t->slots[TRACKING],
+		 point->log ? cim_null(CIM_STRING, true)
+			    : cim_array(CIM_STRING, tracking, n));
 	return 0;
 }
 
-/* "Made " and the time, which no property is there for. */
+/* What no property is there for: when it was made, and why it has no log. */
 static const char *describe(struct telling *t, const struct point_view *point)
 {
 	static const char made[] = "Made ";
 	size_t n = strlen(point->created);
-	char *text = arena_alloc(t->request->arena, sizeof(made) + n);
+	char *text;
 
+	if (point->log_reason)
+		return arena_printf(t->request->arena,
+				    "Made %s; its log is gone: %s",
+				    point->created, point->log_reason);
+	text = arena_alloc(t->request->arena, sizeof(made) + n);
 	if (!text)
 		return NULL;
 	memcpy(text, made, sizeof(made) - 1);
@@ -123,7 +131,7 @@ static int tell_point(struct telling *t, const struct system_view *system,
 	build_at(&t->b, t->slots[LEVEL],
 		 cim_uint(CIM_UINT16, point->application ? LEVEL_APPLICATION
 							 : LEVEL_CRASH));
-	build_at(&t->b, t->slots[HAS_DATA], cim_boolean(point->log));
+	build_at(&t->b, t->slots[HAS_DATA], cim_boolean(point->has_data));
 	return build_tell_again(&t->b, t->fn, t->fn_arg);
 }
 

@@ -170,7 +170,27 @@ static void read_point_disks(struct walk *w, struct pull *p,
 
 struct point_words {
 	const char *type, *consistency;
+	const char *log; /* its state; NULL: there is none */
 };
+
+/* A PointLog, or null. */
+static void read_log(struct pull *p, struct point_view *point,
+		     struct point_words *words)
+{
+	const char *key;
+
+	if (pull_null(p))
+		return;
+	pull_object(p);
+	while ((key = pull_key(p))) {
+		if (is(key, "state"))
+			words->log = pull_string(p);
+		else if (is(key, "reason"))
+			point->log_reason = pull_string(p);
+		else
+			pull_skip(p);
+	}
+}
 
 /* One of its members. */
 static void read_of_point(struct walk *w, struct pull *p, const char *key,
@@ -186,10 +206,18 @@ static void read_of_point(struct walk *w, struct pull *p, const char *key,
 		point->label = pull_string(p);
 	else if (is(key, "created"))
 		point->created = pull_string(p);
+	else if (is(key, "log"))
+		read_log(p, point, words);
 	else if (is(key, "disks"))
 		read_point_disks(w, p, point);
 	else
 		pull_skip(p);
+}
+
+static bool read_log_state(const char *state, bool *ret_has_data)
+{
+	*ret_has_data = is(state, "open") || is(state, "closed");
+	return *ret_has_data || is(state, "gone");
 }
 
 /* Once all of them were read. */
@@ -202,6 +230,11 @@ static void end_point(struct pull *p, struct point_view *point,
 		return;
 	}
 	point->log = is(words->type, "log");
+	if (point->log != (words->log != NULL) ||
+	    (point->log && !read_log_state(words->log, &point->has_data)))
+		pull_fail(p);
+	if (!point->log || point->has_data)
+		point->log_reason = NULL;
 	point->application = is(words->consistency, "application");
 }
 

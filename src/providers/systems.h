@@ -30,7 +30,9 @@ struct point_disk_view {
 struct point_view {
 	char id[GUID_TEXT_BYTES]; /* upper case */
 	bool log;                 /* or by change tracking */
+	bool has_data;            /* its log is there, perhaps open */
 	bool application;         /* consistent, or crash consistent */
+	const char *log_reason;   /* why it is not; NULL */
 	const char *label, *created;
 	uint32_t disk_count;
 	const struct point_disk_view *disks;

@@ -412,39 +412,154 @@ static void a_failed_removal_says_why_in_its_job(void **state)
 			    "the fake failed");
 }
 
-/* ---- what cannot be done yet
- * ------------------------------------------------- */
+/* ---- RemoveAssociatedData ---------------------------------------------------
+ */
 
-static void logs_cannot_be_dropped_yet(void **state)
+static uint64_t remove_data(const char *point)
 {
-	assert_int_equal(CALL(SERVICE, "RemoveAssociatedData", &out,
-			      {"AffectedReferencePoint",
-			       .path = POINT_PATH(ALPHA, 03)}),
-			 32770);
-	assert_int_equal(CALL(SERVICE, "RemoveAssociatedData", &out,
-			      {"AffectedReferencePoint",
-			       .path = POINT_PATH(BETA, 03)}),
-			 32773);
+	return CALL(SERVICE, "RemoveAssociatedData", &out,
+		    {"AffectedReferencePoint", .path = point});
+}
+
+static void a_log_is_removed_by_a_job_and_its_point_stays(void **state)
+{
+	const struct cim_instance *job, *point;
+	struct told t;
+
+	assert_int_equal(remove_data(POINT_PATH(ALPHA, 03)), 4096);
+	assert_string_equal(scene->work.asked,
+			    "DropLogJob {\"point\": \"" POINT(
+				03) "\", \"vm\": \"alpha\"}");
+	assert_string_equal(out_path(&out, "Job"), JOB_PATH(1));
+	job = got(JOB_PATH(1));
+	assert_int_equal(number_of(job, "JobState"), 7);
+	assert_int_equal(number_of(job, "JobType"), 204);
+	assert_false(cim_true(cim_instance_get(job, "Cancellable")));
+	point = got(POINT_PATH(ALPHA, 03));
+	assert_non_null(point);
+	assert_false(cim_true(cim_instance_get(point, "HasAssociatedData")));
+	t = walked(JOB_PATH(1),
+		   &(struct cim_walk){.assoc_class = "CIM_AffectedJobElement"});
+	assert_int_equal(t.count, 1);
+	assert_string_equal(text_of(t.list[0], "InstanceID"), POINT(03));
+	t = walked(JOB_PATH(1),
+		   &(struct cim_walk){.assoc_class = "CIM_OwningJobElement"});
+	assert_int_equal(t.count, 1);
+	assert_string_equal(text_of(t.list[0], "Name"), "rpsvc");
+	t = enumerated("Msvm_AffectedJobElement");
+	assert_sound(&t);
+	assert_string_equal(item_of(t.list[0],
+				    "OtherElementEffectsDescriptions", 0),
+			    "Its log is removed");
+}
+
+static void only_a_log_based_point_has_a_log_to_remove(void **state)
+{
+	static const char *const paths[] = {
+	    POINT_PATH(ALPHA, 01), /* by change tracking */
+	    POINT_PATH(BETA, 03), POINT_PATH(ALPHA, 99), SYSTEM_PATH(ALPHA),
+	    NULL};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		assert_int_equal(remove_data(paths[i]), 32773);
 	nothing_was_asked();
 }
 
-static void nothing_can_be_imported_yet(void **state)
+static void a_log_that_is_gone_is_an_invalid_state(void **state)
 {
-	assert_int_equal(CALL(SERVICE, "ImportReferencePointMetadata", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)},
-			      {"ConfigFilePath", .text = "/a.vmcx"},
-			      {"RuntimeStateFilePath", .text = "/a.vmrs"}),
-			 32770);
-	assert_int_equal(CALL(SERVICE, "ImportReferencePointMetadata", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH("hv")},
-			      {"ConfigFilePath", .text = "/a.vmcx"},
-			      {"RuntimeStateFilePath", .text = "/a.vmrs"}),
-			 32773);
-	assert_int_equal(CALL(SERVICE, "ImportReferencePointMetadata", &out,
-			      {"AffectedSystem", .path = SYSTEM_PATH(ALPHA)},
-			      {"ConfigFilePath", .text = "/a.vmcx"}),
-			 32773);
-	nothing_was_asked();
+	scene->work.refuse = RP_ESTATE;
+	assert_int_equal(remove_data(POINT_PATH(ALPHA, 03)), 32775);
+	assert_string_equal(out_path(&out, "Job"), "");
+	scene->work.refuse = 0;
+	scene->work.fail = RP_ETIMEOUT;
+	assert_int_equal(remove_data(POINT_PATH(ALPHA, 03)), 4096);
+	assert_int_equal(number_of(got(JOB_PATH(1)), "ErrorCode"), 32772);
+}
+
+/* ---- the points ------------------------------------------------------------
+ */
+
+static void set_log(const char *state, const char *reason)
+{
+	json_t *points =
+	    json_object_get(json_array_get(scene->systems, 0), "points");
+
+	(void)json_object_set_new(json_array_get(points, 2), "log",
+				  json_pack("{s:s, s:s, s:i, s:i}", "state",
+					    state, "reason", reason, "bytes", 0,
+					    "parts", 0));
+}
+
+static bool has_data(const struct cim_instance *point)
+{
+	return cim_true(cim_instance_get(point, "HasAssociatedData"));
+}
+
+static void a_log_based_point_has_disks_and_no_tracking_ids(void **state)
+{
+	const struct cim_instance *point = got(POINT_PATH(ALPHA, 03));
+
+	assert_int_equal(number_of(point, "ReferencePointType"), 1);
+	assert_string_equal(item_of(point, "VirtualDiskIdentifiers", 0),
+			    DISK(ALPHA, 0));
+	assert_string_equal(item_of(point, "VirtualDiskIdentifiers", 1),
+			    DISK(ALPHA, 1));
+	assert_true(
+	    cim_instance_get(point, "ResilientChangeTrackingIdentifiers")
+		->is_null);
+	/* and the others have both */
+	point = got(POINT_PATH(ALPHA, 01));
+	assert_int_equal(number_of(point, "ReferencePointType"), 2);
+	assert_false(has_data(point));
+	assert_string_equal(
+	    item_of(point, "ResilientChangeTrackingIdentifiers", 1), "rctX:1b");
+}
+
+static void it_has_data_until_its_log_is_gone(void **state)
+{
+	const struct cim_instance *point;
+
+	assert_true(has_data(got(POINT_PATH(ALPHA, 03))));
+	set_log("closed", "");
+	assert_true(has_data(got(POINT_PATH(ALPHA, 03))));
+	assert_string_equal(text_of(got(POINT_PATH(ALPHA, 03)), "Description"),
+			    "Made 2026-01-04T03:04:05.000000001Z");
+	set_log("gone", "it was too long");
+	point = got(POINT_PATH(ALPHA, 03));
+	assert_false(has_data(point));
+	assert_string_equal(text_of(point, "Description"),
+			    "Made 2026-01-04T03:04:05.000000001Z; its log is "
+			    "gone: it was too long");
+	assert_sound(&(struct told){{point}, 1});
+	assert_int_equal(queried("SELECT * FROM "
+				 "Msvm_VirtualSystemReferencePoint WHERE "
+				 "HasAssociatedData = TRUE")
+			     .count,
+			 0);
+}
+
+static void what_is_told_of_a_log_makes_sense(void **state)
+{
+	json_t *points =
+	    json_object_get(json_array_get(scene->systems, 0), "points");
+	struct err err = {0};
+
+	(void)json_object_set_new(json_array_get(points, 2), "log",
+				  json_null());
+	assert_int_equal(try_enumerate("Msvm_VirtualSystemReferencePoint",
+				       &err),
+			 -CIM_EFAILED);
+	set_log("lost", "");
+	assert_int_equal(try_enumerate("Msvm_VirtualSystemReferencePoint",
+				       &err),
+			 -CIM_EFAILED);
+	set_log("open", "");
+	(void)json_object_set(json_array_get(points, 0), "log",
+			      json_object_get(json_array_get(points, 2),
+					      "log"));
+	assert_int_equal(try_enumerate("Msvm_VirtualSystemReferencePoint",
+				       &err),
+			 -CIM_EFAILED);
 }
 
 int main(void)
@@ -471,8 +586,12 @@ int main(void)
 	    SCENE(only_a_point_of_that_system_can_be_destroyed),
 	    SCENE(a_refused_removal_says_why),
 	    SCENE(a_failed_removal_says_why_in_its_job),
-	    SCENE(logs_cannot_be_dropped_yet),
-	    SCENE(nothing_can_be_imported_yet),
+	    SCENE(a_log_is_removed_by_a_job_and_its_point_stays),
+	    SCENE(only_a_log_based_point_has_a_log_to_remove),
+	    SCENE(a_log_that_is_gone_is_an_invalid_state),
+	    SCENE(a_log_based_point_has_disks_and_no_tracking_ids),
+	    SCENE(it_has_data_until_its_log_is_gone),
+	    SCENE(what_is_told_of_a_log_makes_sense),
 	};
 
 	return cmocka_run_group_tests_name("points", tests, NULL, NULL);

@@ -27,7 +27,8 @@ static const char systems_text[] =
     "       {'id': 'vdb', 'tracking_id': 'rctX:2b'},"
     "       {'id': 'vdz', 'tracking_id': 'rctX:2z'}]},"
     "    {'id': 'fedc0000-0000-4000-8000-000000000003', 'type': 'log',"
-    "     'consistency': 'crash', 'label': '',"
+    "     'consistency': 'crash', 'label': '', 'log': {'state': 'open',"
+    "     'reason': '', 'bytes': 4096, 'parts': 1},"
     "     'created': '2026-01-04T03:04:05.000000001Z', 'disks': ["
     "       {'id': 'vda', 'tracking_id': 'rctX:3a'},"
     "       {'id': 'vdb', 'tracking_id': 'rctX:3b'}]}]},"
@@ -156,6 +157,8 @@ static const struct rpc_method methods[] = {
     {"org.refpoint.SnapshotJob", RPC_ROLE_GATEWAY, do_snapshot_job},
     {"org.refpoint.ConvertJob", RPC_ROLE_GATEWAY, do_convert_job},
     {"org.refpoint.DropJob", RPC_ROLE_GATEWAY, do_drop_job},
+    {"org.refpoint.DropLogJob", RPC_ROLE_GATEWAY, do_drop_log_job},
+    {"org.refpoint.ImportJob", RPC_ROLE_GATEWAY, do_import_job},
     {"org.refpoint.ExportJob", RPC_ROLE_GATEWAY, do_export_job},
     {"org.refpoint.ExportDone", RPC_ROLE_GATEWAY, do_export_done},
     {"org.refpoint.Rename", RPC_ROLE_GATEWAY, do_rename},

@@ -254,6 +254,8 @@ static void c7_disks_and_tracking_ids_stand_side_by_side(void **state)
 
 	for (size_t i = 0; i < t.count; i++) {
 		p = t.list[i];
+		if (number_of(p, "ReferencePointType") == 1)
+			continue; /* by its log: test-points.c */
 		assert_int_equal(
 		    cim_instance_get(p, "VirtualDiskIdentifiers")->count,
 		    cim_instance_get(p, "ResilientChangeTrackingIdentifiers")

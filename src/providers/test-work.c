@@ -63,6 +63,25 @@ static void add_point(const json_t *job)
 		      "2026-01-05T00:00:00Z", "disks"));
 }
 
+static void drop_log(const json_t *job)
+{
+	json_t *system = find_vm(json_string_value(json_object_get(job, "vm")));
+	const char *id = json_string_value(json_object_get(job, "point"));
+	json_t *point;
+	size_t i;
+
+	json_array_foreach(json_object_get(system, "points"), i, point)
+	{
+		json_t *log = json_object_get(point, "log");
+
+		if (strcasecmp(json_string_value(json_object_get(point, "id")),
+			       id) != 0)
+			continue;
+		set(log, "state", "gone");
+		set(log, "reason", "removed by request");
+	}
+}
+
 /* ---- snapshots ------------------------------------------------------------
  */
 
@@ -166,6 +185,8 @@ static void end(json_t *job)
 		    json_string_value(json_object_get(job, "snapshot")));
 	if (is_method(job, "Create"))
 		set(job, "point", id);
+	if (is_method(job, "DropLog"))
+		drop_log(job);
 	if (is_method(job, "Create") || is_method(job, "Convert"))
 		add_point(job);
 }
@@ -179,7 +200,8 @@ static json_t *new_job(const char *method, const json_t *system,
 		       const char *point, const char *snapshot)
 {
 	bool undoable = strcmp(method, "Destroy") &&
-			strcmp(method, "Convert") && strcmp(method, "Drop");
+			strcmp(method, "Convert") && strcmp(method, "Drop") &&
+			strcmp(method, "DropLog");
 
 	char id[64];
 	json_t *job;
@@ -248,6 +270,16 @@ void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg)
 void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	do_job(call, parameters, "Drop");
+}
+
+void do_drop_log_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "DropLog");
+}
+
+void do_import_job(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	do_job(call, parameters, "Import");
 }
 
 void do_rename(struct rpc_call *call, json_t *parameters, void *arg)

@@ -43,6 +43,8 @@ void do_destroy_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_snapshot_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_drop_log_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_import_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_export_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_export_done(struct rpc_call *call, json_t *parameters, void *arg);
 void do_rename(struct rpc_call *call, json_t *parameters, void *arg);
