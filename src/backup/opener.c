@@ -4,13 +4,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -18,6 +18,7 @@
 #define RANDOM_LETTERS     6
 #define TRIES_MAX          100
 #define METADATA_BYTES_MAX MIB(1)
+#define ACL_BYTES_MAX      4096
 #define METADATA_VERSION   1
 
 struct export_files {
@@ -26,11 +27,11 @@ struct export_files {
 	char partial[NAME_MAX + 1];  /* beside it */
 	char leftover[NAME_MAX + 1]; /* "" if there is none */
 	int parent, self;            /* directories; -1 */
-	mode_t mode;                 /* of a directory, by the umask */
+	mode_t mode; /* of a directory, by the umask; or of the one there */
 	bool made, finished;
 	unsigned n;
-	char names[DISKS_PER_VM_MAX][EXPORT_NAME_BYTES];
-	int fds[DISKS_PER_VM_MAX];
+	char names[EXPORT_FILES_MAX][EXPORT_NAME_BYTES];
+	int fds[EXPORT_FILES_MAX];
 };
 
 void export_file_name(const char *disk, const struct guid *id,
@@ -41,6 +42,14 @@ void export_file_name(const char *disk, const struct guid *id,
 	guid_format(id, text);
 	(void)snprintf(ret_name, EXPORT_NAME_BYTES, "%.*s-%s.qcow2",
 		       DISK_ID_BYTES - 1, disk, text);
+}
+
+void export_log_name(const char *disk, unsigned number, bool sidecar,
+		     char ret_name[EXPORT_NAME_BYTES])
+{
+	(void)snprintf(ret_name, EXPORT_NAME_BYTES, "%.*s-%04u.%s",
+		       DISK_ID_BYTES - 1, disk, number,
+		       sidecar ? "side" : "hrl");
 }
 
 /* ---- Where it goes --------------------------------------------------------
@@ -293,13 +302,14 @@ static int make_file(struct export_files *f, const char *name, int *ret_fd,
 	return 0;
 }
 
-static int make_files(struct export_files *f, const struct guid *id,
-		      const char *const *disks, unsigned n, struct err *err)
+static int make_files(struct export_files *f, const char *const *names,
+		      unsigned n, struct err *err)
 {
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < n; i++) {
-		export_file_name(disks[i], id, f->names[i]);
+		(void)snprintf(f->names[i], sizeof(f->names[0]), "%s",
+			       names[i]);
 		r = make_file(f, f->names[i], &f->fds[i], err);
 		if (r == 0)
 			f->n++;
@@ -307,9 +317,8 @@ static int make_files(struct export_files *f, const struct guid *id,
 	return r;
 }
 
-int export_files_new(const char *dir, const struct guid *id,
-		     const char *const *disks, unsigned n,
-		     struct export_files **ret_files, struct err *err)
+int export_files_make(const char *dir, const char *const *names, unsigned n,
+		      struct export_files **ret_files, struct err *err)
 {
 	struct export_files *f = calloc(1, sizeof(*f));
 	int r;
@@ -317,9 +326,9 @@ int export_files_new(const char *dir, const struct guid *id,
 	if (!f)
 		return err_set(err, -ENOMEM, "export");
 	f->parent = f->self = -1;
-	r = n > DISKS_PER_VM_MAX
-		? err_set(err, -RP_EPARAM, "more than %d disks",
-			  DISKS_PER_VM_MAX)
+	r = n > EXPORT_FILES_MAX
+		? err_set(err, -RP_ELIMIT, "an export has at most %d files",
+			  EXPORT_FILES_MAX)
 		: open_parent(f, dir, err);
 	if (r == 0)
 		r = check_free(f, err);
@@ -330,13 +339,30 @@ int export_files_new(const char *dir, const struct guid *id,
 		r = make_partial(f, err);
 	}
 	if (r == 0)
-		r = make_files(f, id, disks, n, err);
+		r = make_files(f, names, n, err);
 	if (r < 0) {
 		export_files_free(f);
 		return r;
 	}
 	*ret_files = f;
 	return 0;
+}
+
+int export_files_new(const char *dir, const struct guid *id,
+		     const char *const *disks, unsigned n,
+		     struct export_files **ret_files, struct err *err)
+{
+	char names[DISKS_PER_VM_MAX][EXPORT_NAME_BYTES];
+	const char *list[DISKS_PER_VM_MAX];
+
+	if (n > DISKS_PER_VM_MAX)
+		return err_set(err, -RP_EPARAM, "more than %d disks",
+			       DISKS_PER_VM_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		export_file_name(disks[i], id, names[i]);
+		list[i] = names[i];
+	}
+	return export_files_make(dir, list, n, ret_files, err);
 }
 
 const int *export_files_fds(const struct export_files *files)
@@ -417,13 +443,67 @@ static int sync_files(struct export_files *f, const volatile int *stop,
 	return 0;
 }
 
+/* What FROM has under NAME, or does not have, TO has then too. */
+static int copy_attribute(int from, int to, const char *name)
+{
+	char value[ACL_BYTES_MAX];
+	ssize_t n = fgetxattr(from, name, value, sizeof(value));
+
+	if (n >= 0)
+		return fsetxattr(to, name, value, (size_t)n, 0) < 0 ? -errno
+								    : 0;
+	if (errno != ENODATA && errno != EOPNOTSUPP)
+		return -errno;
+	return fremovexattr(to, name) < 0 && errno != ENODATA &&
+		       errno != EOPNOTSUPP
+		   ? -errno
+		   : 0;
+}
+
+/* The one that is replaced said who may look into it: that stays so.  If its
+ * group cannot stay, no group may. */
+static int take_after(struct export_files *f, int old)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(old, &st) < 0)
+		return -errno;
+	f->mode = st.st_mode & 07777;
+	if (fchown(f->self, st.st_uid, st.st_gid) < 0 &&
+	    fchown(f->self, (uid_t)-1, st.st_gid) < 0)
+		f->mode &= 05707;
+	r = copy_attribute(old, f->self, "system.posix_acl_default");
+	return r < 0 ? r
+		     : copy_attribute(old, f->self, "system.posix_acl_access");
+}
+
+static int set_rights(struct export_files *f)
+{
+	_cleanup_close_ int old =
+	    openat(f->parent, f->name,
+		   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r = old < 0 ? 0 : take_after(f, old);
+
+	if (r < 0)
+		return r;
+	/* where a service may not set it, S_ISGID is not to be had */
+	if (fchmod(f->self, f->mode) < 0 &&
+	    (errno != EPERM || fchmod(f->self, f->mode & 01777) < 0))
+		return -errno;
+	return 0;
+}
+
 /* A directory takes the place of an empty one, and of nothing else. */
 static int give_name(struct export_files *f, struct err *err)
 {
 	struct stat here, there;
+	int r = set_rights(f);
 
-	if (fchmod(f->self, f->mode) < 0 || fsync(f->self) < 0)
-		return err_set(err, -errno, "'%s'", f->partial);
+	if (r == 0 && fsync(f->self) < 0)
+		r = -errno;
+	if (r < 0)
+		return err_set(err, r, "'%s'", f->partial);
 	if (fstat(f->self, &here) < 0 ||
 	    fstatat(f->parent, f->partial, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
 	    here.st_ino != there.st_ino || here.st_dev != there.st_dev)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "backup/opener.h"
@@ -162,6 +163,117 @@ static void an_empty_directory_is_replaced(void **state)
 	assert_int_equal(count("out"), 3);
 }
 
+static void remove_all(const char *name)
+{
+	assert_int_equal(nftw(name, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* The directory that is there, then the export that replaces it. */
+static void replace(struct stat *ret_old, struct stat *ret_new)
+{
+	struct export_files *files = must_begin("out");
+	struct err err = {0};
+
+	assert_int_equal(stat("out", ret_old), 0);
+	assert_int_equal(finish(files, NULL, &err), 0);
+	export_files_free(files);
+	assert_int_equal(stat("out", ret_new), 0);
+	assert_int_not_equal(ret_old->st_ino, ret_new->st_ino);
+	assert_int_equal(count("out"), 3);
+}
+
+static void who_may_look_into_the_replaced_one_stays(void **state)
+{
+	static const mode_t modes[] = {0700, 0750, 0777, 02770, 01733};
+	struct stat old, new;
+
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(mkdir("out", 0700), 0);
+		assert_int_equal(chmod("out", modes[i]), 0);
+		replace(&old, &new);
+		assert_int_equal(new.st_mode & 07777, modes[i]);
+		assert_int_equal(new.st_uid, old.st_uid);
+		assert_int_equal(new.st_gid, old.st_gid);
+		remove_all("out");
+	}
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(mkdir("out", 0700), 0);
+	assert_int_equal(chown("out", 65534, 65533), 0);
+	replace(&old, &new);
+	assert_int_equal(new.st_uid, 65534);
+	assert_int_equal(new.st_gid, 65533);
+	assert_int_equal(new.st_mode & 07777, 0700);
+}
+
+#define ACL_ACCESS  "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+
+struct acl {
+	uint32_t version;
+	struct {
+		uint16_t tag, perm;
+		uint32_t id;
+	} entries[5];
+};
+
+static void its_lists_of_rights_stay_too(void **state)
+{
+	/* user::rwx, user:65533:r-x, group::---, mask::r-x, other::--- */
+	static const struct acl acl = {2,
+				       {{0x01, 7, UINT32_MAX},
+					{0x02, 5, 65533},
+					{0x04, 0, UINT32_MAX},
+					{0x10, 5, UINT32_MAX},
+					{0x20, 0, UINT32_MAX}}};
+	struct stat old, new;
+	struct acl got;
+
+	if (setxattr(top, ACL_DEFAULT, &acl, sizeof(acl), 0) < 0)
+		skip(); /* none here */
+	/* what is made here has a list, but for what was there without one */
+	assert_int_equal(mkdir("out", 0700), 0);
+	assert_int_equal(removexattr("out", ACL_ACCESS), 0);
+	assert_int_equal(removexattr("out", ACL_DEFAULT), 0);
+	assert_int_equal(chmod("out", 0750), 0);
+	replace(&old, &new);
+	assert_int_equal(new.st_mode & 07777, 0750);
+	assert_int_equal(getxattr("out", ACL_ACCESS, &got, sizeof(got)), -1);
+	assert_int_equal(getxattr("out", ACL_DEFAULT, &got, sizeof(got)), -1);
+	remove_all("out");
+	/* and the other way round */
+	assert_int_equal(removexattr(top, ACL_DEFAULT), 0);
+	assert_int_equal(mkdir("out", 0700), 0);
+	assert_int_equal(setxattr("out", ACL_ACCESS, &acl, sizeof(acl), 0), 0);
+	replace(&old, &new);
+	assert_int_equal(getxattr("out", ACL_ACCESS, &got, sizeof(got)),
+			 sizeof(acl));
+	assert_memory_equal(&got, &acl, sizeof(acl));
+}
+
+static void logs_and_sidecars_have_names_that_go_together(void **state)
+{
+	char log[EXPORT_NAME_BYTES], side[EXPORT_NAME_BYTES];
+	const char *const names[] = {log, side};
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	export_log_name("root", 1, false, log);
+	export_log_name("root", 1, true, side);
+	assert_string_equal(log, "root-0001.hrl");
+	assert_string_equal(side, "root-0001.side");
+	assert_int_equal(export_files_make("out", names, 2, &files, &err), 0);
+	assert_int_equal(finish(files, NULL, &err), 0);
+	export_files_free(files);
+	assert_int_equal(access("out/root-0001.hrl", F_OK), 0);
+	assert_int_equal(access("out/root-0001.side", F_OK), 0);
+	assert_int_equal(export_files_make("more", names, EXPORT_FILES_MAX + 1,
+					   &files, &err),
+			 -RP_ELIMIT);
+	export_log_name("root", 12345, false, log);
+	assert_string_equal(log, "root-12345.hrl");
+}
+
 static void anything_else_is_refused_before_there_is_anything(void **state)
 {
 	static const char *const taken[] = {"full", "file", "link"};
@@ -222,11 +334,6 @@ static void for_what_is_there(void (*fn)(const char *name))
 		if (*entry->d_name != '.')
 			fn(entry->d_name);
 	(void)closedir(d);
-}
-
-static void remove_all(const char *name)
-{
-	assert_int_equal(nftw(name, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static void a_target_that_vanishes_is_a_failure(void **state)
@@ -339,6 +446,9 @@ int main(void)
 	    TEST(what_is_given_up_leaves_nothing),
 	    TEST(nobody_else_looks_into_one_being_filled),
 	    TEST(an_empty_directory_is_replaced),
+	    TEST(who_may_look_into_the_replaced_one_stays),
+	    TEST(its_lists_of_rights_stay_too),
+	    TEST(logs_and_sidecars_have_names_that_go_together),
 	    TEST(anything_else_is_refused_before_there_is_anything),
 	    TEST(who_comes_second_to_a_name_loses),
 	    TEST(what_a_kill_left_is_found_and_let_alone),

@@ -115,7 +115,8 @@ static const int plain[] = {
     SYS(ftruncate), SYS(fchmod), SYS(fchown), SYS(rename), SYS(renameat),
     SYS(renameat2), SYS(unlink), SYS(unlinkat), SYS(fadvise64), SYS(dup),
     /* exports, and what is imported of them */
-    SYS(mkdirat), SYS(openat2),
+    SYS(mkdirat), SYS(openat2), SYS(fgetxattr), SYS(fsetxattr),
+    SYS(fremovexattr),
     /* refpointd, refpoint-pam, nscd and the like */
     SYS(connect), SYS(sendmmsg), SYS(recvmmsg), SYS(select), SYS(pselect6),
     SYS(getppid), SYS(getresuid), SYS(getresgid), SYS(getgroups),
