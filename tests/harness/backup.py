@@ -26,6 +26,7 @@ from .refpoint import RUN, parse_uri
 PART = 8 << 20
 BITMAP = 'qemu:dirty-bitmap:'
 RECONNECT_SECONDS = 60
+LOADED = 60            # seconds for a program to begin, on a busy machine
 CLUSTER = 64 << 10     # of a qcow2; what is zeros is found at this grain
 KEPT_ROWS = 1000       # tests/guest/init keeps that many
 # What a kernel does silently when it mounts an ext4 after a power cut.
@@ -97,6 +98,7 @@ class Reader:
 
     def freeze(self):
         self.program.send_signal(signal.SIGSTOP)
+        process.wait_until('the reader to stop', self.is_frozen, LOADED)
 
     def is_frozen(self):
         """It was begun, and none of its threads does anything."""
@@ -104,8 +106,11 @@ class Reader:
             return False
         states = set()
         for path in glob.glob(f'/proc/{self.program.pid}/task/*/stat'):
-            with open(path, encoding='utf-8') as f:
-                states.add(f.read().rsplit(')', 1)[1].split()[0])
+            try:
+                with open(path, encoding='utf-8') as f:
+                    states.add(f.read().rsplit(')', 1)[1].split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                states.add('ended')
         return states == {'T'}
 
     def progress(self):
@@ -184,7 +189,8 @@ class QemuImg(Reader):
         process.wait_until('qemu-img to write', lambda:
                            self.program.poll() is not None or
                            os.path.exists(self.made) and
-                           os.stat(self.made).st_blocks << 9 >= 1 << 20)
+                           os.stat(self.made).st_blocks << 9 >= 1 << 20,
+                           LOADED)
         self.half()
         self.done()
 
@@ -282,7 +288,7 @@ class QemuIo(Reader):
                      '-F', 'raw', path])
         script = [f'read {a} {min(a + CLUSTER, at + n) - a}'
                   for at, n in dirty for a in range(at, at + n, CLUSTER)]
-        half = (len(script) + 1) // 2
+        half = self.before(script)
         empty = os.stat(path).st_blocks
         program = self.start(['qemu-io', '-C', '-f', 'qcow2', path],
                              stdin=subprocess.PIPE)
@@ -290,11 +296,16 @@ class QemuIo(Reader):
             self.say(commands, script[:half])
             process.wait_until('qemu-io to write', lambda: not dirty or
                                program.poll() is not None or
-                               os.stat(path).st_blocks > empty)
+                               os.stat(path).st_blocks > empty, LOADED)
             self.half()
             self.say(commands, script[half:] + ['flush', 'quit'])
         self.done()
         rebase(path, self.source.base)
+
+    @staticmethod
+    def before(script):
+        """How many commands it is given before its middle."""
+        return (len(script) + 1) // 2
 
     @staticmethod
     def say(commands, lines):
@@ -302,9 +313,24 @@ class QemuIo(Reader):
         commands.flush()
 
 
+class QemuIoAll(QemuIo):
+    """qemu-io, all of the disk; what comes after PART it is told to read
+    after its middle only, however long that takes."""
+    name = 'qemu-io'
+    incremental = False
+    PART = 1 << 20
+
+    def dirty(self):
+        return [(0, self.source.size)]
+
+    def before(self, script):
+        return self.PART // CLUSTER
+
+
 def rebase(path, base):
-    """Names the raw image that an increment is based on."""
-    process.run(['qemu-img', 'rebase', '-u', '-F', 'raw', '-b', base, path])
+    """Names the raw image that an increment is based on; None: it is all."""
+    process.run(['qemu-img', 'rebase', '-u',
+                 *(['-F', 'raw', '-b', base] if base else ['-b', '']), path])
 
 
 class Export(Reader):
@@ -319,7 +345,7 @@ class Export(Reader):
                     directory, '--base', source.point, '--disk', source.disk])
         process.wait_until('the export', lambda: self.program.poll() is not
                            None or glob.glob(directory + '.partial-*'),
-                           interval=0.002)
+                           LOADED, interval=0.002)
         self.half()
         self.done()
         os.rename(os.path.join(directory, f'{source.disk}-{source.snapshot}'

@@ -185,13 +185,13 @@ class Background(threading.Thread):
         try:
             for reader in self.readers:
                 reader.run()
-        except Failure as e:
+        except (Failure, OSError) as e:
             self.failure = e
 
     def end(self):
         self.join()
         if self.failure:
-            raise self.failure
+            raise Failure(str(self.failure)) from self.failure
 
 
 class World:
@@ -325,15 +325,20 @@ class World:
     def freeze_one(self):
         """A reader that stops for many cycles."""
         one = self.snapshot(True)
-        readers = [backup.QemuImg(source, one.copies[source.disk])
-                   for source in one.sources()]
-        readers[0].middle = lambda r: r.freeze()
-        readers[0].rate = '2M'      # stopped well before its end
-        readers[0].patience = 3600
-        background = Background(readers)
-        process.wait_until('the reader to stop', readers[0].is_frozen)
-        self.frozen = (one, readers[0], background, time.monotonic(),
-                       readers[0].progress(), self.positions())
+        first, *others = one.sources()
+        reader = backup.QemuIoAll(first, one.copies[first.disk],
+                                  lambda r: r.freeze())
+        reader.patience = 3600
+        background = Background([reader, *(
+            backup.QemuImg(source, one.copies[source.disk])
+            for source in others)])
+        process.wait_until('the reader to stop', lambda: reader.is_frozen() or
+                           not background.is_alive(), 2 * backup.LOADED)
+        if not background.is_alive():
+            background.end()
+            raise Failure('the reader ended before its middle')
+        self.frozen = (one, reader, background, time.monotonic(),
+                       reader.progress(), self.positions())
 
     def stood(self):
         return time.monotonic() - self.frozen[3] if self.frozen else 0
@@ -344,15 +349,17 @@ class World:
         wrote = {d: n - before[d] for d, n in self.positions().items()}
         if stood < STOPPED_SECONDS or min(wrote.values()) < BUSY:
             raise Failure(f'stood {stood} s, in which the guest wrote {wrote}')
+        log = self.recorded[reader.source.disk].log
+        if not any(e.offset >= reader.PART for e in
+                   log.between(before[reader.source.disk])):
+            raise Failure('the guest wrote to nothing that is left to read')
         if not reader.is_frozen() or reader.progress() != progress:
             raise Failure('the reader did not stand still')
         self.frozen = None
         reader.thaw()
         background.end()
-        if reader.progress() <= progress:
-            raise Failure('the reader had nothing left to read')
-        self.dropped(one, f'   QemuImg, which stood still for {stood:.0f} s, '
-                     f'while the guest wrote {sum(wrote.values())} times')
+        self.dropped(one, f'   QemuIoAll, which stood still for {stood:.0f} s,'
+                     f' while the guest wrote {sum(wrote.values())} times')
 
     def cycle(self, number, kind, what):
         base = self.kept[-1] if self.kept else None
