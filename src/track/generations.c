@@ -209,7 +209,9 @@ int generations_compact(struct vm *vm, struct err *err)
 
 static int put_destroy(struct vm *vm, void *arg, struct err *err)
 {
-	return catalogue_drop_point(vm->catalogue, arg, err);
+	int r = catalogue_drop_point(vm->catalogue, arg, err);
+
+	return r ? r : log_rows_put_destroy(vm, arg, err);
 }
 
 static void model_drop_point(struct vm *vm, const struct guid *id)
@@ -242,6 +244,7 @@ static int drop_locked(struct vm *vm, bool snapshot, const struct guid *id,
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&vm->model);
+	log_rows_destroyed(vm, &copy);
 	model_drop_point(vm, &copy);
 	vm->serial++;
 	(void)pthread_mutex_unlock(&vm->model);

@@ -164,6 +164,12 @@ struct vm {
 	uint32_t point_count;
 	uint32_t point_room;
 	uint64_t serial; /* of changes to points and generations */
+	struct log_part_row *log_parts; /* LOG_PARTS_MAX; oldest first */
+	uint32_t log_part_count;
+	struct log_lost_row *log_lost;
+	uint32_t log_lost_count;
+	uint32_t log_lost_room;
+	uint64_t log_limit; /* bytes; 0: none set */
 	struct vm_cut_times cut_times;
 
 	/* attached */
@@ -252,6 +258,8 @@ void queue_released(void *arg);                     /* E2, queue's thread */
 /* vm.c */
 uint64_t track_monotonic_ns(void);
 struct generation_row *model_open_generation(struct vm *vm);
+/* Room for one more row of SIZE bytes in *ROWS; -ENOMEM. */
+int model_grow(void **rows, uint32_t count, uint32_t *room, size_t size);
 int model_add_generation(struct vm *vm, const struct generation_row *row);
 int model_add_point(struct vm *vm, const struct point_row *row);
 uint32_t model_count(const struct vm *vm, bool snapshots);
@@ -262,6 +270,25 @@ int vm_commit(struct vm *vm,
 	      int (*put)(struct vm *vm, void *arg, struct err *err), void *arg,
 	      bool *ret_unknown, struct err *err);
 int vm_reload(struct vm *vm, struct err *err); /* detached only */
+
+/* log-rows.c */
+int log_rows_read_part(void *arg, const struct log_part_row *row);
+int log_rows_read_lost(void *arg, const struct log_lost_row *row);
+void log_rows_read_limit(void *arg, uint64_t bytes);
+int log_rows_verify(const struct vm *vm, struct err *err);
+/* What the destruction of POINT, while it is in the model, does to logs: in its
+ * commit, and in the model, whose lock is held. */
+int log_rows_put_destroy(struct vm *vm, const struct guid *point,
+			 struct err *err);
+void log_rows_destroyed(struct vm *vm, const struct guid *point);
+/* Likewise a seal; and whether one may begin: -RP_ELIMIT, -RP_ESTATE,
+ * -RP_EPARAM. */
+int log_rows_admit_seal(const struct vm *vm,
+			const struct vm_point_request *request,
+			struct err *err);
+int log_rows_put_seal(struct vm *vm, const struct point_row *point,
+		      struct err *err);
+void log_rows_sealed(struct vm *vm, const struct point_row *point);
 
 /* generations.c */
 int generations_compact(struct vm *vm, struct err *err);

@@ -358,6 +358,8 @@ static int put_seal(struct vm *vm, void *arg, struct err *err)
 	if (r == 0)
 		r = catalogue_put_point(c, &seal->point, err);
 	if (r == 0)
+		r = log_rows_put_seal(vm, &seal->point, err);
+	if (r == 0)
 		r = catalogue_put_system(c, &seal->system, err);
 	return r;
 }
@@ -397,6 +399,7 @@ static void publish(struct seal *seal)
 		model_drop_generation(vm, seal->sealed.generation);
 	(void)model_add_generation(vm, &seal->opened);
 	(void)model_add_point(vm, &seal->point);
+	log_rows_sealed(vm, &seal->point);
 	vm->cut_times.last_ns = vm->epoch.barrier_ns;
 	vm->cut_times.max_ns = MAX(vm->cut_times.max_ns, vm->epoch.barrier_ns);
 	vm->serial++;
@@ -477,8 +480,10 @@ static int seal_run(struct seal *seal, struct err *err)
 	struct vm *vm = seal->vm;
 	uint32_t timeout = seal->request->timeout_ms ? seal->request->timeout_ms
 						     : SEAL_TIMEOUT_MS;
-	int r = reserve_model(vm, err);
+	int r = log_rows_admit_seal(vm, seal->request, err);
 
+	if (r == 0)
+		r = reserve_model(vm, err);
 	if (r < 0)
 		return r;
 	if (vm->generation_next >= vm->system.next_generation)

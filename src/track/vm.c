@@ -24,8 +24,7 @@ struct generation_row *model_open_generation(struct vm *vm)
 	return &vm->generations[vm->generation_count - 1];
 }
 
-/* Room for one more row of SIZE bytes in *ROWS. */
-static int grow(void **rows, uint32_t count, uint32_t *room, size_t size)
+int model_grow(void **rows, uint32_t count, uint32_t *room, size_t size)
 {
 	uint32_t more = *room ? *room * 2 : 8;
 	void *bigger;
@@ -42,8 +41,8 @@ static int grow(void **rows, uint32_t count, uint32_t *room, size_t size)
 
 int model_add_generation(struct vm *vm, const struct generation_row *row)
 {
-	int r = grow((void **)&vm->generations, vm->generation_count,
-		     &vm->generation_room, sizeof(*row));
+	int r = model_grow((void **)&vm->generations, vm->generation_count,
+			   &vm->generation_room, sizeof(*row));
 
 	if (r == 0)
 		vm->generations[vm->generation_count++] = *row;
@@ -52,8 +51,8 @@ int model_add_generation(struct vm *vm, const struct generation_row *row)
 
 int model_add_point(struct vm *vm, const struct point_row *row)
 {
-	int r = grow((void **)&vm->points, vm->point_count, &vm->point_room,
-		     sizeof(*row));
+	int r = model_grow((void **)&vm->points, vm->point_count,
+			   &vm->point_room, sizeof(*row));
 
 	if (r == 0)
 		vm->points[vm->point_count++] = *row;
@@ -124,7 +123,7 @@ static int model_verify(const struct vm *vm, struct err *err)
 			return err_set(err, -RP_ECORRUPT,
 				       "a point of the catalogue has no "
 				       "generation before it");
-	return 0;
+	return log_rows_verify(vm, err);
 }
 
 /* ---- define ----------------------------------------------------------- */
@@ -265,6 +264,9 @@ static int vm_load(struct vm *vm, struct err *err)
 	    .disk = read_disk,
 	    .generation = read_generation,
 	    .point = read_point,
+	    .log_part = log_rows_read_part,
+	    .log_lost = log_rows_read_lost,
+	    .log_limit = log_rows_read_limit,
 	};
 	int r = catalogue_open(vm->env.store, &vm->catalogue, err);
 
@@ -307,7 +309,8 @@ int vm_open(const struct vm_env *env, struct vm **ret_vm, struct err *err)
 	vm->env = *env;
 	locks_init(vm);
 	vm->disks = calloc(DISKS_PER_VM_MAX, sizeof(*vm->disks));
-	if (!vm->disks) {
+	vm->log_parts = calloc(LOG_PARTS_MAX, sizeof(*vm->log_parts));
+	if (!vm->disks || !vm->log_parts) {
 		vm_close(vm);
 		return err_set(err, -ENOMEM, "open the store");
 	}
@@ -330,6 +333,8 @@ struct vm *vm_close(struct vm *vm)
 	free(vm->disks);
 	free(vm->generations);
 	free(vm->points);
+	free(vm->log_parts);
+	free(vm->log_lost);
 	(void)pthread_cond_destroy(&vm->retire_woken);
 	(void)pthread_cond_destroy(&vm->keeper_woken);
 	(void)pthread_cond_destroy(&vm->woken);
@@ -352,6 +357,8 @@ int vm_reload(struct vm *vm, struct err *err)
 	vm->catalogue = catalogue_close(vm->catalogue);
 	(void)pthread_mutex_lock(&vm->model);
 	vm->disk_count = vm->generation_count = vm->point_count = 0;
+	vm->log_part_count = vm->log_lost_count = 0;
+	vm->log_limit = 0;
 	vm->serial++;
 	r = vm_load(vm, err);
 	(void)pthread_mutex_unlock(&vm->model);

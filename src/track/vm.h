@@ -197,6 +197,44 @@ unsigned vm_point_count(struct vm *vm);
  * catalogue has been read anew. */
 int vm_usable(const struct vm *vm, struct err *err);
 
+/* ---- rows of logs ----------------------------------------------------- */
+
+/*
+ * Which logs are whose data; the logs themselves are others' (log/).  The data
+ * of a log-based point is its parts, mostly one, or it has lost its data.
+ * vm_point_create() makes a log-based point with the part whose origin has the
+ * point's id, which is taken from an older point if that has it.
+ * vm_point_destroy() of a log-based point gives its parts to the log-based
+ * point before it in the same commit, or drops them if there is none or it has
+ * lost its data: look at vm_log_parts() for what is left.
+ */
+
+/* Any thread.  Calls FN for each part, oldest first, on a copy, until it
+ * returns anything but 0.  -RP_ELATCHED: see vm_usable(). */
+int vm_log_parts(struct vm *vm,
+		 int (*fn)(void *arg, const struct log_part_row *row),
+		 void *arg, struct err *err);
+/* Any thread.  Has POINT no data any more, and why?  False also of what is no
+ * log-based point. */
+bool vm_log_lost(struct vm *vm, const struct guid *point,
+		 char ret_reason[REASON_BYTES]);
+/* Commits a further part of POINT, the newest of all.  -RP_ENOPOINT: no
+ * log-based point; -RP_ESTATE: it has lost its data, or a newer point has some;
+ * -RP_EALREADY: the part is there; -RP_ELIMIT: LOG_PARTS_MAX are. */
+int vm_log_add(struct vm *vm, const struct guid *origin,
+	       const struct guid *point, struct err *err);
+/* Commits that there is no such part, if there is one.  Never the last one of
+ * its point: that is vm_log_lose(). */
+int vm_log_forget(struct vm *vm, const struct guid *origin, struct err *err);
+/* Commits that all parts of POINT are gone, and why; nothing if it has lost its
+ * data already, whatever for.  -RP_ENOPOINT. */
+int vm_log_lose(struct vm *vm, const struct guid *point, const char *reason,
+		struct err *err);
+/* Any thread: what all logs may take, bytes; 0: nothing was set.  And from now
+ * on: a control call.  -RP_EPARAM: beyond INT64_MAX. */
+uint64_t vm_log_limit(struct vm *vm);
+int vm_set_log_limit(struct vm *vm, uint64_t bytes, struct err *err);
+
 /* ---- queries ---------------------------------------------------------- */
 
 struct vm_changes {
