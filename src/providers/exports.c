@@ -27,6 +27,7 @@ struct work {
 	char vm[VM_NAME_BYTES], directory[PATH_BYTES];
 	char disks[DISKS_PER_VM_MAX][DISK_ID_BYTES];
 	char caller[CALLER_NAME_BYTES];
+	struct export_plan plan; /* complete before there is a job */
 	/* How it is; under the lock. */
 	char job[GUID_TEXT_BYTES]; /* upper case; "" */
 	json_t *told;              /* the job as it was told first; or NULL */
@@ -84,24 +85,38 @@ static void cancel(struct work *w)
 		(void)shutdown(w->fd, SHUT_RDWR);
 }
 
-/* From now on cancel() hangs it up. */
-static int connected(struct work *w, struct err *err)
-{
-	bool cancelled;
-
-	(void)pthread_mutex_lock(&w->exports->lock);
-	w->fd = rpc_client_fd(w->client);
-	cancelled = is_cancelled(w, err);
-	(void)pthread_mutex_unlock(&w->exports->lock);
-	return cancelled ? -RP_ECANCELLED : 0;
-}
-
 static void disconnect(struct work *w)
 {
 	(void)pthread_mutex_lock(&w->exports->lock);
 	w->fd = -1;
 	(void)pthread_mutex_unlock(&w->exports->lock);
 	w->client = rpc_client_free(w->client);
+}
+
+/* From now on cancel() hangs it up. */
+static int connect_it(struct work *w, struct err *err)
+{
+	bool cancelled;
+	int r =
+	    rpc_client_connect(w->backend.socket, CONNECT_MS, &w->client, err);
+
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&w->exports->lock);
+	w->fd = rpc_client_fd(w->client);
+	cancelled = is_cancelled(w, err);
+	(void)pthread_mutex_unlock(&w->exports->lock);
+	if (!cancelled)
+		return 0;
+	disconnect(w);
+	return -RP_ECANCELLED;
+}
+
+/* What a call came to: R, or that it was called off. */
+static int came_to(struct work *w, int r, struct err *err)
+{
+	disconnect(w);
+	return is_cancelled(w, err) ? -RP_ECANCELLED : r;
 }
 
 static json_t *with_caller(const struct work *w, json_t *parameters)
@@ -172,47 +187,83 @@ static int on_reply(void *arg, json_t *parameters, bool continues)
 	return exported && !w->finished ? finish(w, exported, w->err) : 0;
 }
 
-static json_t *question(const struct work *w)
+static json_t *question(const struct work *w, const char *base)
 {
-	const struct export_order *o = &w->order;
 	json_t *disks = json_array();
 
-	for (unsigned i = 0; i < o->n; i++)
+	for (unsigned i = 0; i < w->order.n; i++)
 		(void)json_array_append_new(disks, json_string(w->disks[i]));
-	return with_caller(w, json_pack("{s:s, s:s, s:s*, s:o}", "vm", w->vm,
-					"source", o->source, "base",
-					*o->base ? o->base : NULL, "disks",
-					disks));
+	return with_caller(
+	    w, json_pack("{s:s, s:s, s:s*, s:o, s:s*}", "vm", w->vm, "source",
+			 w->order.source, "base", *base ? base : NULL, "disks",
+			 disks, "content", w->order.logs ? "logs" : NULL));
+}
+
+/* What was planned, whatever has happened since. */
+static json_t *order(const struct work *w)
+{
+	json_t *parameters = question(w, w->plan.base), *logs = json_array();
+
+	for (unsigned i = 0; i < w->plan.logs; i++)
+		(void)json_array_append_new(logs, json_string(w->plan.ids[i]));
+	if (w->order.logs)
+		(void)json_object_set(parameters, "logs", logs);
+	json_decref(logs);
+	return parameters;
 }
 
 static int fill(struct work *w, struct err *err)
 {
-	int r =
-	    rpc_client_connect(w->backend.socket, CONNECT_MS, &w->client, err);
+	int r = connect_it(w, err);
 
 	if (r < 0)
 		return r;
-	r = connected(w, err);
+	r = rpc_call_more_fds(w->client, "org.refpoint.ExportJob", order(w),
+			      export_files_fds(w->files), w->plan.n, REPLY_MS,
+			      on_reply, w, err);
+	return came_to(w, r, err);
+}
+
+/* Which logs there are, and since when. */
+static int ask_logs(struct work *w, json_t **ret_reply, struct err *err)
+{
+	int r = connect_it(w, err);
+
+	if (r < 0)
+		return r;
+	r = rpc_call(w->client, "org.refpoint.Export",
+		     question(w, w->order.base), NULL, 0, BEGIN_S * 1000,
+		     ret_reply, NULL, NULL, err);
+	return came_to(w, r, err);
+}
+
+static int plan(struct work *w, struct err *err)
+{
+	const char *disks[DISKS_PER_VM_MAX];
+	json_t *reply = NULL;
+	int r;
+
+	for (unsigned i = 0; i < w->order.n; i++)
+		disks[i] = w->disks[i];
+	if (!w->order.logs)
+		return export_plan_disks(w->order.source, w->order.base, disks,
+					 w->order.n, &w->plan, err);
+	r = ask_logs(w, &reply, err);
 	if (r == 0)
-		r = rpc_call_more_fds(w->client, "org.refpoint.ExportJob",
-				      question(w), export_files_fds(w->files),
-				      w->order.n, REPLY_MS, on_reply, w, err);
-	disconnect(w);
-	return is_cancelled(w, err) ? -RP_ECANCELLED : r;
+		r = export_plan_logs(json_object_get(reply, "exported"), disks,
+				     w->order.n, &w->plan, err);
+	json_decref(reply);
+	return r;
 }
 
 static int open_files(struct work *w, struct err *err)
 {
-	const char *disks[DISKS_PER_VM_MAX];
-	struct guid id;
+	const char *names[EXPORT_FILES_MAX];
 	int r;
 
-	if (!guid_parse(w->order.source, &id))
-		return err_set(err, -RP_EPARAM, "what is to be exported");
-	for (unsigned i = 0; i < w->order.n; i++)
-		disks[i] = w->disks[i];
-	r = export_files_new(w->directory, &id, disks, w->order.n, &w->files,
-			     err);
+	for (unsigned i = 0; i < w->plan.n; i++)
+		names[i] = w->plan.names[i];
+	r = export_files_make(w->directory, names, w->plan.n, &w->files, err);
 	if (r == 0 && export_files_leftover(w->files))
 		log_warning("'%s' beside '%s' is of an export that was killed; "
 			    "remove it",
@@ -233,9 +284,11 @@ static void *run(void *arg)
 {
 	struct work *w = arg;
 	struct err err = {0};
-	int r = open_files(w, &err);
+	int r = plan(w, &err);
 
 	w->err = &err;
+	if (r == 0)
+		r = open_files(w, &err);
 	if (r == 0)
 		r = fill(w, &err);
 	w->files = export_files_free(w->files);
@@ -429,7 +482,6 @@ bool exports_find(struct exports *exports, const char *job,
 		  struct export_view *ret_view)
 {
 	const struct work *w;
-	struct guid source;
 
 	if (!exports)
 		return false;
@@ -437,15 +489,11 @@ bool exports_find(struct exports *exports, const char *job,
 	for (w = exports->first; w && strcmp(w->job, job) != 0; w = w->next)
 		;
 	if (w) {
-		*ret_view = (struct export_view){.n = w->order.n};
+		ret_view->n = w->order.n;
+		ret_view->plan = w->plan;
 		(void)strcpy(ret_view->directory, w->directory);
-		memcpy(ret_view->base, w->order.base, sizeof(w->order.base));
 		memcpy(ret_view->indices, w->order.indices,
 		       sizeof(w->order.indices));
-		(void)guid_parse(w->order.source, &source);
-		for (unsigned i = 0; i < w->order.n; i++)
-			export_file_name(w->disks[i], &source,
-					 ret_view->files[i]);
 	}
 	(void)pthread_mutex_unlock(&exports->lock);
 	return w != NULL;

@@ -19,8 +19,7 @@
 
 #include <jansson.h>
 
-#include "backup/opener.h"
-#include "common/guid.h"
+#include "providers/export-plan.h"
 #include "providers/providers.h"
 
 struct exports;
@@ -37,6 +36,7 @@ struct export_order {
 	const char *directory; /* that is to be made */
 	char source[GUID_TEXT_BYTES];
 	char base[GUID_TEXT_BYTES]; /* or "" */
+	bool logs;                  /* those from BASE to SOURCE, or disks */
 	unsigned n;                 /* 0: only what an export says of itself */
 	const char *disks[DISKS_PER_VM_MAX];
 	unsigned indices[DISKS_PER_VM_MAX]; /* as clients count them */
@@ -60,10 +60,9 @@ int exports_begin(const struct providers *providers,
 /* Where the export of a job went. */
 struct export_view {
 	char directory[PATH_BYTES];
-	char base[GUID_TEXT_BYTES]; /* or "" */
 	unsigned n;
-	unsigned indices[DISKS_PER_VM_MAX];
-	char files[DISKS_PER_VM_MAX][EXPORT_NAME_BYTES];
+	unsigned indices[DISKS_PER_VM_MAX]; /* of the disks */
+	struct export_plan plan;
 };
 /* JOB in upper case; EXPORTS may be NULL; false if it is not known. */
 bool exports_find(struct exports *exports, const char *job,

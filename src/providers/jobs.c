@@ -131,27 +131,46 @@ static const char *file_path(struct build *b, const struct export_view *export,
 	return path;
 }
 
-/* What is there once it is complete. */
-static void put_exported(struct build *b, const struct job_view *v)
+static void put_disks(struct build *b, const struct job_view *v)
 {
-	const char *disks[DISKS_PER_VM_MAX], *files[DISKS_PER_VM_MAX];
-	const struct export_view *export = v->export;
 	struct identity disk = {.kind = IDENTITY_DISK};
+	const struct export_view *export = v->export;
+	const char *disks[DISKS_PER_VM_MAX];
 
 	memcpy(disk.uuid, v->uuid, sizeof(disk.uuid));
 	for (unsigned i = 0; b->r == 0 && i < export->n; i++) {
 		disk.index = export->indices[i];
 		disks[i] = identity_instance_id(b->request->arena, &disk);
-		files[i] = file_path(b, export, export->files[i]);
 		if (!disks[i])
 			b->r = arena_full(b->request->arena, b->err);
 	}
-	if (b->r < 0)
-		return;
 	build_texts(b, "ExportedDisks", disks, export->n);
-	build_texts(b, "ExportedLogFilePaths", files, export->n);
+}
+
+/* Those with the data: of a log's two files the first. */
+static void put_files(struct build *b, const struct export_view *export)
+{
+	const char *files[EXPORT_FILES_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; b->r == 0 && i < export->plan.n;
+	     i += export->plan.logs ? 2 : 1)
+		files[n++] = file_path(b, export, export->plan.names[i]);
+	build_texts(b, "ExportedLogFilePaths", files, n);
+}
+
+/* What is there once it is complete. */
+static void put_exported(struct build *b, const struct job_view *v)
+{
+	const struct export_view *export = v->export;
+
+	put_disks(b, v);
+	put_files(b, export);
 	build_text(b, "ExportedConfigFilePath",
 		   file_path(b, export, EXPORT_METADATA_NAME));
+	if (export->plan.logs)
+		build_text(b, "ExportedRuntimeFilePath",
+			   file_path(b, export, EXPORT_STATE_NAME));
 }
 
 static void put_export(struct build *b, const struct job_view *v)
@@ -163,7 +182,7 @@ static void put_export(struct build *b, const struct job_view *v)
 	build_text(b, "ExportDirectory",
 		   arena_strdup(b->request->arena, v->export->directory));
 	build_text(b, "BaseReferencePointId",
-		   arena_strdup(b->request->arena, v->export->base));
+		   arena_strdup(b->request->arena, v->export->plan.base));
 	if (v->progress == JOB_IS_COMPLETED)
 		put_exported(b, v);
 }

@@ -10,7 +10,10 @@
  * E3  Of a system only a snapshot for a backup can be exported
  *     (CopySnapshotConfiguration 3).  What settings leave open is as
  *     Msvm_SystemExportSettingData tells it.
- * E4  Without its disks an export is what it says of itself; it has a job as
+ * E4  A log-based point is exported as logs as long as it has its own, and else
+ *     as a point by change tracking is.  Of logs it is refpointd's to say
+ *     whether a base will do, and which it is where none is named.
+ * E5  Without its disks an export is what it says of itself; it has a job as
  *     any other, which clients wait for.
  */
 #include <string.h>
@@ -280,6 +283,7 @@ int method_export_point(const struct method_call *call, uint32_t *ret_result,
 	r = method_find_point(call, "ReferencePoint", &point, err);
 	if (r == 0) {
 		order.vm = point.vm;
+		order.logs = point.has_data;
 		memcpy(order.source, point.id, sizeof(order.source));
 		r = order_point(call, point.uuid, &order, err);
 	}

@@ -247,7 +247,7 @@ void method_note(const struct method_call *call, const struct err *err)
 struct finding {
 	const char *point; /* its id, or NULL */
 	char *name;        /* of the system that was found */
-	bool log;
+	bool log, has_data;
 };
 
 /* NULL: it has no such point. */
@@ -271,6 +271,7 @@ static int find_system(void *arg, const struct system_view *system,
 		if (!point)
 			return 0;
 		finding->log = point->log;
+		finding->has_data = point->has_data;
 	}
 	finding->name = strdup(system->vm);
 	return finding->name ? 1 : err_set(err, -ENOMEM, "a system's name");
@@ -321,6 +322,7 @@ int method_point_of(const struct method_call *call,
 	memcpy(point.id, identity->id, sizeof(point.id));
 	memcpy(point.uuid, identity->uuid, sizeof(point.uuid));
 	point.log = finding.log;
+	point.has_data = finding.has_data;
 	*ret_point = point;
 	return 0;
 }

@@ -146,6 +146,7 @@ struct method_point {
 	char id[GUID_TEXT_BYTES];   /* upper case */
 	char uuid[GUID_TEXT_BYTES]; /* of its system; upper case */
 	bool log;                   /* based, or by change tracking */
+	bool has_data;              /* its log is there */
 };
 /* The point that the reference NAME names.  -CIM_ENOTFOUND if there is none;
  * else as systems_each(). */

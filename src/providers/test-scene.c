@@ -159,6 +159,7 @@ static const struct rpc_method methods[] = {
     {"org.refpoint.DropJob", RPC_ROLE_GATEWAY, do_drop_job},
     {"org.refpoint.DropLogJob", RPC_ROLE_GATEWAY, do_drop_log_job},
     {"org.refpoint.ImportJob", RPC_ROLE_GATEWAY, do_import_job},
+    {"org.refpoint.Export", RPC_ROLE_GATEWAY, do_export},
     {"org.refpoint.ExportJob", RPC_ROLE_GATEWAY, do_export_job},
     {"org.refpoint.ExportDone", RPC_ROLE_GATEWAY, do_export_done},
     {"org.refpoint.Rename", RPC_ROLE_GATEWAY, do_rename},

@@ -9,7 +9,9 @@
 
 #define WORK (&scene->work)
 
-static void note(const struct rpc_call *call, const json_t *parameters)
+/* Without who calls. */
+static void put(char *to, size_t bytes, const char *method,
+		const json_t *parameters)
 {
 	json_t *own = json_copy((json_t *)parameters);
 	char *text;
@@ -17,10 +19,18 @@ static void note(const struct rpc_call *call, const json_t *parameters)
 	(void)json_object_del(own, "caller");
 	text = json_dumps(own, JSON_SORT_KEYS);
 	assert_non_null(text);
-	(void)snprintf(WORK->asked, sizeof(WORK->asked), "%s %s",
-		       strrchr(rpc_call_method(call), '.') + 1, text);
+	(void)snprintf(to, bytes, "%s%s", method, text);
 	free(text);
 	json_decref(own);
+}
+
+static void note(const struct rpc_call *call, const json_t *parameters)
+{
+	char method[64];
+
+	(void)snprintf(method, sizeof(method), "%s ",
+		       strrchr(rpc_call_method(call), '.') + 1);
+	put(WORK->asked, sizeof(WORK->asked), method, parameters);
 }
 
 static void refuse(struct rpc_call *call, int code)
@@ -357,6 +367,30 @@ static void fill(struct rpc_call *call)
 	}
 }
 
+static json_t *parsed_json(const char *text)
+{
+	char *copy = strdup(text);
+	json_t *json;
+
+	assert_non_null(copy);
+	for (char *p = copy; (p = strchr(p, '\'')); p++)
+		*p = '"';
+	json = json_loads(copy, 0, NULL);
+	assert_non_null(json);
+	free(copy);
+	return json;
+}
+
+void do_export(struct rpc_call *call, json_t *parameters, void *arg)
+{
+	put(WORK->planned, sizeof(WORK->planned), "", parameters);
+	if (WORK->refuse_plan)
+		refuse(call, WORK->refuse_plan);
+	else
+		rpc_reply(call, json_pack("{s:o}", "exported",
+					  parsed_json(WORK->logs)));
+}
+
 /* As WORK says: refused, failed, running until it is cancelled, or written. */
 void do_export_job(struct rpc_call *call, json_t *parameters, void *arg)
 {
@@ -368,6 +402,7 @@ void do_export_job(struct rpc_call *call, json_t *parameters, void *arg)
 	struct export_call *export;
 
 	note(call, parameters);
+	put(WORK->ordered, sizeof(WORK->ordered), "", parameters);
 	if (WORK->refuse) {
 		refuse(call, WORK->refuse);
 		return;

@@ -24,6 +24,10 @@ struct work {
 		json_t *job;
 	} exports[8];
 	unsigned n_exports;
+	/* What Export says of logs; single quotes will do. */
+	const char *logs;
+	int refuse_plan;
+	char planned[256], ordered[512]; /* parameters of Export, ExportJob */
 	bool write; /* the newest is written when jobs are asked for next */
 	/* The last call but Systems: "METHOD {PARAMETERS}", without caller. */
 	char asked[512];
@@ -45,6 +49,7 @@ void do_convert_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_drop_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_drop_log_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_import_job(struct rpc_call *call, json_t *parameters, void *arg);
+void do_export(struct rpc_call *call, json_t *parameters, void *arg);
 void do_export_job(struct rpc_call *call, json_t *parameters, void *arg);
 void do_export_done(struct rpc_call *call, json_t *parameters, void *arg);
 void do_rename(struct rpc_call *call, json_t *parameters, void *arg);
