@@ -136,40 +136,77 @@ static bool is_needed(const struct metadata *m, unsigned i)
 	return i + 1 == m->n_points || guid_equal(&m->points[i].id, &m->base);
 }
 
-/* Without the FEWER oldest points that are not needed. */
-static char *config_text(const struct metadata *m, unsigned fewer,
-			 int *ret_code)
+/* What the document is without its points, nearly, and with its last line. */
+#define REST_BYTES (DISKS_PER_VM_MAX * (DISK_ID_BYTES + 48) + 1024)
+
+/* TEXTS: of the points; the oldest that do not fit are none any more. */
+static void leave_out(const struct metadata *m, char **texts)
 {
-	struct text text = {0};
+	size_t bytes = REST_BYTES;
+
+	for (unsigned i = 0; i < m->n_points; i++)
+		bytes += strlen(texts[i]) + 2;
+	for (unsigned i = 0; i < m->n_points && bytes > METADATA_BYTES_MAX;
+	     i++) {
+		if (is_needed(m, i))
+			continue;
+		bytes -= strlen(texts[i]) + 2;
+		free(texts[i]);
+		texts[i] = NULL;
+	}
+}
+
+static bool make_points(const struct metadata *m, char **texts)
+{
+	for (unsigned i = 0; i < m->n_points; i++) {
+		json_t *json = point_json(&m->points[i]);
+
+		texts[i] = json ? json_dumps(json, JSON_COMPACT) : NULL;
+		json_decref(json);
+		if (!texts[i])
+			return false;
+	}
+	return true;
+}
+
+static bool put_points(struct text *text, const struct metadata *m,
+		       char **texts)
+{
 	const char *before = ",\n\"points\":[\n";
+
+	for (unsigned i = 0; i < m->n_points; i++) {
+		if (!texts[i])
+			continue;
+		if (fputs(before, text->file) < 0 ||
+		    fputs(texts[i], text->file) < 0)
+			return false;
+		before = ",\n";
+	}
+	return fputs("],\n", text->file) >= 0;
+}
+
+static char *write_config(const struct metadata *m, int *ret_code)
+{
+	char **texts = calloc(m->n_points, sizeof(*texts));
+	struct text text = {0};
+	char *whole = NULL;
 	bool good;
 
 	*ret_code = -ENOMEM;
-	text.file = open_memstream(&text.at, &text.bytes);
-	if (!text.file)
-		return NULL;
-	good = put_head(&text, m);
-	for (unsigned i = 0; good && i < m->n_points; i++) {
-		if (fewer > 0 && !is_needed(m, i)) {
-			fewer--;
-			continue;
-		}
-		good = put(&text, before, point_json(&m->points[i]));
-		before = ",\n";
+	if (texts)
+		text.file = open_memstream(&text.at, &text.bytes);
+	if (text.file) {
+		good = make_points(m, texts);
+		if (good)
+			leave_out(m, texts);
+		good =
+		    good && put_head(&text, m) && put_points(&text, m, texts);
+		whole = finish(&text, good, ret_code);
 	}
-	return finish(&text, good && fputs("],\n", text.file) >= 0, ret_code);
-}
-
-/* As many points as fit. */
-static char *write_config(const struct metadata *m, int *ret_code)
-{
-	char *text = NULL;
-
-	*ret_code = -RP_ELIMIT;
-	for (unsigned fewer = 0;
-	     !text && *ret_code == -RP_ELIMIT && fewer < m->n_points; fewer++)
-		text = config_text(m, fewer, ret_code);
-	return text;
+	for (unsigned i = 0; texts && i < m->n_points; i++)
+		free(texts[i]);
+	free(texts);
+	return whole;
 }
 
 static char *write_state(const struct metadata *m, int *ret_code)
