@@ -77,11 +77,10 @@
 #define CIM_REPLY_BYTES_MAX    MIB(64)  /* default limit of a CIM-XML reply */
 
 /* Callers that wait for workers; what they are for: src/providers/waiting.h */
-#define CIM_WAITERS_PER_VM   3
-#define CIM_WAITERS_MAX      (HTTP_THREADS / 2)
-#define CIM_EXPORTS_MAX      4        /* at a time */
-#define CIM_EXPORTS_KEPT     64       /* that are remembered */
-#define CIM_IMPORT_BYTES_MAX KIB(256) /* of each file */
+#define CIM_WAITERS_PER_VM 3
+#define CIM_WAITERS_MAX    (HTTP_THREADS / 2)
+#define CIM_EXPORTS_MAX    4  /* at a time */
+#define CIM_EXPORTS_KEPT   64 /* that are remembered */
 
 /* Enumerations that wait for a client to pull more. */
 #define CIM_CONTEXTS_MAX        256

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/metadata.h"
 #include "providers/identity.h"
 
 int export_plan_disks(const char *source, const char *base,
@@ -35,8 +36,8 @@ static bool is_name(const char *name)
 {
 	return name && *name && *name != '.' && !strchr(name, '/') &&
 	       strlen(name) < EXPORT_NAME_BYTES &&
-	       strcmp(name, EXPORT_METADATA_NAME) != 0 &&
-	       strcmp(name, EXPORT_STATE_NAME) != 0;
+	       strcmp(name, METADATA_CONFIG_NAME) != 0 &&
+	       strcmp(name, METADATA_STATE_NAME) != 0;
 }
 
 static int add_name(struct export_plan *plan, const char *name, struct err *err)

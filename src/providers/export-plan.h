@@ -14,8 +14,6 @@
 #include "backup/opener.h"
 #include "common/guid.h"
 
-#define EXPORT_STATE_NAME "refpoint-state.json" /* of logs, besides */
-
 struct export_plan {
 	char base[GUID_TEXT_BYTES]; /* upper case; or "" */
 	unsigned logs;              /* 0: it is of disks */

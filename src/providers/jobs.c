@@ -15,6 +15,7 @@
 #include "cim/status.h"
 #include "common/bytes.h"
 #include "common/limits.h"
+#include "common/metadata.h"
 #include "providers/build.h"
 #include "providers/methods.h"
 
@@ -170,7 +171,7 @@ static void put_exported(struct build *b, const struct job_view *v)
 		   file_path(b, export, EXPORT_METADATA_NAME));
 	if (export->plan.logs)
 		build_text(b, "ExportedRuntimeFilePath",
-			   file_path(b, export, EXPORT_STATE_NAME));
+			   file_path(b, export, METADATA_STATE_NAME));
 }
 
 static void put_export(struct build *b, const struct job_view *v)

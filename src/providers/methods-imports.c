@@ -9,6 +9,7 @@
  */
 #include "cim/status.h"
 #include "common/cleanup.h"
+#include "common/metadata.h"
 #include "providers/exports.h"
 #include "providers/methods.h"
 
@@ -18,7 +19,7 @@ static uint32_t read_file(const struct method_call *call, const char *name,
 {
 	struct err err = {0};
 	int r = exports_read(call->providers->exports, method_text(call, name),
-			     CIM_IMPORT_BYTES_MAX, ret_text, &err);
+			     METADATA_BYTES_MAX, ret_text, &err);
 
 	if (r < 0)
 		method_note(call, &err);

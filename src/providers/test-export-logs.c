@@ -30,7 +30,7 @@
 #define ID      "eeee0000-0000-4000-8000-00000000000e"
 #define ID_TOLD "EEEE0000-0000-4000-8000-00000000000E"
 #define LOG(name)                                                              \
-	"{'file': '" name ".hrl', 'sidecar': '" name ".hrl.side', 'id': '" ID  \
+	"{'file': '" name ".hrl', 'sidecar': '" name ".side', 'id': '" ID      \
 	"', 'previous': null, 'bytes': 4096}"
 #define EXPORTED(vda, vdb)                                                     \
 	"{'base': 'fedc0000-0000-4000-8000-000000000001', 'disks': ["          \
@@ -156,7 +156,7 @@ static void its_logs_are_exported_disk_by_disk(void **state)
 			    below("a/refpoint-state.json"));
 	assert_true(
 	    cim_instance_get(job, "ExportedGuestStateFilePath")->is_null);
-	assert_true(is_there("a/vda-0002.hrl.side"));
+	assert_true(is_there("a/vda-0002.side"));
 	assert_true(is_there("a/vdb-0001.hrl"));
 }
 

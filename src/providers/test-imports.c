@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "common/metadata.h"
 #include "providers/test-scene.h"
 
 #define SERVICE                                                                \
@@ -155,7 +156,7 @@ static void files_elsewhere_are_denied(void **state)
 
 static void what_is_no_such_file_is_an_invalid_parameter(void **state)
 {
-	put("long", "0123456789abcdef", CIM_IMPORT_BYTES_MAX / 16 + 1);
+	put("long", "0123456789abcdef", METADATA_BYTES_MAX / 16 + 1);
 	put("latin", "\xe4", 1);
 	put("empty", "", 1);
 	assert_int_equal(import_config(below("none")), 32773);
@@ -170,7 +171,7 @@ static void what_is_no_such_file_is_an_invalid_parameter(void **state)
 
 static void as_long_as_it_may_be_it_is_handed_over(void **state)
 {
-	put("long", "0123456789abcde\n", CIM_IMPORT_BYTES_MAX / 16);
+	put("long", "0123456789abcde\n", METADATA_BYTES_MAX / 16);
 	assert_int_equal(import_config(below("long")), 4096);
 }
 
