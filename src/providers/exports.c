@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "providers/aside.h"
 #include "providers/below.h"
 #include "providers/identity.h"
 #include "rpc/rpc.h"
@@ -16,6 +17,7 @@
 #define CONNECT_MS 5000u
 #define REPLY_MS   60000u /* a worker says far more often how far it is */
 #define BEGIN_S    15     /* until there is a job, or a refusal */
+#define LOOK_MS    15000u /* until the file system has answered */
 
 struct work {
 	struct work *next;
@@ -53,16 +55,70 @@ struct exports {
 /* ---- where ----------------------------------------------------------------
  */
 
+struct look {
+	struct aside base;
+	char root[PATH_BYTES];
+	size_t max; /* bytes to read; 0: nothing is */
+	char *text; /* what was; or NULL */
+	char path[];
+};
+
+static int look_at(struct aside *aside, struct err *err)
+{
+	struct look *look = container_of(aside, struct look, base);
+
+	return look->max > 0 ? below_read(look->root, look->path, look->max,
+					  &look->text, err)
+			     : below_check(look->root, look->path, err);
+}
+
+static void look_free(struct aside *aside)
+{
+	struct look *look = container_of(aside, struct look, base);
+
+	free(look->text);
+	free(look);
+}
+
+static int look_below(const struct exports *exports, const char *path,
+		      size_t max, char **ret_text, struct err *err)
+{
+	struct look *look = calloc(1, sizeof(*look) + strlen(path) + 1);
+	struct err own = {0};
+	int r;
+
+	if (!look)
+		return err_set(err, -ENOMEM, "a path");
+	look->base = (struct aside){.fn = look_at, .free = look_free};
+	look->max = max;
+	(void)strcpy(look->root, exports->root);
+	(void)strcpy(look->path, path);
+	if (!aside_run(&look->base, LOOK_MS, &own)) {
+		if (err)
+			*err = own;
+		return own.code;
+	}
+	r = look->base.r;
+	if (err)
+		*err = look->base.err;
+	if (r == 0 && max > 0) {
+		*ret_text = look->text;
+		look->text = NULL;
+	}
+	look_free(&look->base);
+	return r;
+}
+
 int exports_check(const struct exports *exports, const char *directory,
 		  struct err *err)
 {
-	return below_check(exports->root, directory, err);
+	return look_below(exports, directory, 0, NULL, err);
 }
 
 int exports_read(const struct exports *exports, const char *path, size_t max,
 		 char **ret_text, struct err *err)
 {
-	return below_read(exports->root, path, max, ret_text, err);
+	return look_below(exports, path, max, ret_text, err);
 }
 
 /* ---- one export's thread --------------------------------------------------

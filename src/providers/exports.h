@@ -42,11 +42,11 @@ struct export_order {
 	unsigned indices[DISKS_PER_VM_MAX]; /* as clients count them */
 };
 
-/* Whether DIRECTORY may be made: -RP_EDENIED if it is not below the root,
- * -RP_EPARAM if it cannot be a directory's name there. */
+/* Whether DIRECTORY may be made, as below_check(); -RP_ETIMEOUT, -RP_EINUSE: it
+ * cannot be told now, as the file system hangs (aside.h). */
 int exports_check(const struct exports *exports, const char *directory,
 		  struct err *err);
-/* What the file PATH below the root holds: as below_read(). */
+/* What the file PATH below the root holds: as below_read(), and likewise. */
 int exports_read(const struct exports *exports, const char *path, size_t max,
 		 char **ret_text, struct err *err);
 /* Begins it, in the name of REQUEST's caller, and waits until the job (of type
