@@ -20,6 +20,13 @@ int catalogue_fail(struct catalogue *c, int rc, const char *what,
 int catalogue_run(struct catalogue *c, const char *sql, const char *what,
 		  struct err *err);
 
+/* What `point.snapshot` says. */
+enum point_kind {
+	KIND_POINT,
+	KIND_SNAPSHOT,
+	KIND_INVALID, /* a point with a row of point_invalid */
+};
+
 /* A row that is read, column by column. */
 struct column {
 	sqlite3_stmt *stmt;

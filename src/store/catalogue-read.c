@@ -98,6 +98,7 @@ struct reading {
 	struct generation_row *generation;
 	struct point_row *point;
 	uint32_t children;
+	uint32_t invalid, invalid_rows; /* points; and rows that say why */
 	uint32_t log_parts;
 	uint64_t log_position; /* of the last of them */
 };
@@ -250,6 +251,26 @@ static int each_point_disk(struct column *col, void *arg, struct err *err)
 	return column_end(col, "point_disk", err);
 }
 
+static int each_invalid_of_point(struct column *col, void *arg, struct err *err)
+{
+	struct reading *reading = arg;
+	struct point_row *row = reading->point;
+	struct guid id = {0};
+
+	read_guid(col, &id);
+	read_text(col, row->invalid, sizeof(row->invalid));
+	return column_end(col, "point_invalid", err);
+}
+
+/* All of them: none may be of anything else. */
+static int each_invalid(struct column *col, void *arg, struct err *err)
+{
+	struct reading *reading = arg;
+
+	reading->invalid_rows++;
+	return 0;
+}
+
 static void bind_point_key(sqlite3_stmt *stmt, const void *key)
 {
 	const struct point_row *row = key;
@@ -258,10 +279,28 @@ static void bind_point_key(sqlite3_stmt *stmt, const void *key)
 				SQLITE_STATIC);
 }
 
+/* Without it the point would pass for any other. */
+static int read_invalid(struct reading *reading, struct point_row *row,
+			struct err *err)
+{
+	int r = catalogue_select(reading->catalogue,
+				 "SELECT * FROM point_invalid WHERE point = ?",
+				 bind_point_key, row, each_invalid_of_point,
+				 reading, err);
+
+	if (r == 0 && !row->invalid[0])
+		r = err_set(err, -RP_ECORRUPT,
+			    "read the catalogue: a point lacks why it is "
+			    "invalid");
+	reading->invalid++;
+	return r;
+}
+
 static int each_point(struct column *col, void *arg, struct err *err)
 {
 	struct reading *reading = arg;
 	struct point_row *row = reading->point;
+	uint32_t kind;
 	int r;
 
 	memset(row, 0, sizeof(*row));
@@ -273,7 +312,8 @@ static int each_point(struct column *col, void *arg, struct err *err)
 	read_text(col, row->request_id, sizeof(row->request_id));
 	row->created_ns = (int64_t)read_int(col, INT64_MAX);
 	row->generation = read_int(col, INT64_MAX);
-	row->snapshot = read_int(col, 1);
+	kind = (uint32_t)read_int(col, KIND_INVALID);
+	row->snapshot = kind == KIND_SNAPSHOT;
 	row->disks = (uint32_t)read_int(col, DISKS_PER_VM_MAX);
 	r = column_end(col, "point", err);
 	if (r < 0)
@@ -288,6 +328,11 @@ static int each_point(struct column *col, void *arg, struct err *err)
 	if (reading->children != row->disks)
 		return err_set(err, -RP_ECORRUPT,
 			       "read the catalogue: a point lacks a disk");
+	if (kind == KIND_INVALID) {
+		r = read_invalid(reading, row, err);
+		if (r < 0)
+			return r;
+	}
 	return reading->reader->point
 		   ? reading->reader->point(reading->arg, row)
 		   : 0;
@@ -363,6 +408,7 @@ static int read_tables(struct reading *reading, struct err *err)
 	    {"SELECT * FROM disk ORDER BY ordinal", each_disk},
 	    {"SELECT * FROM generation ORDER BY generation", each_generation},
 	    {"SELECT * FROM point ORDER BY position", each_point},
+	    {"SELECT * FROM point_invalid", each_invalid},
 	    {"SELECT * FROM log_part ORDER BY position", each_log_part},
 	    {"SELECT * FROM log_lost", each_log_lost},
 	    {"SELECT * FROM log_limit", each_log_limit},
@@ -376,6 +422,10 @@ static int read_tables(struct reading *reading, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	if (reading->invalid_rows != reading->invalid)
+		return err_set(err, -RP_ECORRUPT,
+			       "read the catalogue: what is invalid is no "
+			       "point");
 	if (reading->systems != 1)
 		return err_set(err, -ENOENT,
 			       "the catalogue holds no definition");

@@ -184,6 +184,17 @@ int catalogue_drop_generation(struct catalogue *c, uint64_t generation,
 			generation, NULL, err);
 }
 
+static int put_invalid(struct catalogue *c, const struct point_row *row,
+		       struct err *err)
+{
+	struct binder b;
+
+	binder_open(&b, c, "INSERT INTO point_invalid VALUES (?,?,?)");
+	bind_guid(&b, &row->id);
+	bind_text(&b, row->invalid);
+	return binder_run(&b, c, true, "write", err);
+}
+
 int catalogue_put_point(struct catalogue *c, const struct point_row *row,
 			struct err *err)
 {
@@ -202,9 +213,13 @@ int catalogue_put_point(struct catalogue *c, const struct point_row *row,
 	bind_text(&b, row->request_id);
 	bind_int(&b, (uint64_t)row->created_ns);
 	bind_int(&b, row->generation);
-	bind_int(&b, row->snapshot);
+	bind_int(&b, row->invalid[0]
+			 ? KIND_INVALID
+			 : (row->snapshot ? KIND_SNAPSHOT : KIND_POINT));
 	bind_int(&b, row->disks);
 	r = binder_run(&b, c, true, "write", err);
+	if (r == 0 && row->invalid[0])
+		r = put_invalid(c, row, err);
 	for (uint32_t i = 0; r == 0 && i < row->disks; i++) {
 		binder_open(&b, c, "INSERT INTO point_disk VALUES (?,?,?,?,?)");
 		bind_guid(&b, &row->id);
@@ -221,6 +236,9 @@ int catalogue_drop_point(struct catalogue *c, const struct guid *id,
 {
 	int r = drop(c, "DELETE FROM point_disk WHERE id = ?", 0, id, err);
 
+	if (r == 0)
+		r = drop(c, "DELETE FROM point_invalid WHERE point = ?", 0, id,
+			 err);
 	return r ? r : drop(c, "DELETE FROM point WHERE id = ?", 0, id, err);
 }
 

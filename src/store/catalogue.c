@@ -64,6 +64,8 @@ static const char schema[] =
 
 /* What version 3 adds to version 2. */
 static const char log_schema[] =
+    "CREATE TABLE point_invalid (point BLOB PRIMARY KEY, reason TEXT NOT NULL,"
+    " crc INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE log_part (origin BLOB PRIMARY KEY, point BLOB NOT NULL,"
     " position INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE log_lost (point BLOB PRIMARY KEY, reason TEXT NOT NULL,"

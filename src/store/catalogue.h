@@ -108,6 +108,9 @@ struct point_row {
 	uint32_t disks;
 	char tracking_id[DISKS_PER_VM_MAX][TRACKING_ID_BYTES];
 	uint64_t bytes[DISKS_PER_VM_MAX]; /* the disk's size at the point */
+	/* Of a point that was imported: why every answer that has it as an end
+	 * is invalid; "": it is as any other. */
+	char invalid[REASON_BYTES];
 };
 
 /* The logs that were begun at one cut, one for each disk: a part of the data of

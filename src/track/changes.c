@@ -9,6 +9,7 @@
  * Sealed files may be merged away while we read them: then the model's serial
  * has moved, and the question is asked again.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ struct asking {
 		uint32_t serial;
 	} * sealed;
 	struct accuracy_row accuracy;
+	char invalid[REASON_BYTES]; /* a point's; "" mostly */
 };
 
 /* With the model's lock. */
@@ -57,6 +59,14 @@ static void judge_latch(struct vm *vm, struct accuracy_row *accuracy)
 				vm->latch_reason);
 }
 
+static struct accuracy_row invalid_for(const char *reason)
+{
+	struct accuracy_row row = {.accuracy = ACCURACY_INVALID};
+
+	(void)snprintf(row.reason, sizeof(row.reason), "%s", reason);
+	return row;
+}
+
 /* With the model's lock: which generations answer. */
 static int resolve(struct asking *ask, const struct guid *since,
 		   const struct guid *until, struct err *err)
@@ -69,7 +79,12 @@ static int resolve(struct asking *ask, const struct guid *since,
 		return no_point(since, err);
 	if (until && !to)
 		return no_point(until, err);
-	if (to && to->generation < from->generation)
+	ask->invalid[0] = '\0';
+	if (from->invalid[0] || (to && to->invalid[0]))
+		memcpy(ask->invalid,
+		       from->invalid[0] ? from->invalid : to->invalid,
+		       sizeof(ask->invalid));
+	else if (to && to->generation < from->generation)
 		return err_set(err, -RP_EPARAM,
 			       "the point given as until is older than the one "
 			       "given as since: swap them");
@@ -99,6 +114,8 @@ static int resolve(struct asking *ask, const struct guid *since,
 	}
 	if (!until)
 		judge_latch(vm, &ask->accuracy);
+	if (ask->invalid[0])
+		ask->accuracy = invalid_for(ask->invalid);
 	return 0;
 }
 

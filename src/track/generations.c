@@ -74,6 +74,8 @@ static int mergeable(const struct vm *vm, uint32_t *ret_index)
 		bool older = false, between = false;
 
 		for (uint32_t k = 0; k < vm->point_count; k++) {
+			if (vm->points[k].invalid[0])
+				continue; /* it is never asked for these */
 			older |= vm->points[k].generation < g;
 			between |= vm->points[k].generation == g;
 		}

@@ -290,6 +290,24 @@ int log_rows_put_seal(struct vm *vm, const struct point_row *point,
 		      struct err *err);
 void log_rows_sealed(struct vm *vm, const struct point_row *point);
 
+/* seal.c: vm_point_create() with control held */
+int seal_create(struct vm *vm, const struct vm_point_request *request,
+		struct point_row *ret_point, struct err *err);
+
+/* import.c: what else a seal does for it.  Room; whose point it is, and what
+ * stands in `system` then; the other rows, in the commit and then in the model,
+ * whose lock is held. */
+struct import {
+	struct point_row *rows;
+	uint32_t n;
+	bool sealed; /* the last of them is the seal's own */
+};
+int import_reserve(struct vm *vm, const struct import *import, struct err *err);
+void import_plan(const struct import *import, uint64_t generation,
+		 struct system_row *system, struct point_row *ret_point);
+int import_put(struct vm *vm, const struct import *import, struct err *err);
+void import_publish(struct vm *vm, const struct import *import);
+
 /* generations.c */
 int generations_compact(struct vm *vm, struct err *err);
 int generations_sweep(struct vm *vm, struct err *err);

@@ -318,6 +318,12 @@ static void plan_point(struct seal *seal)
 	struct vm *vm = seal->vm;
 	struct point_row *point = &seal->point;
 
+	if (request->import) {
+		import_plan(request->import, seal->sealed.generation,
+			    &seal->system, point);
+		return;
+	}
+
 	point->id = guid_is_zero(&request->id) ? guid_random() : request->id;
 	point->snapshot = request->snapshot;
 	point->order = seal->system.next_point++;
@@ -358,7 +364,9 @@ static int put_seal(struct vm *vm, void *arg, struct err *err)
 	if (r == 0)
 		r = catalogue_put_point(c, &seal->point, err);
 	if (r == 0)
-		r = log_rows_put_seal(vm, &seal->point, err);
+		r = seal->request->import
+			? import_put(vm, seal->request->import, err)
+			: log_rows_put_seal(vm, &seal->point, err);
 	if (r == 0)
 		r = catalogue_put_system(c, &seal->system, err);
 	return r;
@@ -398,8 +406,12 @@ static void publish(struct seal *seal)
 	if (!seal->keep)
 		model_drop_generation(vm, seal->sealed.generation);
 	(void)model_add_generation(vm, &seal->opened);
-	(void)model_add_point(vm, &seal->point);
-	log_rows_sealed(vm, &seal->point);
+	if (seal->request->import) {
+		import_publish(vm, seal->request->import);
+	} else {
+		(void)model_add_point(vm, &seal->point);
+		log_rows_sealed(vm, &seal->point);
+	}
 	vm->cut_times.last_ns = vm->epoch.barrier_ns;
 	vm->cut_times.max_ns = MAX(vm->cut_times.max_ns, vm->epoch.barrier_ns);
 	vm->serial++;
@@ -484,6 +496,8 @@ static int seal_run(struct seal *seal, struct err *err)
 
 	if (r == 0)
 		r = reserve_model(vm, err);
+	if (r == 0 && seal->request->import)
+		r = import_reserve(vm, seal->request->import, err);
 	if (r < 0)
 		return r;
 	if (vm->generation_next >= vm->system.next_generation)
@@ -565,8 +579,8 @@ static int admit(struct vm *vm, const struct vm_point_request *request,
 	return vm_usable(vm, err);
 }
 
-static int create_locked(struct vm *vm, const struct vm_point_request *request,
-			 struct point_row *ret_point, struct err *err)
+int seal_create(struct vm *vm, const struct vm_point_request *request,
+		struct point_row *ret_point, struct err *err)
 {
 	struct seal *seal;
 	struct err why = {0};
@@ -597,7 +611,7 @@ int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 	int r;
 
 	(void)pthread_mutex_lock(&vm->control);
-	r = create_locked(vm, request, ret_point, err);
+	r = seal_create(vm, request, ret_point, err);
 	(void)pthread_mutex_unlock(&vm->control);
 	return r;
 }

@@ -156,6 +156,8 @@ struct vm_point_request {
 	 * converted, called ID. */
 	bool snapshot;
 	struct guid id; /* zero: a fresh one */
+	/* vm_import()'s alone. */
+	const struct import *import;
 	/* NULL, or called right before the cut: writes of the epochs from FIRST
 	 * on come after it.  If the call fails nevertheless there was none. */
 	void (*cut)(void *arg, uint64_t first);
@@ -167,6 +169,17 @@ struct vm_point_request {
  * -RP_EIOFAIL: no point, nothing changed. */
 int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 		    struct point_row *ret_point, struct err *err);
+/*
+ * Makes N points of another host, oldest first, known here, all or none
+ * (docs/format/log-export.md).  Of ROWS count: id, type, consistency, label,
+ * created_ns, disks, tracking_id, bytes; and `invalid`, why every answer about
+ * a point is.  That may be "" of the last one alone, whose content the disks
+ * then have now: the caller, who attached them, has seen to it and lets nobody
+ * write.  -RP_EALREADY: one is there; -RP_EPARAM: they are of other disks;
+ * -RP_ELIMIT; else as vm_point_create().
+ */
+int vm_import(struct vm *vm, struct point_row *rows, uint32_t n,
+	      struct err *err);
 /* -RP_ENOPOINT: also of a snapshot's row. */
 int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
 /* The guest was frozen at its cut, which is known only when that is long over:

@@ -50,7 +50,10 @@ static int see_generation(void *arg, const struct generation_row *row)
 static int see_point(void *arg, const struct point_row *row)
 {
 	((struct story *)arg)->points++;
-	tell(arg, "%02x:%u ", row->id.b[0], row->type);
+	tell(arg, "%02x:%u", row->id.b[0], row->type);
+	if (row->invalid[0])
+		tell(arg, "(%s)", row->invalid);
+	tell(arg, " ");
 	return 0;
 }
 
@@ -306,6 +309,71 @@ static void each_column_of_a_row_is_guarded(void **state)
 	}
 }
 
+/* Without it the point would pass for one of which something is known. */
+static void why_a_point_is_invalid_cannot_be_lost(void **state)
+{
+	static const struct {
+		const char *change, *says;
+	} damages[] = {
+	    {"DELETE FROM point_invalid", "lacks why it is invalid"},
+	    {"UPDATE point_invalid SET point = x'dd000000000000000000000000000"
+	     "001'",
+	     "lacks why it is invalid"},
+	    {"UPDATE point_invalid SET reason = 'whx'", "'point_invalid'"},
+	    {"UPDATE point_invalid SET crc = crc + 1", "'point_invalid'"},
+	    {"UPDATE point SET snapshot = 0", "a row of table 'point'"},
+	    {"UPDATE point SET snapshot = 3", "a row of table 'point'"},
+	    {"INSERT INTO point_invalid VALUES (x'dd000000000000000000000000000"
+	     "001','why',0)",
+	     "is no point"},
+	};
+	struct point_row row = {.id = {{0xcc}},
+				.order = 9,
+				.type = POINT_RCT,
+				.consistency = CONSISTENCY_CRASH,
+				.invalid = "why"};
+	struct scene s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(damages); i++) {
+		struct catalogue *c = new_catalogue(&s);
+
+		begin(c);
+		assert_int_equal(catalogue_put_point(c, &row, NULL), 0);
+		commit(c);
+		story_is(c, "aa:0 bb:0 cc:1(why) ");
+		c = catalogue_close(c);
+		sql(&s, damages[i].change);
+		c = opened(&s);
+		is_damaged(c, damages[i].says);
+		catalogue_close(c);
+		scene_end(&s);
+	}
+}
+
+static void a_point_goes_with_why_it_is_invalid(void **state)
+{
+	struct point_row row = {.id = {{0xcc}},
+				.order = 9,
+				.type = POINT_RCT,
+				.consistency = CONSISTENCY_CRASH,
+				.invalid = "why"};
+	struct scene s;
+	struct catalogue *c = new_catalogue(&s);
+
+	begin(c);
+	assert_int_equal(catalogue_put_point(c, &row, NULL), 0);
+	(void)strcpy(row.invalid, "for another reason");
+	assert_int_equal(catalogue_put_point(c, &row, NULL), 0);
+	commit(c);
+	story_is(c, "aa:0 bb:0 cc:1(for another reason) ");
+	begin(c);
+	assert_int_equal(catalogue_drop_point(c, &row.id, NULL), 0);
+	commit(c);
+	story_is(c, "aa:0 bb:0 ");
+	catalogue_close(c);
+	scene_end(&s);
+}
+
 /* What a row of ours would say, checksum and all. */
 static void values_out_of_bounds_are_damage(void **state)
 {
@@ -360,8 +428,9 @@ static void more_parts_than_there_may_be_are_damage(void **state)
 static void as_version_2(struct scene *s)
 {
 	catalogue_close(new_catalogue(s));
-	sql(s, "BEGIN; DROP TABLE log_part; DROP TABLE log_lost;"
-	       "DROP TABLE log_limit; PRAGMA user_version=2; COMMIT");
+	sql(s,
+	    "BEGIN; DROP TABLE log_part; DROP TABLE log_lost;"
+	    "DROP TABLE log_limit; DROP TABLE point_invalid; PRAGMA user_version=2; COMMIT");
 }
 
 static void can_be_used(struct scene *s)
@@ -464,6 +533,8 @@ int main(void)
 	    cmocka_unit_test(a_reason_keeps_all_of_its_bytes),
 	    cmocka_unit_test(each_column_of_a_row_is_guarded),
 	    cmocka_unit_test(values_out_of_bounds_are_damage),
+	    cmocka_unit_test(why_a_point_is_invalid_cannot_be_lost),
+	    cmocka_unit_test(a_point_goes_with_why_it_is_invalid),
 	    cmocka_unit_test(more_parts_than_there_may_be_are_damage),
 	    cmocka_unit_test(version_2_becomes_3_or_stays_whatever_happens),
 	    cmocka_unit_test(no_room_for_version_3_leaves_version_2),
