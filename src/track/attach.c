@@ -63,6 +63,7 @@ static int volume_init(struct volume *volume, struct vm *vm, uint32_t ordinal,
 	volume->ordinal = ordinal;
 	volume->bytes = bytes;
 	volume->blocks = div_round_up(bytes, BLOCK_BYTES);
+	volume->over = 1; /* T11: what is hot already is not settled */
 	volume->region_count = div_round_up(bytes, REGION_BYTES);
 	volume->waiters_end = &volume->waiters;
 	(void)pthread_mutex_init(&volume->lock, NULL);
@@ -238,6 +239,11 @@ static int open_tombstone(struct attaching *a, struct err *err)
 
 static int attach_steps(struct attaching *a, struct err *err)
 {
+	static const enum vm_ended ended[] = {
+	    [JUDGE_CLEAN] = VM_ENDED_CLEAN,
+	    [JUDGE_KILLED] = VM_ENDED_KILLED,
+	    [JUDGE_CUT] = VM_ENDED_CUT,
+	};
 	struct vm *vm = a->vm;
 	int r = load_intents(a, err);
 	bool latched;
@@ -248,6 +254,7 @@ static int attach_steps(struct attaching *a, struct err *err)
 		r = find_end(a, err);
 	if (r < 0)
 		return r;
+	vm->ended = ended[a->end];
 	latched = judge_latch(a);
 	if (a->end == JUDGE_KILLED) {
 		r = merge_undone(a, err);
@@ -292,6 +299,7 @@ void attached_free(struct vm *vm)
 	}
 	volumes_free(vm);
 	vm->guard = NULL;
+	vm->logger = NULL;
 	vm->intents = intents_close(vm->intents);
 	file_close(vm->tombstone);
 	vm->tombstone = NULL;
@@ -345,6 +353,8 @@ static int attach_locked(struct vm *vm, struct file *const *images,
 	vm->undone = false;
 	atomic_store(&vm->record_stale, false);
 	vm->untracked = flags & VM_ATTACH_UNTRACKED;
+	atomic_store(&vm->strict, log_rows_open(vm));
+	atomic_store(&vm->settling, false);
 	atomic_store(&vm->sync_failed, false);
 	atomic_store(&vm->latch, LATCH_OFF);
 	atomic_store(&vm->latch_claimed, false);
@@ -432,4 +442,39 @@ struct volume *vm_volume_at(struct vm *vm, uint32_t disk)
 void vm_guard(struct vm *vm, struct volume_guard *guard)
 {
 	vm->guard = guard;
+}
+
+void vm_logger(struct vm *vm, struct volume_logger *logger)
+{
+	vm->logger = logger;
+}
+
+void vm_give_way(struct vm *vm, const char *reason)
+{
+	latch_begin(vm, reason);
+}
+
+enum vm_ended vm_ended(const struct vm *vm)
+{
+	return vm->ended;
+}
+
+void vm_strict(struct vm *vm, bool strict)
+{
+	atomic_store(&vm->strict, strict);
+	if (!strict)
+		retire_wake(vm); /* it may have waited for the log */
+}
+
+int vm_hot(struct vm *vm, uint32_t disk, struct blockset *set, struct err *err)
+{
+	struct volume *volume = &vm->volumes[disk];
+	int r = 0;
+
+	(void)pthread_mutex_lock(&volume->lock);
+	for (uint32_t i = 0; r == 0 && i < volume->hot_count; i++)
+		r = blockset_add(set, (uint64_t)volume->hot[i] * REGION_BLOCKS,
+				 REGION_BLOCKS);
+	(void)pthread_mutex_unlock(&volume->lock);
+	return r ? err_set(err, r, "the hot regions") : 0;
 }

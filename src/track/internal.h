@@ -26,6 +26,12 @@
  *      crashes included: they are taken from a range reserved by a commit.
  *  T9  The live bitmaps' directory is emptied by a power cut and by nothing
  *      else of ours before a commit says that they are not needed.
+ *  T11 While there is a log of all writes (vm_strict()) each piece is written
+ * in a hot region, bits set or not, and a region turns cold only if, besides
+ *      T4, no piece of it is between its mark and its end, and the log is
+ *      durable with all that are over.  So after a power cut, what the log may
+ *      lack lies in regions of the intent record in force.  Attaching while
+ *      there is a log keeps hot what was, until it is settled.
  *  T10 A store that fails or hangs latches: the reason is made durable in a
  *      tombstone (or the time for that runs out), then guests go on untracked.
  *      The open generation is invalid from then on.
@@ -68,6 +74,8 @@ struct region {
 	uint8_t state;
 	_Atomic uint32_t used; /* the tick of the last write; relaxed */
 	uint32_t marks;        /* times that bits were set; wraps */
+	uint32_t inside;       /* T11: pieces between mark and end */
+	uint64_t over;         /* T11: the volume's count after its last one */
 };
 
 struct volume {
@@ -95,6 +103,9 @@ struct volume {
 	uint32_t activating; /* the keeper's: the first of the wanted ones */
 	struct volume_request *waiters; /* for activation, oldest first */
 	struct volume_request **waiters_end;
+
+	uint64_t over;    /* T11: pieces that are over */
+	uint64_t settled; /* T11: how many of them are durable in the log */
 
 	/* The queue's thread only. */
 	struct track_queue *queue;
@@ -177,8 +188,12 @@ struct vm {
 	bool untracked; /* VM_ATTACH_UNTRACKED */
 	/* The catalogue may say something else: reopen. */
 	_Atomic bool broken;
-	struct volume *volumes;             /* disk_count */
-	struct volume_guard *guard;         /* or NULL */
+	struct volume *volumes;       /* disk_count */
+	struct volume_guard *guard;   /* or NULL */
+	struct volume_logger *logger; /* or NULL */
+	_Atomic bool strict;          /* T11 */
+	_Atomic bool settling; /* the retirer waits for volume_settled() */
+	enum vm_ended ended;
 	struct track_queue *_Atomic queues; /* only grows while attached */
 	struct epoch epoch;
 	struct slot slots[2]; /* by parity; changed under maps */
@@ -276,6 +291,8 @@ int log_rows_read_part(void *arg, const struct log_part_row *row);
 int log_rows_read_lost(void *arg, const struct log_lost_row *row);
 void log_rows_read_limit(void *arg, uint64_t bytes);
 int log_rows_verify(const struct vm *vm, struct err *err);
+/* Has the newest log-based point its data? */
+bool log_rows_open(const struct vm *vm);
 /* What the destruction of POINT, while it is in the model, does to logs: in its
  * commit, and in the model, whose lock is held. */
 int log_rows_put_destroy(struct vm *vm, const struct guid *point,

@@ -13,6 +13,10 @@
  *      theirs as well; the model follows a commit that succeeded.  After one
  *      whose outcome is not known nobody is answered (vm_usable()).
  *
+ *  W5  A point has its data only if they reach to the next log-based point, or
+ *      to now: when a point goes whose data are lost, the one before it has
+ *      lost its own.
+ *
  * The files of a part are made before the commit that names it, and go after
  * the one that forgets it: a death in between leaves files that no row names.
  *
@@ -74,6 +78,14 @@ static const struct guid *heir(const struct vm *vm, const struct guid *point)
 			older = &vm->points[i].id;
 	}
 	return older && !given_up(vm, older) ? older : NULL;
+}
+
+bool log_rows_open(const struct vm *vm)
+{
+	for (uint32_t i = vm->point_count; i-- > 0;)
+		if (is_log_based(&vm->points[i]))
+			return !given_up(vm, &vm->points[i].id);
+	return false;
 }
 
 static int contradiction(const struct guid *id, const char *what,
@@ -209,12 +221,41 @@ void log_rows_read_limit(void *arg, uint64_t bytes)
 
 /* ---- with a point's own changes --------------------------------------- */
 
+static int put_lose(struct vm *vm, void *arg, struct err *err)
+{
+	const struct log_lost_row *lost = arg;
+	int r = catalogue_put_log_lost(vm->catalogue, lost, err);
+
+	for (uint32_t i = 0; r == 0 && i < vm->log_part_count; i++)
+		if (guid_equal(&vm->log_parts[i].point, &lost->point))
+			r = catalogue_drop_log_part(vm->catalogue,
+						    &vm->log_parts[i].origin,
+						    err);
+	return r;
+}
+
+/* W5: what HEIR is left with when a point after it goes that was LOST. */
+static struct log_lost_row inherited(const struct guid *heir,
+				     const struct log_lost_row *lost)
+{
+	struct log_lost_row row = *lost;
+
+	row.point = *heir;
+	return row;
+}
+
 int log_rows_put_destroy(struct vm *vm, const struct guid *point,
 			 struct err *err)
 {
 	const struct guid *to = heir(vm, point);
+	const struct log_lost_row *lost = given_up(vm, point);
 	int r = catalogue_drop_log_lost(vm->catalogue, point, err);
 
+	if (r == 0 && lost && to) {
+		struct log_lost_row row = inherited(to, lost);
+
+		r = put_lose(vm, &row, err);
+	}
 	for (uint32_t i = 0; r == 0 && i < vm->log_part_count; i++) {
 		struct log_part_row row = vm->log_parts[i];
 
@@ -242,7 +283,12 @@ void log_rows_destroyed(struct vm *vm, const struct guid *point)
 	for (uint32_t i = 0; i < vm->log_lost_count; i++) {
 		if (!guid_equal(&vm->log_lost[i].point, point))
 			continue;
-		vm->log_lost[i] = vm->log_lost[--vm->log_lost_count];
+		if (to) {
+			drop_parts(vm, to);
+			vm->log_lost[i] = inherited(to, &vm->log_lost[i]);
+		} else {
+			vm->log_lost[i] = vm->log_lost[--vm->log_lost_count];
+		}
 		break;
 	}
 }
@@ -414,19 +460,6 @@ int vm_log_forget(struct vm *vm, const struct guid *origin, struct err *err)
 }
 
 /* ---- a point without data ---------------------------------------------- */
-
-static int put_lose(struct vm *vm, void *arg, struct err *err)
-{
-	const struct log_lost_row *lost = arg;
-	int r = catalogue_put_log_lost(vm->catalogue, lost, err);
-
-	for (uint32_t i = 0; r == 0 && i < vm->log_part_count; i++)
-		if (guid_equal(&vm->log_parts[i].point, &lost->point))
-			r = catalogue_drop_log_part(vm->catalogue,
-						    &vm->log_parts[i].origin,
-						    err);
-	return r;
-}
 
 static int lose_locked(struct vm *vm, const struct guid *point,
 		       const char *reason, struct err *err)

@@ -128,6 +128,7 @@ static void adopt_hot(struct attaching *a)
 			continue;
 		volume->regions[region].state = REGION_HOT;
 		volume->hot[volume->hot_count++] = (uint32_t)region;
+		volume->regions[region].over = volume->over;
 		/* Its page in the other file may be half written too. */
 		a->pages[a->intents[i].disk][region / PAGE_REGIONS] |=
 		    PAGE_NEEDS_MENDING;
@@ -240,6 +241,25 @@ static int fresh_disk(struct attaching *a, uint32_t disk, struct err *err)
 	return r;
 }
 
+/* T11: what was hot stays so, under the new live id. */
+static int write_hot(struct attaching *a, struct err *err)
+{
+	struct vm *vm = a->vm;
+	uint32_t n = 0;
+	struct intent *list;
+	int r;
+
+	list = malloc((a->intent_count + 1) * sizeof(*list));
+	if (!list)
+		return err_set(err, -ENOMEM, "attach");
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		for (uint32_t k = 0; k < vm->volumes[i].hot_count; k++)
+			list[n++] = (struct intent){i, vm->volumes[i].hot[k]};
+	r = intents_write(vm->intents, list, n, err);
+	free(list);
+	return r;
+}
+
 int fresh(struct attaching *a, struct err *err)
 {
 	struct vm *vm = a->vm;
@@ -254,8 +274,10 @@ int fresh(struct attaching *a, struct err *err)
 		r = flush_pages(a, i, err);
 	if (r < 0)
 		return r;
+	if (atomic_load(&vm->strict))
+		adopt_hot(a);
 	intents_rebind(vm->intents, &a->system.live_id);
-	r = intents_write(vm->intents, NULL, 0, err);
+	r = write_hot(a, err);
 	if (r == 0)
 		r = file_sync(intents_sync_file(vm->intents), err);
 	if (r == 0)

@@ -10,7 +10,9 @@
  *   R2  write their pages, for every generation that is being marked
  *   R3  sync the page files
  *   R4  those whose counters did not move are cold (T4); the next intent
- *       record leaves them out
+ *       record leaves them out.  Not so what a log is not durable with (T11):
+ *       it takes no more marks if R1 said so, and is picked again, first, when
+ *       the log is
  *
  * A quarter of what may be hot is kept free.  Once it is less, room is made
  * for some more than that: the pages of many regions share a sync.
@@ -25,6 +27,8 @@
 #define RETIRE_PER_CYCLE 128   /* regions of one disk */
 #define RETIRE_IDLE_MS   30000 /* a region not written for so long */
 #define RETIRE_PERIOD_MS 1000
+
+#define AGE_PICKED INT32_MAX /* by the last cycle */
 
 struct retiree {
 	uint32_t region;
@@ -89,6 +93,8 @@ static void plan_disk(struct volume *volume, struct disk_cycle *cycle,
 		/* a tick may have come since `now` was read */
 		if ((int32_t)candidates[i].age < 0)
 			candidates[i].age = 0;
+		if (volume->regions[region].state == REGION_RETIRING)
+			candidates[i].age = AGE_PICKED;
 	}
 	(void)pthread_mutex_unlock(&volume->lock);
 	qsort(candidates, n, sizeof(*candidates), oldest_first);
@@ -200,6 +206,28 @@ static void drop_hot(struct volume *volume, uint32_t region)
 		}
 }
 
+/* T11, with the volume's lock. */
+static bool is_settled(const struct volume *volume, const struct region *region)
+{
+	return !atomic_load(&volume->vm->strict) ||
+	       (region->inside == 0 && region->over <= volume->settled);
+}
+
+/* Before the pages are written, so that both are under way at once. */
+static void ask_to_settle(struct volume *volume, const struct disk_cycle *cycle)
+{
+	struct vm *vm = volume->vm;
+	bool ask = false;
+
+	(void)pthread_mutex_lock(&volume->lock);
+	for (uint32_t i = 0; i < cycle->retire; i++)
+		ask |= !is_settled(volume,
+				   &volume->regions[cycle->retirees[i].region]);
+	(void)pthread_mutex_unlock(&volume->lock);
+	if (ask && vm->logger && !atomic_exchange(&vm->settling, true))
+		vm->logger->settle(vm->logger);
+}
+
 static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,
 			bool *cooled, bool *wanted)
 {
@@ -208,7 +236,8 @@ static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,
 		uint32_t index = cycle->retirees[i].region;
 		struct region *region = &volume->regions[index];
 
-		if (region->marks != cycle->retirees[i].marks)
+		if (region->marks != cycle->retirees[i].marks ||
+		    !is_settled(volume, region))
 			continue;
 		region->state = REGION_COLD;
 		drop_hot(volume, index);
@@ -223,6 +252,8 @@ static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
 	bool cooled = false, wanted = false, full = false;
 	int r = 0;
 
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		ask_to_settle(&vm->volumes[i], &cycles[i]);
 	for (uint32_t i = 0; r == 0 && i < vm->disk_count; i++)
 		if (cycles[i].retire)
 			r = write_pages(&vm->volumes[i], &cycles[i], err);

@@ -10,7 +10,8 @@
  *   S3  writes of G drain
  *   S4  every image is synced: the content at the point is durable, so that a
  *       write lost by a power cut cannot differ from it unseen
- *   S5  G's blocks are written as a sealed generation, synced, named
+ *   S5  G's blocks are written as a sealed generation, synced, named; G's logs,
+ *       if there are any, are closed (drained())
  *   S6  one commit: point, G sealed, N open.  Before it there is no point.
  *   S7  G's slot stops marking, its live files go
  *
@@ -472,6 +473,9 @@ static int cut_and_commit(struct seal *seal, struct err *err)
 		r = check_time(seal, "writing the store", err);
 	if (r == 0)
 		r = check_syncs(seal, err);
+	if (r == 0 && seal->request->drained)
+		r = seal->request->drained(seal->request->cut_arg,
+					   ms_left(seal), err);
 	if (r == 0 && atomic_load(&vm->latch) != LATCH_OFF)
 		r = err_set(err, -RP_ELATCHED, "no point: %s",
 			    vm->latch_reason);
@@ -547,9 +551,9 @@ static bool find_request(struct vm *vm, const struct vm_point_request *request,
 static int admit(struct vm *vm, const struct vm_point_request *request,
 		 struct err *err)
 {
-	if (request->type != POINT_RCT)
+	if (request->type != POINT_RCT && !request->drained)
 		return err_set(err, -RP_EUNSUPPORTED,
-			       "log-based points are not supported");
+			       "nobody keeps logs for a log-based point");
 	if (request->consistency != CONSISTENCY_CRASH)
 		return err_set(err, -RP_EUNSUPPORTED,
 			       "a point becomes application-consistent when "

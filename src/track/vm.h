@@ -25,6 +25,7 @@
 
 struct vm;
 struct track_queue;
+struct blockset;
 
 /* The world that a vm lives in; copied by vm_open(). */
 struct vm_env {
@@ -134,6 +135,24 @@ struct volume *vm_volume_at(struct vm *vm, uint32_t disk);
 /* Attached, and no request in flight: who is asked before a piece is written;
  * NULL: nobody.  Forgotten by vm_detach(). */
 void vm_guard(struct vm *vm, struct volume_guard *guard);
+/* Likewise: who keeps a log. */
+void vm_logger(struct vm *vm, struct volume_logger *logger);
+/* T11, any thread: from now on what is written stands in hot regions, and these
+ * turn cold only as volume_settled() says; or no longer.  Attaching begins so
+ * if the newest log-based point has its data. */
+void vm_strict(struct vm *vm, bool strict);
+/* Attached: how the time before ended; what was hot then, of a time that did
+ * not end clean, is hot still while T11 holds. */
+/* Any thread: tracking gives way to the guest, as if the store had failed. */
+void vm_give_way(struct vm *vm, const char *reason);
+enum vm_ended {
+	VM_ENDED_CLEAN,
+	VM_ENDED_KILLED,
+	VM_ENDED_CUT,
+};
+enum vm_ended vm_ended(const struct vm *vm);
+/* Adds the hot regions of DISK. */
+int vm_hot(struct vm *vm, uint32_t disk, struct blockset *set, struct err *err);
 /* Call every VM_TICK_MS on the queue's thread: stall watch, time stamps. */
 #define VM_TICK_MS 250
 void vm_tick(struct track_queue *queue);
@@ -161,7 +180,11 @@ struct vm_point_request {
 	/* NULL, or called right before the cut: writes of the epochs from FIRST
 	 * on come after it.  If the call fails nevertheless there was none. */
 	void (*cut)(void *arg, uint64_t first);
-	void *cut_arg;
+	/* NULL, or called right before the commit, when all writes of the
+	 * epochs before FIRST are over and the images synced; MS are left. A
+	 * failure is the call's.  A log-based point must have it. */
+	int (*drained)(void *arg, uint32_t ms, struct err *err);
+	void *cut_arg; /* of both */
 };
 
 /* Makes a point over all disks.  A repeated request id gives the point it
@@ -219,7 +242,8 @@ int vm_usable(const struct vm *vm, struct err *err);
  * point's id, which is taken from an older point if that has it.
  * vm_point_destroy() of a log-based point gives its parts to the log-based
  * point before it in the same commit, or drops them if there is none or it has
- * lost its data: look at vm_log_parts() for what is left.
+ * lost its data: look at vm_log_parts() for what is left.  If it has lost its
+ * own, the one before it loses them as well.
  */
 
 /* Any thread.  Calls FN for each part, oldest first, on a copy, until it

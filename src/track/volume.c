@@ -7,9 +7,10 @@
  *              one piece of a block in flight, so the order on disk is the
  *              order of completion)
  *   mark       T1, T2; may wait for the keeper
+ *   log        the guard's turn, then the logger's
  *   submit     stamp the time, then hand it to the disk
- *   complete   leave the epoch; wake what waited for this piece; next piece,
- *              or FUA's sync, or done, which may be held by E2
+ *   complete   the logger's turn; leave the epoch; wake what waited for this
+ * piece; next piece, or FUA's sync, or done, which may be held by E2
  *
  * Rejected: marking a whole request at once.  A discard of 4 GiB would need
  * 256 hot regions and hold the thread while it marks; in pieces it needs one.
@@ -195,6 +196,24 @@ static void sync_remove(struct track_queue *queue,
 	epoch_changed(&queue->vm->epoch);
 }
 
+/* The image's sync, or the log's. */
+static void sync_over(struct volume_request *request)
+{
+	struct volume_logger *logger = request->volume->vm->logger;
+
+	if (--request->syncing > 0)
+		return;
+	if (request->logged)
+		logger->synced(logger, request, request->result);
+	request->logged = NULL;
+	request_finish(request);
+}
+
+void volume_synced(struct volume_request *request)
+{
+	sync_over(request);
+}
+
 static void sync_done(struct io *io, int result)
 {
 	struct volume_request *request =
@@ -205,14 +224,19 @@ static void sync_done(struct io *io, int result)
 	sync_remove(request->volume->queue, request);
 	if (request->result == 0)
 		request->result = result;
-	request_finish(request);
+	sync_over(request);
 }
 
 static void request_sync(struct volume_request *request)
 {
+	struct volume_logger *logger = request->volume->vm->logger;
 	struct io *io = &request->io;
 
 	request->state = REQUEST_SYNCING;
+	request->syncing = 1;
+	request->logged = NULL;
+	if (logger && !logger->sync(logger, request))
+		request->syncing++;
 	sync_add(request->volume->queue, request);
 	io->op = IO_SYNC;
 	io->flags = 0;
@@ -223,20 +247,51 @@ static void request_sync(struct volume_request *request)
 	ioq_submit(request->volume->queue->ioq, io);
 }
 
-static void piece_done(struct io *io, int result)
+/* T11. */
+static void region_leave(struct volume *volume, struct volume_request *request)
 {
-	struct volume_request *request =
-	    container_of(io, struct volume_request, io);
+	struct region *region =
+	    &volume->regions[request->position >> REGION_SHIFT];
+
+	if (!request->inside)
+		return;
+	request->inside = false;
+	(void)pthread_mutex_lock(&volume->lock);
+	region->inside--;
+	region->over = ++volume->over;
+	(void)pthread_mutex_unlock(&volume->lock);
+}
+
+uint64_t volume_pieces_over(struct volume *volume)
+{
+	uint64_t over;
+
+	(void)pthread_mutex_lock(&volume->lock);
+	over = volume->over;
+	(void)pthread_mutex_unlock(&volume->lock);
+	return over;
+}
+
+void volume_settled(struct volume *volume, uint64_t over)
+{
+	(void)pthread_mutex_lock(&volume->lock);
+	volume->settled = MAX(volume->settled, over);
+	(void)pthread_mutex_unlock(&volume->lock);
+	if (atomic_exchange(&volume->vm->settling, false))
+		retire_wake(volume->vm);
+}
+
+static void piece_over(struct volume_request *request, int result)
+{
 	struct volume *volume = request->volume;
 	struct volume_request *held = request->held;
 
-	/* A file that cannot discard keeps its content: no harm done. */
-	if (request->op == VOLUME_DISCARD && result == -EOPNOTSUPP)
-		result = 0;
 	inflight_remove(volume, request);
+	region_leave(volume, request);
 	volume->queue->writes--;
 	epoch_leave(&volume->queue->epoch, request->epoch);
 	request->held = NULL;
+	request->logged = NULL;
 	request->position += request->piece;
 	request->result = result;
 	if (result == 0 &&
@@ -247,6 +302,25 @@ static void piece_done(struct io *io, int result)
 	else
 		request_finish(request);
 	held_resume(held);
+}
+
+void volume_over(struct volume_request *request)
+{
+	piece_over(request, request->result);
+}
+
+static void piece_done(struct io *io, int result)
+{
+	struct volume_request *request =
+	    container_of(io, struct volume_request, io);
+	struct volume_logger *logger = request->volume->vm->logger;
+
+	/* A file that cannot discard keeps its content: no harm done. */
+	if (io->op == IO_DISCARD && result == -EOPNOTSUPP)
+		result = 0;
+	request->result = result;
+	if (!request->logged || logger->written(logger, request, result))
+		piece_over(request, result);
 }
 
 /* ---- submission ------------------------------------------------------- */
@@ -269,14 +343,13 @@ static void piece_submit(struct volume_request *request)
 	    &volume->live[request->epoch & 1].state->last_submission_ns,
 	    (uint64_t)vm->env.now_ns(vm->env.arg), memory_order_release);
 	io->op = ops[request->op];
+	if (request->logged && request->op == VOLUME_DISCARD)
+		io->op = IO_ZERO; /* as the log says */
 	io->flags = request->flags & VOLUME_NO_HOLE ? IO_NO_HOLE : 0;
 	io->file = volume->image;
 	io->offset = request->position;
 	io->length = request->piece;
-	io->buf =
-	    request->op == VOLUME_WRITE
-		? (char *)request->data + (request->position - request->offset)
-		: NULL;
+	io->buf = (void *)request->bytes;
 	io->done = piece_done;
 	ioq_submit(volume->queue->ioq, io);
 }
@@ -358,18 +431,23 @@ static bool piece_mark(struct volume_request *request)
 	    volume_bits(volume,
 			atomic_load_explicit(&volume->queue->epoch.adopted,
 					     memory_order_relaxed));
-	bool ready = true;
+	bool ready = true, strict;
 
 	atomic_store_explicit(&region->used,
 			      atomic_load_explicit(&vm->tick,
 						   memory_order_relaxed),
 			      memory_order_relaxed);
-	if (bits_all_set(bits, first, end))
+	strict = atomic_load(&vm->strict);
+	if (!strict && bits_all_set(bits, first, end))
 		return true;
 	(void)pthread_mutex_lock(&volume->lock);
 	if (region->state == REGION_HOT) {
 		bits_set(bits, first, end);
 		region->marks++;
+		if (strict) {
+			region->inside++;
+			request->inside = true;
+		}
 		if (request->state == REQUEST_WAITING)
 			atomic_fetch_add_explicit(&vm->counts.waited_writes, 1,
 						  memory_order_relaxed);
@@ -386,6 +464,24 @@ static bool piece_mark(struct volume_request *request)
 	return ready;
 }
 
+void volume_logged(struct volume_request *request)
+{
+	piece_submit(request);
+}
+
+/* The logger's turn. */
+static void piece_log(struct volume_request *request)
+{
+	struct volume_logger *logger = request->volume->vm->logger;
+
+	request->bytes =
+	    request->op == VOLUME_WRITE
+		? (char *)request->data + (request->position - request->offset)
+		: NULL;
+	if (!logger || logger->add(logger, request))
+		piece_submit(request);
+}
+
 /* Marked or not yet: the epoch is entered only together with the mark (E1). */
 static void piece_mark_and_submit(struct volume_request *request)
 {
@@ -395,18 +491,18 @@ static void piece_mark_and_submit(struct volume_request *request)
 		return;
 	request->epoch = epoch_enter(&request->volume->queue->epoch);
 	if (!guard || guard->before(guard, request))
-		piece_submit(request);
+		piece_log(request);
 }
 
 void volume_go_on(struct volume_request *request)
 {
-	piece_submit(request);
+	piece_log(request);
 }
 
 void volume_skip(struct volume_request *request)
 {
 	request->volume->queue->writes++;
-	piece_done(&request->io, 0);
+	piece_over(request, 0);
 }
 
 static void piece_begin(struct volume_request *request)
@@ -467,6 +563,8 @@ void volume_submit(struct volume *volume, struct volume_request *request)
 	request->piece = 0;
 	request->epoch = 0;
 	request->guarded_ns = request->held_since_ns = 0;
+	request->logged = NULL;
+	request->inside = false;
 	request->result = 0;
 	request->state = REQUEST_SUBMITTED;
 	volume->queue->requests++;

@@ -55,7 +55,11 @@ struct volume_request {
 	uint64_t epoch;
 	uint64_t guarded_ns;    /* how long the guard held it, all pieces */
 	uint64_t held_since_ns; /* the guard's: of this piece; 0: not now */
-	uint64_t sync; /* the number of its sync, while that is in flight */
+	uint64_t sync;     /* the number of its sync, while that is in flight */
+	unsigned syncing;  /* syncs under way: the image's, the logger's */
+	void *logged;      /* the logger's, of this piece or flush; or NULL */
+	const void *bytes; /* likewise: what the image is written with */
+	bool inside;       /* counted in its region: T11 */
 	uint32_t state;
 	int result;
 	struct io io;
@@ -79,6 +83,43 @@ struct volume_guard {
 void volume_go_on(struct volume_request *request);
 /* The same of a discard, which is not done: it is only a hint. */
 void volume_skip(struct volume_request *request);
+
+/*
+ * Who keeps a log of what is written.  All on the queue's thread but settle().
+ * What is called back is so once, later, on this thread, never from the call.
+ */
+struct volume_logger {
+	/* After the guard; [position, position + piece) as there, and PIECE may
+	 * be made smaller: the rest follows as another one.  Sets
+	 * request->logged if the piece is in the log, and with it, for a
+	 * VOLUME_WRITE, request->bytes: what the image is to be written with.
+	 * A discard that is logged is done as VOLUME_ZERO.  False:
+	 * volume_logged() will be called. */
+	bool (*add)(struct volume_logger *logger,
+		    struct volume_request *request);
+	/* The image's write of what is in the log has ended.  False:
+	 * volume_over() will be called; until then the piece has its blocks. */
+	bool (*written)(struct volume_logger *logger,
+			struct volume_request *request, int result);
+	/* A flush or FUA, right before the image's sync is submitted; may set
+	 * request->logged.  False: volume_synced() will be called when the log
+	 * is durable up to here. */
+	bool (*sync)(struct volume_logger *logger,
+		     struct volume_request *request);
+	/* Both syncs are over; if sync() has set request->logged. */
+	void (*synced)(struct volume_logger *logger,
+		       struct volume_request *request, int result);
+	/* The retirer's thread: it waits for volume_settled(). */
+	void (*settle)(struct volume_logger *logger);
+};
+void volume_logged(struct volume_request *request);
+void volume_over(struct volume_request *request);
+void volume_synced(struct volume_request *request);
+
+/* T11.  The queue's thread: how many pieces of VOLUME are over ... */
+uint64_t volume_pieces_over(struct volume *volume);
+/* ... and: the first OVER of them are durable in the log. */
+void volume_settled(struct volume *volume, uint64_t over);
 
 const char *volume_id(const struct volume *volume); /* "root" */
 uint64_t volume_bytes(const struct volume *volume);

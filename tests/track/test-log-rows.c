@@ -311,7 +311,7 @@ static const struct change changes[] = {
     {destroy_with_heir, "AA a0@1, BB full, 22, CC c0@4 c1@5 d0@6", NULL},
     {destroy_after_lost, "AA a0@1, BB full, 22, DD d0@6", NULL},
     {destroy_the_oldest, "BB full, 22, CC c0@4 c1@5, DD d0@6", NULL},
-    {destroy_lost, "AA a0@1, 22, CC c0@4 c1@5, DD d0@6", NULL},
+    {destroy_lost, "AA full, 22, CC c0@4 c1@5, DD d0@6", NULL},
     {destroy_rct, "AA a0@1, BB full, CC c0@4 c1@5, DD d0@6", NULL},
     {set_limit, FIRST "; 4096", NULL},
     {seal, FIRST ", EE ee@7", NULL},
