@@ -24,6 +24,8 @@
 #include <stdlib.h>
 
 #include "common/crc32c.h"
+#include "disk/faulty.h"
+#include "disk/posix.h"
 #include "log/internal.h"
 #include "store/preallocated.h"
 
@@ -58,6 +60,13 @@ static struct log_table_head table_head(const struct log_service *service,
 
 /* ---- A new one ---------------------------------------------------------- */
 
+/* A store that hangs holds up neither the queue's thread nor its workers. */
+static void keep_apart(const struct log_files *files)
+{
+	posix_file_keep_apart(faulty_file_inner(files->data));
+	posix_file_keep_apart(faulty_file_inner(files->side));
+}
+
 static int create_files(struct log_stream *s, const struct sidecar_head *head,
 			const struct guid *data_write, struct err *err)
 {
@@ -76,6 +85,8 @@ static int create_files(struct log_stream *s, const struct sidecar_head *head,
 	hrl_writer_begin(&s->writer, &header, first);
 	r = log_files_create(s->service.store, head, first, sizeof(first),
 			     &s->files, err);
+	if (r == 0)
+		keep_apart(&s->files);
 	if (r == 0)
 		r = log_table_create(s->service.memory, &table,
 				     LOG_TABLE_IN_FORCE, &s->table, err);
@@ -421,6 +432,8 @@ int stream_repair(const struct log_service *service, const struct guid *id,
 	rc = r.buf ? log_files_open(service->store, id, point, disk, &r.files,
 				    err)
 		   : err_set(err, -ENOMEM, "a log's buffer");
+	if (rc == 0)
+		keep_apart(&r.files);
 	if (rc == 0)
 		rc = repair(s, &r, err);
 	if (rc == 0)

@@ -543,6 +543,11 @@ void stream_tick(struct log_stream *stream, int64_t now_ms)
 
 /* ---- Questions ---------------------------------------------------------- */
 
+bool stream_is_closed(const struct log_stream *stream)
+{
+	return stream->close == CLOSE_DONE && !stream->dropped;
+}
+
 uint64_t stream_log_end(const struct log_stream *stream)
 {
 	return stream->writer.at;

@@ -47,7 +47,8 @@ struct log_clock {
 
 /* What all logs of a virtual system may take. */
 struct log_budget {
-	uint64_t used; /* bytes of logs and sidecars, holes not counted */
+	_Atomic uint64_t
+	    used; /* bytes of logs and sidecars, holes not counted */
 	uint64_t limit;
 };
 
@@ -117,6 +118,17 @@ int stream_repair(const struct log_service *service, const struct guid *id,
 		  struct blockset *mend, struct log_repair *ret_repair,
 		  struct log_stream **ret_stream, struct err *err);
 
+/* For a log that nobody writes to: adds to SET (NULL: nothing) all blocks that
+ * its records name, and says whether it is closed (RET_CLOSED may be NULL).
+ * Failures as of stream_repair(). */
+int stream_named(const struct log_service *service, const struct guid *id,
+		 const struct guid *point, uint32_t disk, struct blockset *set,
+		 bool *ret_closed, struct err *err);
+/* It is closed no more, durably; nothing if it is not.  Before
+ * stream_repair(). */
+int stream_reopen(const struct log_service *service, const struct guid *id,
+		  const struct guid *point, uint32_t disk, struct err *err);
+
 /*
  * Ends serving.  No piece waits (if one does: stream_drop() and stream_turn()
  * before), and no callback comes any more.  The stream goes at once, or, if
@@ -173,6 +185,7 @@ void stream_mended(struct log_stream *stream, struct log_piece *piece);
 struct log_flush {
 	/* That of a log that is dropped is done as well. */
 	void (*done)(struct log_flush *flush);
+	void *owner; /* the caller's own */
 	/* ---- the stream's ---- */
 	struct log_flush *next;
 	uint64_t log_end; /* durable in the log with done() */
@@ -201,6 +214,9 @@ void stream_tick(struct log_stream *stream, int64_t now_ms);
 void stream_close(struct log_stream *stream,
 		  void (*done)(void *arg, int result, const struct err *err),
 		  void *arg);
+
+/* stream_close() has said 0. */
+bool stream_is_closed(const struct log_stream *stream);
 
 /* Drops the log because of WHY. */
 void stream_drop(struct log_stream *stream, const struct err *why);

@@ -21,9 +21,10 @@ struct scenario {
 	uint32_t hot_regions;
 	unsigned guest_rate;
 	void (*run)(struct world *w);
+	bool logging;
 };
 
-static uint64_t kills, cuts, seconds, order_checks, split_writes;
+static uint64_t kills, cuts, seconds, order_checks, split_writes, logs_checked;
 
 static bool ok(struct world *w, int r, const struct err *err)
 {
@@ -295,7 +296,98 @@ static void run_snapshot_fails(struct world *w)
 	(void)down(w);
 }
 
+static bool make_log_point(struct world *w)
+{
+	struct err err = {0};
+
+	return ok(w, world_log_point(w, &err), &err);
+}
+
+/* Log-based points under load, with others and a snapshot's between them;
+ * destroyed, over clean stops. */
+static void run_logs(struct world *w)
+{
+	struct err err = {0};
+
+	if (!up(w))
+		return;
+	steps(w, 10);
+	if (!make_log_point(w))
+		return;
+	steps(w, 25);
+	if (!make_point(w))
+		return;
+	steps(w, 15);
+	if (!make_log_point(w))
+		return;
+	steps(w, 25);
+	if (!down(w) || !up(w))
+		return;
+	steps(w, 20);
+	if (!make_log_point(w))
+		return;
+	steps(w, 10);
+	if (!ok(w, world_destroy(w, &err), &err))
+		return;
+	steps(w, 15);
+	(void)down(w);
+}
+
+/* Cuts that come to nothing when the next logs are in use already; the image
+ * fails to write at times. */
+static void run_logs_undo(struct world *w)
+{
+	struct err err = {0};
+
+	if (!up(w))
+		return;
+	steps(w, 10);
+	if (!make_log_point(w))
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		steps(w, 15);
+		sim_fail(w->sim, SIM_CREATE, 1, ENOSPC, true, "gen-*");
+		(void)world_log_point(w, &err);
+		sim_fail_none(w->sim);
+		if (sim_dead(w->sim))
+			return;
+		sim_fail(w->sim, SIM_IO_WRITE,
+			 1 + (unsigned)sim_random(w->sim, 6), EIO, false,
+			 "image*");
+		steps(w, 20);
+		sim_fail_none(w->sim);
+	}
+	if (!make_log_point(w))
+		return;
+	steps(w, 20);
+	(void)down(w);
+}
+
+/* A log that fails: the guest goes on, and the next point has one. */
+static void run_logs_fail(struct world *w)
+{
+	if (!up(w))
+		return;
+	w->logs_fail = true;
+	steps(w, 10);
+	if (!make_log_point(w))
+		return;
+	steps(w, 15);
+	sim_fail(w->sim, sim_random(w->sim, 2) ? SIM_IO_WRITE : SIM_IO_SYNC,
+		 1 + (unsigned)sim_random(w->sim, 4), EIO, false, "log-*");
+	steps(w, 40);
+	sim_fail_none(w->sim);
+	world_settle(w);
+	if (sim_dead(w->sim) || !make_log_point(w))
+		return;
+	steps(w, 20);
+	(void)down(w);
+}
+
 static const struct scenario scenarios[] = {
+    {"logs", 3, 30, run_logs, true},
+    {"logs-undo", 2, 40, run_logs_undo, true},
+    {"logs-fail", 3, 40, run_logs_fail, true},
     {"snapshots", 3, 30, run_snapshots},
     {"snapshot-blocks", 2, 70, run_snapshot_blocks},
     {"snapshot-fails", 2, 40, run_snapshot_fails},
@@ -356,6 +448,7 @@ static bool run_once(const struct death *d)
 	bool died;
 
 	w->check_order = d->at == NEVER;
+	w->logging = d->scenario->logging;
 	w->guest_rate = d->scenario->guest_rate;
 	if (world_define(w, &err) < 0)
 		abort();
@@ -377,6 +470,7 @@ static bool run_once(const struct death *d)
 		abort();
 	}
 	order_checks += w->order_checks;
+	logs_checked += w->logs_checked;
 	split_writes += w->split_writes;
 	world_stop(w);
 	world_free(w);
@@ -455,9 +549,11 @@ int main(int argc, char **argv)
 			      seeds ? (unsigned)atoi(seeds) : 8,
 			      stride ? strtoull(stride, NULL, 10) : 16);
 	printf("%llu kills, %llu power cuts, %llu deaths during recovery, "
-	       "%llu writes checked for order, %llu in the middle of a cut\n",
+	       "%llu writes checked for order, %llu in the middle of a cut, "
+	       "%llu logs checked\n",
 	       (unsigned long long)kills, (unsigned long long)cuts,
 	       (unsigned long long)seconds, (unsigned long long)order_checks,
-	       (unsigned long long)split_writes);
+	       (unsigned long long)split_writes,
+	       (unsigned long long)logs_checked);
 	return 0;
 }

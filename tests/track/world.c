@@ -101,12 +101,24 @@ static void keep_once(struct world *w, bool retire_all)
 		return;
 	w->keepers++;
 	(void)vm_keep(w->vm, retire_all);
+	/* No control call is below us on the stack. */
+	if (w->logs && pthread_mutex_trylock(&w->vm->control) == 0) {
+		(void)pthread_mutex_unlock(&w->vm->control);
+		(void)logs_keep(w->logs);
+	}
 	w->keepers--;
+}
+
+static void turn(struct world *w)
+{
+	if (w->logs)
+		logs_turn(w->logs);
 }
 
 /* Each queue gets round to its next task, or not yet. */
 static void run_some_tasks(struct world *w)
 {
+	turn(w);
 	for (unsigned i = 0; i < WORLD_DISKS; i++)
 		if (w->queues[i].tasks && sim_random(w->sim, 2))
 			run_task(&w->queues[i]);
@@ -536,6 +548,8 @@ void world_step(struct world *w)
 		break;
 	case 7:
 		vm_tick(w->queues[sim_random(w->sim, WORLD_DISKS)].track);
+		if (w->logs)
+			logs_tick(w->logs);
 		break;
 	}
 	run_some_tasks(w);
@@ -553,6 +567,7 @@ void world_settle(struct world *w)
 {
 	for (unsigned n = 0; busy(w) && !sim_dead(w->sim); n++) {
 		world_run_tasks(w);
+		turn(w);
 		sim_ioq_complete_all(w->sim);
 		keep(w);
 		if (n > 10000)
@@ -704,16 +719,19 @@ static void relearn(struct world *w)
 
 int world_open(struct world *w, struct err *err)
 {
+	struct logs_host host = {.post = post, .arg = &w->queues[0]};
 	struct vm_env env;
-
 	int r;
 
 	open_handles(w);
+	host.ioq = w->ioq;
 	env = environment(w);
 	w->powerless |=
 	    !guid_is_zero(&w->boot) && !guid_equal(&w->boot, &env.boot);
 	w->boot = env.boot;
 	r = vm_open(&env, &w->vm, err);
+	if (r == 0 && w->logging)
+		r = logs_new(w->vm, &host, &w->logs, err);
 	return r < 0 ? r : snapshots_new(w->vm, &w->snapshots, err);
 }
 
@@ -740,6 +758,10 @@ int world_start(struct world *w, unsigned flags, struct err *err)
 		r = drop_caches(w, err);
 	if (r == 0)
 		r = vm_attach(w->vm, w->images, w->geometry, flags, err);
+	if (r < 0)
+		return r;
+	if (w->logs)
+		r = logs_attach(w->logs, err);
 	if (r < 0)
 		return r;
 	w->epoch_base = w->epoch_top;
@@ -773,6 +795,7 @@ static void end_all(struct world *w)
 	do {
 		sim_ioq_complete_all(w->sim);
 		world_run_tasks(w);
+		turn(w);
 	} while (sim_ioq_pending(w->sim));
 }
 
@@ -787,6 +810,8 @@ int world_detach(struct world *w, struct err *err)
 	}
 	forget_queues(w);
 	snapshots_detach(w->snapshots);
+	if (w->logs)
+		logs_detach(w->logs);
 	r = vm_detach(w->vm, err);
 	return r;
 }
@@ -804,12 +829,15 @@ void world_stop(struct world *w)
 				FAIL("stopped alive");
 			note_all_asked(w);
 			end_all(w);
+			if (w->logs)
+				logs_detach(w->logs);
 			(void)vm_detach(w->vm, &err);
 		}
 		w->reading = snapshot_close(w->reading);
 		if (w->snapshots)
 			snapshots_detach(w->snapshots);
 		w->snapshots = snapshots_free(w->snapshots);
+		w->logs = logs_free(w->logs);
 		w->vm = vm_close(w->vm);
 	}
 	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
@@ -862,9 +890,9 @@ static void check_nothing_before(struct world *w, uint64_t stamp)
 	}
 }
 
-int world_point(struct world *w, struct err *err)
+static int make_point(struct world *w, enum point_type type, struct err *err)
 {
-	struct vm_point_request request = {.type = POINT_RCT,
+	struct vm_point_request request = {.type = type,
 					   .consistency = CONSISTENCY_CRASH,
 					   .timeout_ms = 600000};
 	struct point_row row;
@@ -881,7 +909,9 @@ int world_point(struct world *w, struct err *err)
 	w->points[w->point_count] =
 	    (struct world_point){.stamp = before,
 				 .bytes = {w->bytes[0], w->bytes[1]}};
-	r = vm_point_create(w->vm, &request, &row, err);
+	w->points[w->point_count].log = type == POINT_LOG;
+	r = type == POINT_LOG ? logs_create(w->logs, &request, &row, err)
+			      : vm_point_create(w->vm, &request, &row, err);
 	if (r == 0) {
 		if (!sim_dead(w->sim))
 			check_nothing_before(w, before);
@@ -900,6 +930,16 @@ int world_point(struct world *w, struct err *err)
 
 /* A point, or snapshot, that is there, with an index not below FROM; NULL:
  * none. */
+int world_point(struct world *w, struct err *err)
+{
+	return make_point(w, POINT_RCT, err);
+}
+
+int world_log_point(struct world *w, struct err *err)
+{
+	return make_point(w, POINT_LOG, err);
+}
+
 static struct world_point *pick(struct world *w, unsigned from, bool snapshot)
 {
 	unsigned n = 0, index, i;
@@ -933,7 +973,8 @@ int world_destroy(struct world *w, struct err *err)
 
 	if (!p)
 		return 0;
-	r = vm_point_destroy(w->vm, &p->id, err);
+	r = w->logs ? logs_destroy(w->logs, &p->id, err)
+		    : vm_point_destroy(w->vm, &p->id, err);
 	changed(w, p, broken, r);
 	return r;
 }
@@ -1411,12 +1452,128 @@ static void on_finding(void *arg, const struct vm_finding *finding)
 	FAIL("check: %s: %s", finding->where, finding->message);
 }
 
+/* ---- what logs hold --------------------------------------------------- */
+
+#define SECTORS(bytes) ((bytes) / SECTOR_BYTES)
+
+/* In the order of a log that is not closed, as recovery reads it. */
+static void apply_log(struct world *w, uint32_t disk, const struct guid *origin,
+		      uint32_t *ids)
+{
+	uint8_t buf[SIDECAR_RECORD_BYTES], sector[SECTOR_BYTES];
+	struct sidecar_record record;
+	struct log_files f;
+	struct err err = {0};
+
+	if (log_files_open(w->store, &vm_system(w->vm)->store, origin, disk, &f,
+			   &err) < 0)
+		FAIL("L: %s", err.text);
+	for (uint64_t n = 0;
+	     file_read(f.side, buf, sizeof(buf), sidecar_offset(n), NULL) ==
+		 sizeof(buf) &&
+	     sidecar_record_decode(buf, &f.head, n, &record, NULL) == 0;
+	     n++) {
+		if (record.kind != SIDECAR_WRITE &&
+		    record.kind != SIDECAR_ZEROS)
+			continue;
+		for (uint64_t s = 0; s < SECTORS(record.length); s++) {
+			uint32_t id = 0;
+
+			if (record.kind == SIDECAR_WRITE) {
+				(void)file_read(f.data, sector, sizeof(sector),
+						record.at + s * SECTOR_BYTES,
+						NULL);
+				memcpy(&id, sector, sizeof(id));
+			}
+			ids[SECTORS(record.offset) + s] = id;
+		}
+	}
+	log_files_close(&f);
+}
+
+struct log_check {
+	struct world *w;
+	uint32_t disk;
+	const struct world_point *point;
+	uint32_t *ids;
+};
+
+static int apply_part(void *arg, const struct log_part_row *row)
+{
+	struct log_check *check = arg;
+
+	if (guid_equal(&row->point, &check->point->id))
+		apply_log(check->w, check->disk, &row->origin, check->ids);
+	return 0;
+}
+
+/* The next one that is log-based, or NULL. */
+static const struct world_point *next_log(const struct world *w, unsigned i)
+{
+	while (++i < w->point_count)
+		if (w->points[i].log && !w->points[i].destroyed)
+			return &w->points[i];
+	return NULL;
+}
+
+static void check_log(struct world *w, unsigned index, uint32_t disk)
+{
+	const struct world_point *p = &w->points[index],
+				 *q = next_log(w, index);
+	uint64_t sectors = SECTORS(w->bytes[disk]);
+	uint32_t *ids = calloc(sectors, sizeof(*ids));
+	struct log_check check = {w, disk, p, ids};
+
+	if (!ids)
+		abort();
+	for (uint64_t s = 0; s < sectors; s++)
+		if (w->touched[disk][s / 8])
+			ids[s] = id_at(&w->histories[disk][s], p->stamp);
+	if (vm_log_parts(w->vm, apply_part, &check, NULL) < 0)
+		FAIL("L: no rows");
+	for (uint64_t s = 0; s < sectors; s++) {
+		uint32_t is = 0;
+
+		if (w->touched[disk][s / 8])
+			is = id_at(&w->histories[disk][s],
+				   q ? q->stamp : UINT64_MAX);
+		if (ids[s] != is)
+			FAIL("L: sector %llu of disk %u holds %u %s, and the "
+			     "log of point %u says %u",
+			     (unsigned long long)s, disk, is,
+			     q ? "at the next log-based point" : "now", index,
+			     ids[s]);
+	}
+	free(ids);
+	w->logs_checked++;
+}
+
+/* With nothing in flight. */
+static void check_logs(struct world *w)
+{
+	char reason[REASON_BYTES];
+
+	for (unsigned i = 0; w->logs && i < w->point_count; i++) {
+		if (!w->points[i].log || w->points[i].destroyed)
+			continue;
+		if (vm_log_lost(w->vm, &w->points[i].id, reason)) {
+			if (!w->logs_fail)
+				FAIL("L: point %u has no log: %s", i, reason);
+			w->logs_lost++;
+			continue;
+		}
+		for (uint32_t d = 0; d < WORLD_DISKS; d++)
+			check_log(w, i, d);
+	}
+}
+
 void world_check(struct world *w)
 {
 	uint64_t bytes;
 
 	check_points(w);
 	check_snapshots(w);
+	check_logs(w);
 	for (unsigned i = 0; i < w->point_count; i++) {
 		if (w->points[i].destroyed)
 			continue;

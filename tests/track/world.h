@@ -15,6 +15,9 @@
  *   P3  a point that was reported exists; a point that exists covers all disks
  *   N    a snapshot reads as the disk was at its instant, or not at all; it
  *        survives a kill, and no power cut; converted, it is a point
+ *   L    what a log-based point's disks held, with the logs from there on, is
+ * what the disks hold, whatever happened; and up to the next log-based point,
+ *        what they held then
  *   order  at each submission: the block is claimed by what is durable now
  *   E2     a write that the guest issued after it was told that another one is
  *          done is never of an older epoch than that one; and when a point has
@@ -26,6 +29,7 @@
 #ifndef TESTS_TRACK_WORLD_H
 #define TESTS_TRACK_WORLD_H
 
+#include "log/logs.h"
 #include "sim/sim.h"
 #include "snapshot/snapshot.h"
 #include "track/vm.h"
@@ -45,6 +49,7 @@ struct world_point {
 	struct guid id;
 	bool acked;
 	bool destroyed;
+	bool log;        /* log-based */
 	bool snapshot;   /* no point yet */
 	bool converting; /* whether it is one is not known */
 	bool may_go;     /* it ended, and the store kept its row for now */
@@ -85,6 +90,10 @@ struct world {
 	struct file *fallback;
 	struct vm *vm;
 	struct snapshots *snapshots;
+	bool logging;      /* set before the world begins */
+	bool logs_fail;    /* logs may be given up */
+	struct logs *logs; /* NULL: not logging */
+	uint64_t logs_checked, logs_lost;
 	struct guid boot;
 	bool powerless;     /* the power was cut since the last check */
 	bool scratch_fails; /* snapshots may become invalid */
@@ -145,6 +154,7 @@ bool world_has_tasks(const struct world *w);
 void world_step(struct world *w);   /* something random, but no control call */
 void world_settle(struct world *w); /* until nothing is in flight */
 int world_point(struct world *w, struct err *err);
+int world_log_point(struct world *w, struct err *err);
 int world_destroy(struct world *w, struct err *err);
 /* The same for snapshots, one at random; 0 also if there is none. */
 int world_snapshot(struct world *w, struct err *err);
