@@ -35,6 +35,7 @@ struct engine {
 	/* The ring's thread only; set while nothing is served. */
 	struct vm *vm;
 	struct snapshots *snapshots;
+	struct logs *logs; /* also while nothing is served */
 	struct track_queue *queue;
 	struct live_disk disks[DISKS_PER_VM_MAX];
 	unsigned count;
@@ -160,6 +161,8 @@ static void turn(void *arg)
 	atomic_store_explicit(&engine->inflight,
 			      nbd_server_inflight(engine->server),
 			      memory_order_relaxed);
+	if (engine->logs)
+		logs_turn(engine->logs);
 }
 
 static void *engine_run(void *arg)
@@ -262,12 +265,23 @@ static void tick(struct ring_op *op, int result, unsigned cqe_flags)
 {
 	struct engine *engine = container_of(op, struct engine, tick);
 
-	engine->ticking = engine->queue != NULL;
+	engine->ticking = engine->queue || engine->logs;
 	if (!engine->ticking)
 		return;
-	vm_tick(engine->queue);
-	snapshots_tick(engine->snapshots);
+	if (engine->queue) {
+		vm_tick(engine->queue);
+		snapshots_tick(engine->snapshots);
+	}
+	if (engine->logs)
+		logs_tick(engine->logs);
 	ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
+}
+
+static void tick_start(struct engine *engine)
+{
+	if (!engine->ticking)
+		ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
+	engine->ticking = true;
 }
 
 struct start {
@@ -291,9 +305,7 @@ static void begin(struct ring_task *task)
 	for (uint32_t i = 0; i < engine->count; i++)
 		live_init(&engine->disks[i],
 			  vm_volume(start->vm, i, start->queue));
-	if (!engine->ticking)
-		ring_timer(engine->ring, &engine->tick, VM_TICK_MS);
-	engine->ticking = true;
+	tick_start(engine);
 	nbd_server_listen(engine->server, start->listen_fd);
 	answer_tell(&engine->answer);
 }
@@ -306,6 +318,39 @@ static void post(void *arg, struct ring_task *task)
 void engine_post(struct engine *engine, struct ring_task *task)
 {
 	ring_post(engine->ring, task);
+}
+
+void engine_host(struct engine *engine, struct logs_host *ret_host)
+{
+	*ret_host =
+	    (struct logs_host){.ioq = engine->ioq, .post = post, .arg = engine};
+}
+
+struct attend {
+	struct ring_task task;
+	struct engine *engine;
+	struct logs *logs;
+};
+
+static void attend(struct ring_task *task)
+{
+	struct attend *a = container_of(task, struct attend, task);
+	struct engine *engine = a->engine;
+
+	engine->logs = a->logs;
+	if (a->logs)
+		tick_start(engine);
+	answer_tell(&engine->answer);
+}
+
+void engine_attend(struct engine *engine, struct logs *logs)
+{
+	struct attend a = {.task = {.run = attend},
+			   .engine = engine,
+			   .logs = logs};
+
+	ring_post(engine->ring, &a.task);
+	answer_await(&engine->answer);
 }
 
 int engine_serve(struct engine *engine, struct vm *vm,

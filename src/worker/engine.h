@@ -7,6 +7,7 @@
 #ifndef WORKER_ENGINE_H
 #define WORKER_ENGINE_H
 
+#include "log/logs.h"
 #include "snapshot/snapshot.h"
 
 struct engine;
@@ -16,6 +17,11 @@ int engine_new(struct engine **ret_engine, struct err *err);
 struct engine *engine_free(struct engine *engine);
 
 /* The rest is for one thread at a time, not the ring's. */
+
+/* What logs are written through. */
+void engine_host(struct engine *engine, struct logs_host *ret_host);
+/* LOGS, attached or about to be, have their turns and ticks; NULL: no more. */
+void engine_attend(struct engine *engine, struct logs *logs);
 
 /* Makes queue and volumes of VM, attached as its SNAPSHOTS are, and accepts
  * guests on LISTEN_FD, which stays the caller's. */

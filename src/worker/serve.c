@@ -61,24 +61,31 @@ static int mark(void *arg, uint32_t disk, const struct guid *nonce,
 void worker_close_store(struct worker *worker)
 {
 	worker->snapshots = snapshots_free(worker->snapshots);
+	worker->logs = logs_free(worker->logs);
 	worker->vm = vm_close(worker->vm);
 }
 
 int worker_open_store(struct worker *worker, struct err *err)
 {
+	struct logs_host host;
 	struct vm *vm = NULL;
 	struct err why = {0};
 	int r;
 
+	engine_host(worker->engine, &host);
 	worker->env.stamp = read_stamp;
 	worker->env.mark = mark;
 	(void)pthread_rwlock_wrlock(&worker->vm_lock);
 	worker_close_store(worker);
 	r = vm_open(&worker->env, &vm, &why);
 	if (r == 0)
+		r = logs_new(vm, &host, &worker->logs, &why);
+	if (r == 0)
 		r = snapshots_new(vm, &worker->snapshots, &why);
-	if (r < 0)
+	if (r < 0) {
+		worker->logs = logs_free(worker->logs);
 		vm = vm_close(vm);
+	}
 	if (r == -ENOENT) {
 		r = 0;
 		why.code = 0;
@@ -128,6 +135,8 @@ static int detach_vm(struct worker *worker, struct err *err)
 
 	(void)pthread_rwlock_wrlock(&worker->vm_lock);
 	snapshots_detach(worker->snapshots);
+	logs_detach(worker->logs);
+	engine_attend(worker->engine, NULL);
 	r = vm_detach(worker->vm, err);
 	(void)pthread_rwlock_unlock(&worker->vm_lock);
 	return r;
@@ -143,7 +152,10 @@ static int attach_vm(struct worker *worker, const struct images *images,
 
 	if (r < 0)
 		return r;
-	r = snapshots_attach(worker->snapshots, err);
+	engine_attend(worker->engine, worker->logs);
+	r = logs_attach(worker->logs, err);
+	if (r == 0)
+		r = snapshots_attach(worker->snapshots, err);
 	if (r < 0)
 		(void)detach_vm(worker, NULL);
 	return r;

@@ -55,7 +55,8 @@ struct worker {
 	/* W3 */
 	pthread_rwlock_t vm_lock;
 	struct vm *vm;               /* NULL: not defined, or open_error */
-	struct snapshots *snapshots; /* of VM; attached whenever that is */
+	struct logs *logs;           /* of VM; attached whenever that is */
+	struct snapshots *snapshots; /* likewise */
 	struct err open_error;       /* code 0: none */
 
 	_Atomic int state; /* enum worker_state */
