@@ -212,12 +212,17 @@ int sealing_key_own(const char *lib, struct sealing_key *ret_key,
 		    struct err *err)
 {
 	_cleanup_close_ int dirfd = open_lib(lib, err);
-	int r = dirfd < 0 ? dirfd : read_own(dirfd, ret_key, err);
+	int r;
 
-	if (r != -ENOENT || dirfd < 0)
-		return r;
-	r = make_own(dirfd, err);
-	return r < 0 ? r : read_own(dirfd, ret_key, err);
+	if (dirfd < 0)
+		return dirfd;
+	if (faccessat(dirfd, OWN_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT) {
+		r = make_own(dirfd, err);
+		if (r < 0)
+			return r;
+	}
+	return read_own(dirfd, ret_key, err);
 }
 
 /* ---- Which of them --------------------------------------------------------
