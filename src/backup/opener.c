@@ -15,11 +15,11 @@
 
 #include "common/cleanup.h"
 
-#define RANDOM_LETTERS     6
-#define TRIES_MAX          100
-#define METADATA_BYTES_MAX MIB(1)
-#define ACL_BYTES_MAX      4096
-#define METADATA_VERSION   1
+#define RANDOM_LETTERS   6
+#define TRIES_MAX        100
+#define JUDGED_BYTES_MAX MIB(1) /* a longer one is no export's */
+#define ACL_BYTES_MAX    4096
+#define DISKS_VERSION    1
 
 struct export_files {
 	char dir[PATH_BYTES];        /* as it was given, for messages */
@@ -173,7 +173,7 @@ static bool is_export(int dir)
 
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (st.st_uid == geteuid() || st.st_uid == 0) &&
-	       st.st_size <= (off_t)METADATA_BYTES_MAX && is_metadata(fd);
+	       st.st_size <= (off_t)JUDGED_BYTES_MAX && is_metadata(fd);
 }
 
 /* No directory that it would be in, wherever links lead, is an export. */
@@ -317,8 +317,8 @@ static int make_files(struct export_files *f, const char *const *names,
 	return r;
 }
 
-int export_files_make(const char *dir, const char *const *names, unsigned n,
-		      struct export_files **ret_files, struct err *err)
+int export_files_new(const char *dir, const char *const *names, unsigned n,
+		     struct export_files **ret_files, struct err *err)
 {
 	struct export_files *f = calloc(1, sizeof(*f));
 	int r;
@@ -346,23 +346,6 @@ int export_files_make(const char *dir, const char *const *names, unsigned n,
 	}
 	*ret_files = f;
 	return 0;
-}
-
-int export_files_new(const char *dir, const struct guid *id,
-		     const char *const *disks, unsigned n,
-		     struct export_files **ret_files, struct err *err)
-{
-	char names[DISKS_PER_VM_MAX][EXPORT_NAME_BYTES];
-	const char *list[DISKS_PER_VM_MAX];
-
-	if (n > DISKS_PER_VM_MAX)
-		return err_set(err, -RP_EPARAM, "more than %d disks",
-			       DISKS_PER_VM_MAX);
-	for (unsigned i = 0; i < n; i++) {
-		export_file_name(disks[i], id, names[i]);
-		list[i] = names[i];
-	}
-	return export_files_make(dir, list, n, ret_files, err);
 }
 
 const int *export_files_fds(const struct export_files *files)
@@ -395,32 +378,64 @@ static int write_all(int fd, const char *text)
 	return 0;
 }
 
-static int put_metadata(struct export_files *f, const json_t *exported,
-			struct err *err)
+static int put_document(struct export_files *f, const char *name,
+			const char *text, const char *end, struct err *err)
 {
 	_cleanup_close_ int fd = -1;
-	_cleanup_free_ char *text = NULL;
-	json_t *all = json_pack("{s:i}", "version", METADATA_VERSION);
-	int r;
+	int r = make_file(f, name, &fd, err);
 
-	if (all && json_object_update(all, (json_t *)exported) == 0 &&
-	    json_object_set_new(all, "version",
-				json_integer(METADATA_VERSION)) == 0)
-		text = json_dumps(all, JSON_INDENT(2));
-	json_decref(all);
-	if (!text)
-		return err_set(err, -ENOMEM, EXPORT_METADATA_NAME);
-	r = make_file(f, EXPORT_METADATA_NAME, &fd, err);
 	if (r < 0)
 		return r;
 	r = write_all(fd, text);
 	if (r == 0)
-		r = write_all(fd, "\n");
+		r = write_all(fd, end);
 	if (r == 0 && fsync(fd) < 0)
 		r = -errno;
-	return r < 0 ? err_set(err, r, "write '%s/" EXPORT_METADATA_NAME "'",
-			       f->partial)
-		     : 0;
+	return r < 0 ? err_set(err, r, "write '%s/%s'", f->partial, name) : 0;
+}
+
+/* What whoever has the key has made ready. */
+static int put_ready(struct export_files *f, const json_t *documents,
+		     struct err *err)
+{
+	const char *config =
+	    json_string_value(json_object_get(documents, "config"));
+	const char *state =
+	    json_string_value(json_object_get(documents, "state"));
+	int r;
+
+	if (!config || !state)
+		return err_set(err, -RP_EWIRE,
+			       "the export's 'documents' are none");
+	r = put_document(f, EXPORT_METADATA_NAME, config, "", err);
+	return r < 0 ? r : put_document(f, METADATA_STATE_NAME, state, "", err);
+}
+
+static int put_metadata(struct export_files *f, const json_t *exported,
+			struct err *err)
+{
+	json_t *all = json_pack("{s:i}", "version", DISKS_VERSION);
+	char *text = NULL;
+	int r;
+
+	if (all && json_object_update(all, (json_t *)exported) == 0 &&
+	    json_object_set_new(all, "version", json_integer(DISKS_VERSION)) ==
+		0)
+		text = json_dumps(all, JSON_INDENT(2));
+	json_decref(all);
+	r = text ? put_document(f, EXPORT_METADATA_NAME, text, "\n", err)
+		 : err_set(err, -ENOMEM, EXPORT_METADATA_NAME);
+	free(text);
+	return r;
+}
+
+static int put_documents(struct export_files *f, const json_t *exported,
+			 struct err *err)
+{
+	const json_t *documents = json_object_get(exported, "documents");
+
+	return json_is_object(documents) ? put_ready(f, documents, err)
+					 : put_metadata(f, exported, err);
 }
 
 static bool is_stopped(const volatile int *stop)
@@ -534,7 +549,7 @@ int export_files_finish(struct export_files *files, const json_t *exported,
 	if (r == 0) /* one may have got its name meanwhile */
 		r = check_above(files, err);
 	if (r == 0)
-		r = put_metadata(files, exported, err);
+		r = put_documents(files, exported, err);
 	return r < 0 ? r : give_name(files, err);
 }
 
@@ -543,6 +558,7 @@ static void remove_all(struct export_files *f)
 	for (unsigned i = 0; i < f->n; i++)
 		(void)unlinkat(f->self, f->names[i], 0);
 	(void)unlinkat(f->self, EXPORT_METADATA_NAME, 0);
+	(void)unlinkat(f->self, METADATA_STATE_NAME, 0);
 	(void)unlinkat(f->parent, f->partial, AT_REMOVEDIR);
 }
 

@@ -8,6 +8,7 @@
  *       DISK-ID.qcow2            one for each disk; ID: the snapshot's, point's
  *       DISK-NNNN.hrl, .side     or its logs, oldest first, from 0001 on
  *       refpoint.json            what it is, written last
+ *       refpoint-state.json      likewise, if there is more to be said
  *   DIR/                         by rename(2), once all of it is durable
  *
  * Invariants:
@@ -36,8 +37,9 @@
 #include "common/err.h"
 #include "common/guid.h"
 #include "common/limits.h"
+#include "common/metadata.h"
 
-#define EXPORT_METADATA_NAME "refpoint.json"
+#define EXPORT_METADATA_NAME METADATA_CONFIG_NAME
 #define EXPORT_PARTIAL       ".partial-"
 /* "DISK-ID.qcow2" with NUL; a log's is shorter */
 #define EXPORT_NAME_BYTES (DISK_ID_BYTES + GUID_TEXT_BYTES + 8)
@@ -60,11 +62,7 @@ void export_log_name(const char *disk, unsigned number, bool sidecar,
  * -RP_EPARAM: it cannot be a directory's name; -errno.  On failure nothing is
  * left.  -RP_ELIMIT: more than EXPORT_FILES_MAX.
  */
-int export_files_make(const char *dir, const char *const *names, unsigned n,
-		      struct export_files **ret_files, struct err *err);
-/* The same with a qcow2 for each of N disks (ids, valid and different). */
-int export_files_new(const char *dir, const struct guid *id,
-		     const char *const *disks, unsigned n,
+int export_files_new(const char *dir, const char *const *names, unsigned n,
 		     struct export_files **ret_files, struct err *err);
 
 /* One for each file, in order, for reading and writing; stay ours. */
@@ -76,7 +74,8 @@ const char *export_files_leftover(const struct export_files *files);
 
 /*
  * Writes refpoint.json, EXPORTED (of type Exported, org.refpoint.varlink) and
- * a version, makes all durable and gives it its name.  Waits for the target's
+ * a version, or what is ready in it (ExportedDocuments: both of its texts as
+ * they are), makes all durable and gives it its name.  Waits for the target's
  * disk; if STOP (may be NULL) becomes non-zero meanwhile, no longer than for
  * the file at hand: -RP_ECANCELLED.
  */

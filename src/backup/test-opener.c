@@ -21,7 +21,7 @@
 #define ID "0a1b2c3d-4e5f-4061-8273-8495a6b7c8d9"
 
 static char top[64];
-static const char *const disks[] = {"root", "data"};
+static const char *const names[] = {"root-" ID ".qcow2", "data-" ID ".qcow2"};
 
 static int remove_one(const char *path, const struct stat *st, int type,
 		      struct FTW *ftw)
@@ -58,10 +58,7 @@ static int count(const char *path)
 
 static int begin(const char *dir, struct export_files **ret, struct err *err)
 {
-	struct guid id;
-
-	assert_true(guid_parse(ID, &id));
-	return export_files_new(dir, &id, disks, 2, ret, err);
+	return export_files_new(dir, names, 2, ret, err);
 }
 
 static struct export_files *must_begin(const char *dir)
@@ -254,7 +251,7 @@ static void its_lists_of_rights_stay_too(void **state)
 static void logs_and_sidecars_have_names_that_go_together(void **state)
 {
 	char log[EXPORT_NAME_BYTES], side[EXPORT_NAME_BYTES];
-	const char *const names[] = {log, side};
+	const char *const both[] = {log, side};
 	struct export_files *files = NULL;
 	struct err err = {0};
 
@@ -262,16 +259,56 @@ static void logs_and_sidecars_have_names_that_go_together(void **state)
 	export_log_name("root", 1, true, side);
 	assert_string_equal(log, "root-0001.hrl");
 	assert_string_equal(side, "root-0001.side");
-	assert_int_equal(export_files_make("out", names, 2, &files, &err), 0);
+	assert_int_equal(export_files_new("out", both, 2, &files, &err), 0);
 	assert_int_equal(finish(files, NULL, &err), 0);
 	export_files_free(files);
 	assert_int_equal(access("out/root-0001.hrl", F_OK), 0);
 	assert_int_equal(access("out/root-0001.side", F_OK), 0);
-	assert_int_equal(export_files_make("more", names, EXPORT_FILES_MAX + 1,
-					   &files, &err),
+	assert_int_equal(export_files_new("more", both, EXPORT_FILES_MAX + 1,
+					  &files, &err),
 			 -RP_ELIMIT);
 	export_log_name("root", 12345, false, log);
 	assert_string_equal(log, "root-12345.hrl");
+}
+
+static char *content(const char *path)
+{
+	char text[64] = "";
+	int fd = open(path, O_RDONLY);
+
+	assert_true(read(fd, text, sizeof(text) - 1) >= 0);
+	(void)close(fd);
+	return strdup(text);
+}
+
+static void documents_that_are_ready_stay_as_they_are(void **state)
+{
+	static const char *const good = "{s:{s:s, s:s}}";
+	struct export_files *files = must_begin("out");
+	struct err err = {0};
+	json_t *exported =
+	    json_pack(good, "documents", "config", "{ \"a\": 1 }\nMAC 1",
+		      "state", "{}\nMAC 2\n");
+	char *text;
+
+	assert_int_equal(export_files_finish(files, exported, NULL, &err), 0);
+	export_files_free(files);
+	text = content("out/refpoint.json");
+	assert_string_equal(text, "{ \"a\": 1 }\nMAC 1");
+	free(text);
+	text = content("out/refpoint-state.json");
+	assert_string_equal(text, "{}\nMAC 2\n");
+	free(text);
+	assert_int_equal(count("out"), 4);
+	remove_all("out");
+	/* one alone is none, and leaves nothing */
+	(void)json_object_del(json_object_get(exported, "documents"), "state");
+	files = must_begin("out");
+	assert_int_equal(export_files_finish(files, exported, NULL, &err),
+			 -RP_EWIRE);
+	export_files_free(files);
+	assert_int_equal(count(top), 0);
+	json_decref(exported);
 }
 
 static void anything_else_is_refused_before_there_is_anything(void **state)
@@ -449,6 +486,7 @@ int main(void)
 	    TEST(who_may_look_into_the_replaced_one_stays),
 	    TEST(its_lists_of_rights_stay_too),
 	    TEST(logs_and_sidecars_have_names_that_go_together),
+	    TEST(documents_that_are_ready_stay_as_they_are),
 	    TEST(anything_else_is_refused_before_there_is_anything),
 	    TEST(who_comes_second_to_a_name_loses),
 	    TEST(what_a_kill_left_is_found_and_let_alone),

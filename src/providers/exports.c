@@ -319,7 +319,7 @@ static int open_files(struct work *w, struct err *err)
 
 	for (unsigned i = 0; i < w->plan.n; i++)
 		names[i] = w->plan.names[i];
-	r = export_files_make(w->directory, names, w->plan.n, &w->files, err);
+	r = export_files_new(w->directory, names, w->plan.n, &w->files, err);
 	if (r == 0 && export_files_leftover(w->files))
 		log_warning("'%s' beside '%s' is of an export that was killed; "
 			    "remove it",
