@@ -2,10 +2,15 @@
 #include "cli/cli.h"
 
 #include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/bytes.h"
+#include "common/cleanup.h"
 #include "common/guid.h"
 
 #define TIMEOUT_S_MAX 86400u
@@ -98,4 +103,40 @@ int check_vm_name(const char *vm, struct err *err)
 		       "and . _ -, begins with a letter or digit, and is "
 		       "shorter than %d characters",
 		       vm, VM_NAME_BYTES);
+}
+
+static bool is_key(const char *text, size_t n)
+{
+	if (n == KEY_TEXT_BYTES && text[n - 1] == '\n')
+		n--;
+	return n == KEY_TEXT_BYTES - 1 &&
+	       strspn(text, "0123456789abcdefABCDEF") == n;
+}
+
+int read_key(const char *path, char ret_key[KEY_TEXT_BYTES], struct err *err)
+{
+	_cleanup_close_ int fd =
+	    open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	char text[KEY_TEXT_BYTES + 2] = "";
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "the key '%s'", path);
+	if (!S_ISREG(st.st_mode) || st.st_mode & 077)
+		return err_set(err, -RP_EPARAM,
+			       "the key '%s' is no file that its owner alone "
+			       "may read and write",
+			       path);
+	n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return err_set(err, -errno, "read the key '%s'", path);
+	if (!is_key(text, (size_t)n))
+		return err_set(err, -RP_EPARAM,
+			       "'%s' does not hold a key: 64 hexadecimal "
+			       "digits",
+			       path);
+	(void)snprintf(ret_key, KEY_TEXT_BYTES, "%.64s", text);
+	explicit_bzero(text, sizeof(text));
+	return 0;
 }

@@ -117,6 +117,10 @@ int parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
 int parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
 		 uint64_t *ret_number, struct err *err);
 int check_vm_name(const char *vm, struct err *err);
+/* The key that file PATH holds, 64 hexadecimal digits, which nobody else may
+ * read or write; no message quotes it. */
+#define KEY_TEXT_BYTES 65
+int read_key(const char *path, char ret_key[KEY_TEXT_BYTES], struct err *err);
 /* TEXT may be NULL: not given. */
 int check_request_id(const char *text, struct err *err);
 /* Seconds, NULL for the default: the limit in ms, 0 then, and how long the

@@ -16,6 +16,7 @@
 #define VMS_MAX              4096
 #define POINTS_PER_VM_MAX    256 /* default; documented */
 #define EXPORTS_PER_VM_MAX   4   /* at once */
+#define EXPORT_LOGS_MAX      (EXPORT_FILES_MAX / 2)
 #define EXPORT_FILES_MAX     248 /* SCM_MAX_FD, less what goes along */
 #define TARGETS_PER_VM_MAX   8   /* refpoint-targets, of hung ones too */
 #define SNAPSHOTS_PER_VM_MAX 4

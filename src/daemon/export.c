@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "daemon/jobs.h"
 #include "daemon/link.h"
 #include "daemon/request.h"
+#include "daemon/sealing.h"
 #include "daemon/target.h"
 
 #define BACKLOG_BYTES (16u << 10) /* who does not read is told less */
@@ -23,6 +25,8 @@ struct export
 	struct request *request;
 	enum stage stage;
 	bool cancelled; /* while it was starting */
+	bool has_key;   /* of those that hosts share */
+	struct sealing_key key;
 	struct export *next;
 };
 
@@ -38,6 +42,7 @@ static struct export *drop(struct export *export)
 	*at = export->next;
 	if (export->request->record)
 		export->request->record->cancel = NULL;
+	explicit_bzero(&export->key, sizeof(export->key));
 	free(export);
 	return NULL;
 }
@@ -134,6 +139,63 @@ static void pass_on(struct export *export, json_t *parameters, const char *text,
 		rpc_reply_text(request->call, text, bytes, true);
 }
 
+/* A worker is believed what it says of its own system, and of no other. */
+static int check_system(const struct request *request, const char *config,
+			struct err *err)
+{
+	json_t *all = json_loads(config, JSON_REJECT_DUPLICATES, NULL);
+	const char *vm = json_string_value(json_object_get(all, "vm"));
+	const char *uuid = json_string_value(json_object_get(all, "uuid"));
+	struct guid guid;
+	bool is = vm && strcmp(vm, request->vm_name) == 0 && uuid &&
+		  guid_parse(uuid, &guid) &&
+		  guid_equal(&guid, &request->vm->entry.uuid);
+
+	json_decref(all);
+	return is ? 0
+		  : err_set(err, -RP_EWIRE,
+			    "the documents that the worker of '%s' made are "
+			    "none, or another system's",
+			    request->vm_name);
+}
+
+static int seal_texts(struct export *export, json_t *documents,
+		      const char *config, const char *state, struct err *err)
+{
+	_cleanup_free_ char *config_text = NULL, *state_text = NULL;
+	const char *lib = export->request->daemon->paths.lib;
+	int r = export->has_key ? 0 : sealing_key_own(lib, &export->key, err);
+
+	if (r == 0)
+		r = sealing_seal(&export->key, config, state, &config_text,
+				 &state_text, err);
+	if (r == 0)
+		r = check_system(export->request, config_text, err);
+	if (r == 0 && (json_object_set_new(documents, "config",
+					   json_string(config_text)) < 0 ||
+		       json_object_set_new(documents, "state",
+					   json_string(state_text)) < 0))
+		r = err_set(err, -ENOMEM, "export");
+	return r;
+}
+
+/* What EXPORTED has of documents is vouched for: docs/format/log-export.md. */
+static int seal(struct export *export, json_t *exported, struct err *err)
+{
+	json_t *documents = json_object_get(exported, "documents");
+	const char *config =
+	    json_string_value(json_object_get(documents, "config"));
+	const char *state =
+	    json_string_value(json_object_get(documents, "state"));
+
+	if (!json_is_object(documents))
+		return 0;
+	if (!config || !state)
+		return err_set(err, -RP_EWIRE,
+			       "an export's documents are no texts");
+	return seal_texts(export, documents, config, state, err);
+}
+
 static void written(struct export *export, json_t *parameters)
 {
 	struct request *request = export->request;
@@ -153,51 +215,81 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 {
 	struct export *export = arg;
 	struct request *request = export->request;
+	struct err why = *err;
+	int r = err->code;
 
 	if (continues) {
 		pass_on(export, parameters, text, bytes);
 		return;
 	}
 	request->link = NULL;
-	if (err->code) {
-		fail(export, err);
+	if (!err->code)
+		r = seal(export, json_object_get(parameters, "exported"), &why);
+	if (r < 0) {
+		fail(export, &why);
 	} else if (request->record) {
 		written(export, parameters);
 	} else {
 		drop(export);
-		request_reply_text(request, text, bytes);
+		request_reply(request, json_incref(parameters));
 	}
 }
 
 /* ---- The question ---------------------------------------------------------
  */
 
+static bool is_of_logs(const struct request *request)
+{
+	const char *content =
+	    json_string_value(json_object_get(request->parameters, "content"));
+
+	return content && strcmp(content, "logs") == 0;
+}
+
+/* One for each disk, or two for each log; none for who asks which logs there
+ * are. */
+static int check_files(const struct request *request, unsigned n,
+		       struct err *err)
+{
+	size_t disks =
+	    json_array_size(json_object_get(request->parameters, "disks"));
+	size_t logs =
+	    json_array_size(json_object_get(request->parameters, "logs"));
+
+	if (is_of_logs(request))
+		return n == 2 * logs
+			   ? 0
+			   : err_set(err, -RP_EPARAM,
+				     "%zu logs are named, and %u descriptors "
+				     "came, instead of two for each",
+				     logs, n);
+	return n == disks
+		   ? 0
+		   : err_set(err, -RP_EPARAM,
+			     "%zu disks are named, and %u descriptors came",
+			     disks, n);
+}
+
 static void send(struct export *export)
 {
 	struct request *request = export->request;
-	size_t disks =
-	    json_array_size(json_object_get(request->parameters, "disks"));
-	int fds[DISKS_PER_VM_MAX], its[TARGET_FDS] = {-1, -1};
+	int fds[EXPORT_FILES_MAX], its[TARGET_FDS] = {-1, -1}, r;
 	unsigned n = 0;
 	struct err err = {0};
-	int r = 0;
 
-	while (n < DISKS_PER_VM_MAX &&
+	while (n < EXPORT_FILES_MAX &&
 	       (fds[n] = rpc_call_take_fd(request->call, n)) >= 0)
 		n++;
 	export->stage = EXPORT_RUNNING;
-	if (n != disks)
-		r = err_set(&err, -RP_EPARAM,
-			    "%zu disks are named, and %u descriptors came",
-			    disks, n);
+	r = check_files(request, n, &err);
 	if (r == 0)
 		r = target_start(request->daemon, request->vm_name, fds, n, its,
 				 &err);
 	if (r == 0)
-		r = (request->record ? link_call : link_call_through)(
-		    request->daemon, request->vm_name, "Export",
-		    json_copy(request->parameters), request->more, its,
-		    TARGET_FDS, 0, on_answer, export, &request->link, &err);
+		r = link_call(request->daemon, request->vm_name, "Export",
+			      json_copy(request->parameters), request->more,
+			      its, TARGET_FDS, 0, on_answer, export,
+			      &request->link, &err);
 	for (unsigned i = 0; i < TARGET_FDS; i++)
 		if (its[i] >= 0)
 			(void)close(its[i]);
@@ -255,14 +347,35 @@ static int begin_record(struct export *export, struct err *err)
 	return 0;
 }
 
+/* The worker never sees it. */
+static int take_key(struct export *export, struct err *err)
+{
+	json_t *key = json_object_get(export->request->parameters, "key");
+	int r;
+
+	if (!key)
+		return 0;
+	if (!json_is_string(key))
+		return err_set(err, -RP_EPARAM, "'key' is no text");
+	r = sealing_key_parse(json_string_value(key), &export->key, err);
+	export->has_key = r == 0;
+	(void)json_object_del(export->request->parameters, "key");
+	return r;
+}
+
 static int begin(struct export *export, struct err *err)
 {
 	struct request *request = export->request;
 	struct vm *vm = request->vm;
-	int r = job_begin(request->daemon->jobs, request->method, vm->name,
-			  false, &request->job, err);
+	int r = take_key(export, err);
 
-	if (r == 0 && !vm->entry.serve && !vm->serving)
+	if (r == 0)
+		r = job_begin(request->daemon->jobs, request->method, vm->name,
+			      false, &request->job, err);
+	/* without a job the worker says so: what is to be exported by default
+	 * is known there */
+	if (r == 0 && request->remembered && !is_of_logs(request) &&
+	    !vm->entry.serve && !vm->serving)
 		r = err_set(err, -RP_ESTATE,
 			    "'%s' is not served: its disks are read by who "
 			    "serves them; serve it first",

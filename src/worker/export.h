@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exports: what a snapshot, or a point, has, written by the refpoint-target
- * whose socket came with the call.
+ * Exports: what a snapshot, or a point, has, or the logs of what was written
+ * between two points, written by the refpoint-target whose socket came with the
+ * call.
  *
  * A point keeps no content: a snapshot of our own is made, and of what is to be
  * read nothing may have changed between the point and it.  It is nobody else's
@@ -15,7 +16,9 @@
  *       the target does, and waits for nothing that outlasts the process.
  *   X3  The loop has the call: it tells how far it is every EXPORT_TELL_MS,
  *       whatever the target does, and hears of the hang-up that ends it.
- *   X4  Before the disks are detached every export has let go of them.
+ *   X4  Before the disks are detached every export has let go of them.  Logs
+ *       need no disk: they are exported from an idle worker as well, which
+ *       stays until then, and go on when it serves no more.
  */
 #ifndef WORKER_EXPORT_H
 #define WORKER_EXPORT_H
@@ -24,11 +27,20 @@
 
 #define EXPORT_TELL_MS 250
 
+enum export_content {
+	EXPORT_DEFAULT, /* logs of a log-based point that has its data */
+	EXPORT_DISKS,
+	EXPORT_LOGS,
+};
+
 struct export_request {
+	enum export_content content;
 	struct guid source, base;
 	bool has_base;
 	unsigned n;
 	char disks[DISKS_PER_VM_MAX][DISK_ID_BYTES];
+	unsigned n_logs; /* that files came for; 0: there are none */
+	struct guid logs[EXPORT_LOGS_MAX];
 };
 
 struct export;
@@ -41,8 +53,8 @@ int export_begin(struct worker *worker, const struct export_request *request,
  * already. */
 void export_answer(struct export *export, struct rpc_call *call, bool gone);
 
-/* LANE_CONTROL: all that are under way are given up, for REASON, and have let
- * go of the disks. */
+/* LANE_CONTROL: all of disks that are under way are given up, for REASON, and
+ * have let go of them. */
 void exports_stop(struct worker *worker, const char *reason);
 /* LANE_CONTROL, attached: drops what a killed worker left, and what an export
  * could not drop. */

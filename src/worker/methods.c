@@ -552,7 +552,7 @@ void worker_begin(struct worker *worker, struct images *images, int listener)
 void worker_look(struct worker *worker)
 {
 	if (atomic_load(&worker->state) == WORKER_SERVING ||
-	    jobs_pending(worker->jobs) > 0)
+	    jobs_pending(worker->jobs) > 0 || worker->exporting > 0)
 		return;
 	if (!link_is_usable(worker->link)) {
 		log_info("ending: refpointd has gone, and another worker can "

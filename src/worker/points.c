@@ -292,6 +292,40 @@ static int read_disks(struct export_request *ask, json_t *disks,
 	return 0;
 }
 
+static int read_content(struct export_request *ask, const char *text,
+			struct err *err)
+{
+	if (!text)
+		return 0;
+	ask->content = strcmp(text, "disks") == 0  ? EXPORT_DISKS
+		       : strcmp(text, "logs") == 0 ? EXPORT_LOGS
+						   : EXPORT_DEFAULT;
+	return ask->content
+		   ? 0
+		   : err_set(err, -RP_EPARAM, "'content' is 'disks' or 'logs'");
+}
+
+static int read_logs(struct export_request *ask, json_t *logs, struct err *err)
+{
+	json_t *log;
+	size_t i;
+
+	json_array_foreach(logs, i, log)
+	{
+		const char *id = json_string_value(log);
+
+		if (!id || !guid_parse(id, &ask->logs[i]))
+			return err_set(err, -RP_EPARAM,
+				       "'logs' has something that is no log's "
+				       "id");
+	}
+	ask->n_logs = (unsigned)json_array_size(logs);
+	if (ask->n_logs > 0 && ask->content != EXPORT_LOGS)
+		return err_set(err, -RP_EPARAM,
+			       "'logs' are for content 'logs'");
+	return 0;
+}
+
 static void note_gone(void *arg)
 {
 	struct request *request = arg;
@@ -302,12 +336,14 @@ static void note_gone(void *arg)
 int read_export(struct request *request, json_t *parameters, struct err *err)
 {
 	struct export_request *ask = calloc(1, sizeof(*ask));
-	const char *source = NULL, *base = NULL;
-	json_t *disks = NULL;
+	const char *source = NULL, *base = NULL, *content = NULL;
+	json_t *disks = NULL, *logs = NULL;
 	const struct rpc_field fields[] = {
 	    {"source", RPC_STRING, true, 0, &source, NULL},
 	    {"base", RPC_STRING, false, 0, &base, NULL},
 	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
+	    {"content", RPC_STRING, false, 0, &content, NULL},
+	    {"logs", RPC_ARRAY, false, EXPORT_LOGS_MAX, &logs, NULL},
 	    {0}};
 	int r;
 
@@ -323,6 +359,10 @@ int read_export(struct request *request, json_t *parameters, struct err *err)
 		r = read_point(base, &ask->base, err);
 	if (r == 0)
 		r = read_disks(ask, disks, err);
+	if (r == 0)
+		r = read_content(ask, content, err);
+	if (r == 0)
+		r = read_logs(ask, logs, err);
 	if (r == 0 && request->n_fds != TARGET_FDS)
 		r = err_set(err, -RP_EPARAM, "there is nothing to write to");
 	return r;

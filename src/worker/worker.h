@@ -79,6 +79,7 @@ struct worker {
 	uint64_t idle_ms;
 	uint64_t used_ms;         /* when there last was something to do */
 	unsigned transitions;     /* under way or waiting: start, stop, ... */
+	unsigned exporting;       /* exports that are not answered yet */
 	unsigned signals;         /* that asked us to end */
 	struct request *awaiting; /* AwaitEnd's */
 	bool ending;

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 
-FDS_MAX = 72
+FDS_MAX = 248
 
 
 class Fake:

@@ -592,8 +592,14 @@ class Export(Case):
         self.addCleanup(shutil.rmtree, self.target)
         self.dir = os.path.join(self.target, 'out')
         self.answer(Status={'status': STATUS},
-                    Export=[far(0), far(500), far(1000),
-                            reply({'exported': EXPORTED})])
+                    Export=self.filled([far(0), far(500), far(1000),
+                                        reply({'exported': EXPORTED})]))
+
+    @staticmethod
+    def filled(answers):
+        """Before it is filled there is a question what it will be of."""
+        asked = [reply({'exported': {**EXPORTED, 'disks': []}})]
+        return lambda parameters: answers if parameters['disks'] else asked
 
     def left(self):
         return sorted(os.listdir(self.target))
@@ -608,8 +614,8 @@ class Export(Case):
                   encoding='utf-8') as f:
             self.assertEqual(json.load(f), {**EXPORTED, 'version': 1})
         self.assertEqual(self.asked()[1:], [
-            ('Export', {'vm': 'vm1', 'source': POINT, 'disks': ['vda']},
-             True)])
+            ('Export', {'vm': 'vm1', 'source': POINT, 'disks': disks}, more)
+            for disks, more in (([], False), (['vda'], True))])
         self.assertRegex(self.daemon.inodes[0][2], 'vda-')
 
     def test_a_base_and_disks_are_passed(self):
@@ -617,7 +623,7 @@ class Export(Case):
             {**DISK, 'id': n} for n in ('vda', 'vdb', 'vdc')]}})
         self.good('export', 'vm1', POINT, self.dir, '--base', LATER,
                   '--disk', 'vdc', '--disk', 'vda')
-        self.assertEqual(self.asked()[1], (
+        self.assertEqual(self.asked()[2], (
             'Export', {'vm': 'vm1', 'source': POINT, 'base': LATER,
                        'disks': ['vdc', 'vda']}, True))
         self.assertEqual(len(self.daemon.inodes), 2)
@@ -636,18 +642,19 @@ class Export(Case):
                 ([far(1), error('InvalidState', '4096 bytes')], 4, '4096'),
                 ([far(1), error('NoSpace', 'the disk is full')], 1, 'full'),
                 ([], 7, 'closed'), ([reply({})], 1, 'exported')):
-            self.answer(Export=answers)
+            self.answer(Export=self.filled(answers))
             self.assertIn(word, self.bad(status, 'export', 'vm1', POINT,
                                          self.dir))
             self.assertEqual(self.left(), [])
 
-    def test_a_directory_that_is_taken_is_refused_before_anything(self):
+    def test_a_directory_that_is_taken_is_refused_before_it_is_filled(self):
         os.mkdir(self.dir)
         with open(os.path.join(self.dir, 'x'), 'w', encoding='utf-8'):
             pass
         self.assertIn('is there already', self.bad(
             4, 'export', 'vm1', POINT, self.dir))
-        self.assertEqual([c[0] for c in self.asked()], ['Status'])
+        self.assertEqual([c[1].get('disks') for c in self.asked()],
+                         [None, []])
         self.assertEqual(self.left(), ['out'])
 
     def test_what_does_not_exist_is_named(self):
@@ -672,7 +679,9 @@ class Export(Case):
             there, go = threading.Event(), threading.Event()
             self.addCleanup(go.set)
 
-            def hang(_):
+            def hang(parameters):
+                if not parameters['disks']:
+                    return [reply({'exported': EXPORTED})]
                 there.set()
                 go.wait(30)
                 return [far(1)]
@@ -693,6 +702,91 @@ class Export(Case):
             self.assertIn('interrupted', text)
             self.assertEqual(self.left(), [])
             go.set()
+
+    def test_logs_are_asked_for_before_they_are_written(self):
+        def answers(parameters):
+            said = {**EXPORTED, 'content': 'logs', 'base': LATER}
+            if not parameters['disks']:
+                return [reply({'exported': {**said, 'disks': []}})]
+            said['disks'] = [
+                {'id': d, 'logs': [{'id': f'{d}-{n}', 'bytes': n << 20,
+                                    'file': f'{d}-000{n}.hrl'}
+                                   for n in (1, 2)]}
+                for d in parameters['disks']]
+            return [reply({'exported': said})]
+        self.answer(Status={'status': {**STATUS, 'disks': [
+            {**DISK, 'id': n} for n in ('vda', 'vdb')]}}, Export=answers)
+        out = self.good('export', 'vm1', POINT, self.dir)
+        self.assertRegex(out, r'(?m)^vdb +vdb-2 +2\.0 MiB +vdb-0002.hrl$')
+        ask = {'vm': 'vm1', 'source': POINT}
+        logs = {**ask, 'base': LATER, 'content': 'logs',
+                'disks': ['vda', 'vdb']}
+        self.assertEqual(self.asked()[1:], [
+            ('Export', {**ask, 'disks': []}, False),
+            ('Export', logs, False),
+            ('Export', {**logs, 'logs': ['vda-1', 'vda-2', 'vdb-1',
+                                         'vdb-2']}, True)])
+        names = [f'{d}-000{n}.{end}' for d in ('vda', 'vdb') for n in (1, 2)
+                 for end in ('hrl', 'side')]
+        self.assertEqual(sorted(os.listdir(self.dir)),
+                         sorted(['refpoint.json', *names]))
+        self.assertEqual([os.path.basename(i[2]) for i in self.daemon.inodes],
+                         names)
+        # what is said to be wanted is not asked for
+        self.good('export', 'vm1', POINT, self.dir + '2', '--content', 'logs',
+                  '--disk', 'vdb', '--base', LATER)
+        self.assertEqual([c[1].get('logs') for c in self.asked()[1:]],
+                         [None, ['vdb-1', 'vdb-2']])
+
+    def test_disks_are_exported_where_there_are_logs(self):
+        self.good('export', 'vm1', POINT, self.dir, '--content', 'disks')
+        self.assertEqual(self.asked()[1:], [
+            ('Export', {'vm': 'vm1', 'source': POINT, 'disks': ['vda'],
+                        'content': 'disks'}, True)])
+        self.assertIn("'tapes'", self.bad(2, 'export', 'vm1', POINT,
+                                          self.dir, '--content', 'tapes'))
+
+    def test_a_key_is_read_from_a_file_of_its_owners(self):
+        path = os.path.join(self.target, 'key')
+        for text, mode, good in (('5a' * 32 + '\n', 0o600, True),
+                                 ('5A' * 32, 0o400, True),
+                                 ('5a' * 32 + '\n', 0o640, False),
+                                 ('5a' * 32 + '\n\n', 0o600, False),
+                                 ('5a' * 31, 0o600, False),
+                                 ('zz' * 32, 0o600, False), ('', 0o600, False)):
+            with open(path, 'w', encoding='ascii') as f:
+                os.fchmod(f.fileno(), mode)
+                f.write(text)
+            if good:
+                self.good('export', 'vm1', POINT, self.dir, '--key', path)
+                shutil.rmtree(self.dir)
+                self.assertEqual(self.asked()[2][1]['key'].lower(), '5a' * 32)
+            else:
+                said = self.bad(2, 'export', 'vm1', POINT, self.dir, '--key',
+                                path)
+                self.assertIn(f"'{path}'", said)
+                self.assertNotIn('5a5a', said)
+            os.unlink(path)
+        self.assertIn(path, self.bad(1, 'export', 'vm1', POINT, self.dir,
+                                     '--key', path))
+        os.mkfifo(path, 0o600)
+        self.bad(2, 'export', 'vm1', POINT, self.dir, '--key', path)
+
+    def test_more_logs_than_fit_are_refused(self):
+        def answers(parameters):
+            return [reply({'exported': {
+                **EXPORTED, 'content': 'logs', 'base': LATER,
+                'disks': [{'id': d, 'logs': [{'id': str(n)}
+                                             for n in range(125)]}
+                          for d in parameters['disks']]}})]
+        self.answer(Export=answers)
+        self.assertIn('248', self.bad(4, 'export', 'vm1', POINT, self.dir))
+        for wrong in {'disks': []}, {'base': None}:
+            self.answer(Export={'exported': {
+                **EXPORTED, 'content': 'logs', 'base': LATER, **wrong}})
+            self.assertIn('answer', self.bad(
+                1, 'export', 'vm1', POINT, self.dir, '--content', 'logs'))
+        self.assertEqual(self.left(), [])
 
     def test_a_terminal_shows_how_far_it_is(self):
         master, slave = pty.openpty()

@@ -326,10 +326,14 @@ class Worker:
                 channel.send({'parameters': {'progress': {
                     'done_bytes': 30, 'total_bytes': 60}}, 'continues': True})
                 time.sleep(0.02)
-            self.fill(fds, len(parameters['disks']))
+            logs = parameters.get('content') == 'logs'
+            self.fill(fds, 2 * len(parameters.get('logs', [])) if logs
+                      else len(parameters['disks']))
+            self.event('exported', parameters=parameters)
             channel.send({'parameters': {'exported': {
                 'id': parameters['source'], 'disks': [
-                    {'id': d} for d in parameters['disks']]}}})
+                    {'id': d} for d in parameters['disks']],
+                **self.behaviour().get('exported', {})}}})
         except OSError:
             self.event('gone')
         for fd in fds:

@@ -1,7 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Export, ExportJob and ExportDone: what refpointd makes of them."""
+import hashlib
+import hmac
 import os
+import stat
+import struct
 import sys
 import unittest
 
@@ -113,6 +117,99 @@ class Streams(Case):
         _, last = self.begin('ExportJob')
         self.assertEqual((last['job']['state'], last['job']['error']),
                          ('failed', 'IoError'))
+
+
+class Logs(Case):
+    """Two files for each log, and documents that refpointd vouches for."""
+
+    KEY = '5a' * 32
+
+    def setUp(self):
+        super().setUp()
+        self.release()
+        self.uuid = self.rig.call('Status', vm='v')['status']['uuid']
+
+    def documents(self, vm='v', uuid=None):
+        return {'config': f'{{"version":2,\n"vm":"{vm}",\n'
+                          f'"uuid":"{uuid or self.uuid}",\n',
+                'state': '{"version":2,\n'}
+
+    def export(self, documents, targets=(), **more):
+        self.rig.behave('v', exported={'documents': documents})
+        return self.rig.call('Export', list(targets), vm='v', source=SOURCE,
+                             disks=['d0'], content='logs', **more)['exported']
+
+    def mac(self, key, said):
+        """By docs/format/log-export.md."""
+        config, state = (said[k].encode() for k in ('config', 'state'))
+        lines = [t.rpartition(b'"mac":"') for t in (config, state)]
+        self.assertEqual(lines[0][2], lines[1][2])
+        self.assertRegex(lines[0][2].decode(), r'^[0-9a-f]{64}"}\n$')
+        bodies = [line[0] for line in lines]
+        self.assertEqual([b.decode() for b in bodies],
+                         list(self.documents().values()))
+        text = (b'refpoint log export 2\n\0\0' +
+                struct.pack('<Q', len(bodies[0])) + b''.join(bodies))
+        self.assertEqual(
+            lines[0][2][:64].decode(),
+            hmac.new(key, text, hashlib.sha256).hexdigest())
+
+    def test_the_hosts_key_vouches_for_what_a_worker_says(self):
+        said = self.export(self.documents())['documents']
+        path = os.path.join(self.rig.root, 'lib', 'import-key')
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        with open(path, encoding='ascii') as f:
+            key = bytes.fromhex(f.read())
+        self.mac(key, said)
+        self.mac(key, self.export(self.documents())['documents'])
+
+    def test_a_key_that_hosts_share_stays_with_refpointd(self):
+        said = self.export(self.documents(), key=self.KEY)['documents']
+        self.mac(bytes.fromhex(self.KEY), said)
+        self.assertNotIn(self.KEY, str(self.rig.events('v')))
+        self.assertNotIn(self.KEY, self.rig.log_text())
+        for bad in '', 'x' * 64, self.KEY[1:], 7:
+            with self.assertRaises(Error) as caught:
+                self.export(self.documents(), key=bad)
+            self.assertEqual(caught.exception.name, 'InvalidParameter')
+
+    def test_a_worker_speaks_for_its_own_system_alone(self):
+        for bad in (self.documents(vm='w'), self.documents(uuid=SOURCE),
+                    {'config': '{"version":2,\n', 'state': '{'},
+                    {'config': 'x', 'state': 'x'},
+                    {'config': '{"version":2,\n'}, {'config': 1, 'state': 2}):
+            with self.assertRaises(Error) as caught:
+                self.export(bad)
+            self.assertEqual(caught.exception.name, 'ProtocolError', bad)
+
+    def test_two_files_come_for_each_log(self):
+        targets = [self.open(f'{self.path}-{n}') for n in range(4)]
+        self.export(self.documents(), targets, logs=[SOURCE, self.uuid])
+        for n in range(4):
+            with open(f'{self.path}-{n}', encoding='utf-8') as f:
+                self.assertEqual(f.read(), 'filled')
+        for n, logs in ((1, [SOURCE]), (3, [SOURCE]), (1, [])):
+            with self.assertRaises(Error) as caught:
+                self.export(self.documents(), targets[:n], logs=logs)
+            self.assertEqual(caught.exception.name, 'InvalidParameter')
+
+    def test_as_many_files_come_as_a_message_carries(self):
+        targets = [self.open(f'{self.path}-{n}') for n in range(248)]
+        self.export(self.documents(), targets, logs=[SOURCE] * 124)
+        with open(f'{self.path}-247', encoding='utf-8') as f:
+            self.assertEqual(f.read(), 'filled')
+
+    def test_they_are_exported_of_what_is_not_served(self):
+        self.rig.call('Unserve', vm='v')
+        self.rig.behave('v', reply={'Export': {'exported': {'disks': []}}})
+        client = self.rig.client('admin')
+        self.addCleanup(client.close)
+        client.send('org.refpoint.ExportJob',
+                    {'vm': 'v', 'source': SOURCE, 'disks': [],
+                     'content': 'logs'}, more=True)
+        while 'exported' not in (got := client.answer())['parameters']:
+            pass
+        self.rig.call('ExportDone', job=got['parameters']['job']['id'])
 
 
 class Jobs(Case):
