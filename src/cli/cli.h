@@ -24,7 +24,7 @@
 #include "common/paths.h"
 #include "rpc/rpc.h"
 
-#define OPTIONS_MAX     8 /* of one command */
+#define OPTIONS_MAX     10 /* of one command */
 #define POSITIONALS_MAX 3
 
 struct cli {
@@ -69,7 +69,8 @@ extern const struct command command_define, command_undefine, command_serve,
     command_points, command_changes, command_destroy, command_check,
     command_attach, command_resize, command_snapshot, command_snapshots,
     command_convert, command_drop, command_rename, command_listen,
-    command_unlisten, command_export, command_replay, command_set_agent;
+    command_unlisten, command_export, command_replay, command_set_agent,
+    command_drop_log, command_set_log_limit;
 
 /* ---- Calls --------------------------------------------------------------- */
 

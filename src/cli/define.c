@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* define, undefine */
+/* define, undefine, set-agent, set-log-limit */
 #include "cli/cli.h"
 
 #include <fcntl.h>
@@ -22,11 +22,12 @@ enum {
 	OPT_OWNER,
 	OPT_HOT_REGIONS,
 	OPT_MAX_POINTS,
-	OPT_AGENT
+	OPT_AGENT,
+	OPT_LOG_LIMIT
 };
 
 struct limits {
-	uint64_t hot_regions, max_points; /* 0: not said */
+	uint64_t hot_regions, max_points, log_bytes; /* 0: not said */
 };
 
 struct disks {
@@ -136,6 +137,7 @@ static int read_limits(const struct cli_args *args, struct limits *limits,
 {
 	const char *hot = args->option[OPT_HOT_REGIONS];
 	const char *points = args->option[OPT_MAX_POINTS];
+	const char *log = args->option[OPT_LOG_LIMIT];
 	int r = 0;
 
 	if (hot)
@@ -144,6 +146,8 @@ static int read_limits(const struct cli_args *args, struct limits *limits,
 	if (r == 0 && points)
 		r = parse_number("--max-points", points, 1, POINTS_PER_VM_MAX,
 				 &limits->max_points, err);
+	if (r == 0 && log)
+		r = parse_size(log, &limits->log_bytes, err);
 	return r;
 }
 
@@ -184,13 +188,14 @@ static int call_define(struct cli *cli, const struct cli_args *args,
 	    read_agent(args->option[OPT_AGENT], &agent, err) < 0)
 		return err->code;
 	parameters =
-	    json_pack("{s:s, s:s*, s:O, s:b, s:s*, s:o*, s:o*, s:s*}", "vm",
-		      args->positional[0], "uuid", args->option[OPT_UUID],
+	    json_pack("{s:s, s:s*, s:O, s:b, s:s*, s:o*, s:o*, s:s*, s:o*}",
+		      "vm", args->positional[0], "uuid", args->option[OPT_UUID],
 		      "disks", disks->list, "force_raw",
 		      args->option[OPT_FORMAT] != NULL, "owner",
 		      args->option[OPT_OWNER], "hot_regions",
 		      number_or_none(limits->hot_regions), "max_points",
-		      number_or_none(limits->max_points), "agent", agent);
+		      number_or_none(limits->max_points), "agent", agent,
+		      "log_limit", number_or_none(limits->log_bytes));
 
 	return cli_call(cli, "Define", parameters, disks->fds, disks->n,
 			WAIT_WORK, ret_reply, err);
@@ -237,7 +242,9 @@ const struct command command_define = {
 	 [OPT_MAX_POINTS] = {"max-points", "N", "1 to 256; default: 256",
 			     false},
 	 [OPT_AGENT] = {"agent", "PATH|libvirt:DOMAIN",
-			"of the guest: its socket, or who has it", false}},
+			"of the guest: its socket, or who has it", false},
+	 [OPT_LOG_LIMIT] = {"log-limit", "SIZE",
+			    "of its logs; default: half of its disks", false}},
     .details = "Prints the VM's UUID.  Images are raw files or block devices; "
 	       "you need the right\nto write to them.  A power cut may add 16 "
 	       "MiB to an answer for each hot region;\nwith fewer of them, "
@@ -288,4 +295,27 @@ const struct command command_set_agent = {
     .summary = "say how the agent in a VM's guest is reached",
     .positionals = {"VM", "PATH|libvirt:DOMAIN|none"},
     .run = run_set_agent,
+};
+
+static int run_set_log_limit(struct cli *cli, const struct cli_args *args,
+			     struct err *err)
+{
+	uint64_t bytes = 0;
+	int r = parse_size(args->positional[1], &bytes, err);
+
+	if (r == 0)
+		r = cli_call(cli, "SetLogLimit",
+			     json_pack("{s:s, s:I}", "vm", args->positional[0],
+				       "bytes", (json_int_t)bytes),
+			     NULL, 0, WAIT_WORK, NULL, err);
+	if (r == 0 && cli->json)
+		(void)puts("{}");
+	return r;
+}
+
+const struct command command_set_log_limit = {
+    .name = "set-log-limit",
+    .summary = "say how many bytes a VM's logs may take; 0: the default",
+    .positionals = {"VM", "SIZE"},
+    .run = run_set_log_limit,
 };

@@ -12,14 +12,15 @@
 #include "common/bytes.h"
 
 static const struct command *const commands[] = {
-    &command_define,    &command_undefine, &command_serve,
-    &command_unserve,   &command_list,     &command_status,
-    &command_create,    &command_points,   &command_changes,
-    &command_destroy,   &command_snapshot, &command_snapshots,
-    &command_convert,   &command_drop,     &command_rename,
-    &command_listen,    &command_unlisten, &command_export,
-    &command_check,     &command_attach,   &command_resize,
-    &command_set_agent, &command_replay,
+    &command_define,        &command_undefine, &command_serve,
+    &command_unserve,       &command_list,     &command_status,
+    &command_create,        &command_points,   &command_changes,
+    &command_destroy,       &command_snapshot, &command_snapshots,
+    &command_convert,       &command_drop,     &command_rename,
+    &command_listen,        &command_unlisten, &command_export,
+    &command_check,         &command_attach,   &command_resize,
+    &command_set_agent,     &command_replay,   &command_drop_log,
+    &command_set_log_limit,
 };
 
 enum {
@@ -40,7 +41,7 @@ static void print_help(void)
 	    "\"what changed since?\" is answered exactly.\n\n"
 	    "Commands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		(void)printf("  %-10s %s\n", commands[i]->name,
+		(void)printf("  %-14s %s\n", commands[i]->name,
 			     commands[i]->summary);
 	(void)printf(
 	    "\nOptions:\n"

@@ -1,15 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* points, destroy */
+/* points, destroy, drop-log */
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/text.h"
 
+/* "open, 12.0 MiB" */
+static void add_log(struct table *table, const json_t *log)
+{
+	const char *state = json_text(log, "state");
+	char size[SIZE_TEXT_BYTES];
+
+	if (!log || json_is_null(log))
+		table_add(table, "-");
+	else if (strcmp(state, "gone") == 0)
+		table_add(table, state);
+	else
+		table_addf(table, "%s, %s", state,
+			   text_size(json_number(log, "bytes"), size));
+}
+
 static void print_points(const json_t *points)
 {
-	static const char *const titles[] = {"POINT",   "TYPE",  "CONSISTENCY",
-					     "CREATED", "LABEL", NULL};
+	static const char *const titles[] = {"POINT",       "TYPE",    "LOG",
+					     "CONSISTENCY", "CREATED", "LABEL",
+					     NULL};
 	struct table *table = table_new(titles);
 	const json_t *point;
 	size_t i;
@@ -18,6 +35,7 @@ static void print_points(const json_t *points)
 	{
 		table_add(table, json_text(point, "id"));
 		table_add(table, json_text(point, "type"));
+		add_log(table, json_object_get(point, "log"));
 		table_add(table, json_text(point, "consistency"));
 		table_add_time(table, json_text(point, "created"));
 		table_add(table, json_text(point, "label"));
@@ -66,10 +84,10 @@ const struct command command_points = {
     .run = run_points,
 };
 
-static int run_destroy(struct cli *cli, const struct cli_args *args,
-		       struct err *err)
+static int call_of_point(struct cli *cli, const char *method,
+			 const struct cli_args *args, struct err *err)
 {
-	int r = cli_call(cli, "Destroy",
+	int r = cli_call(cli, method,
 			 json_pack("{s:s, s:s}", "vm", args->positional[0],
 				   "point", args->positional[1]),
 			 NULL, 0, WAIT_WORK, NULL, err);
@@ -79,9 +97,28 @@ static int run_destroy(struct cli *cli, const struct cli_args *args,
 	return r;
 }
 
+static int run_destroy(struct cli *cli, const struct cli_args *args,
+		       struct err *err)
+{
+	return call_of_point(cli, "Destroy", args, err);
+}
+
 const struct command command_destroy = {
     .name = "destroy",
     .summary = "destroy a reference point; others stay as they are",
     .positionals = {"VM", "POINT"},
     .run = run_destroy,
+};
+
+static int run_drop_log(struct cli *cli, const struct cli_args *args,
+			struct err *err)
+{
+	return call_of_point(cli, "DropLog", args, err);
+}
+
+const struct command command_drop_log = {
+    .name = "drop-log",
+    .summary = "remove the log of a log-based point; the point stays",
+    .positionals = {"VM", "POINT"},
+    .run = run_drop_log,
 };

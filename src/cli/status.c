@@ -37,6 +37,16 @@ static void print_snapshots(const json_t *snapshots)
 		     invalid, text_size(bytes, size));
 }
 
+/* "12.0 MiB of 1.0 GiB" */
+static void print_logs(const json_t *status)
+{
+	char size[SIZE_TEXT_BYTES], limit[SIZE_TEXT_BYTES];
+
+	(void)printf("logs      %s of %s\n",
+		     text_size(json_number(status, "log_bytes"), size),
+		     text_size(json_number(status, "log_limit"), limit));
+}
+
 static void print_vm(const json_t *status)
 {
 	const json_t *pid = json_object_get(status, "worker_pid");
@@ -60,6 +70,8 @@ static void print_vm(const json_t *status)
 	(void)printf("points    %llu of %llu\n",
 		     (unsigned long long)json_number(status, "points"),
 		     (unsigned long long)json_number(status, "points_max"));
+	if (json_array_size(json_object_get(status, "logs")) > 0)
+		print_logs(status);
 	if (json_array_size(json_object_get(status, "snapshots")) > 0)
 		print_snapshots(json_object_get(status, "snapshots"));
 	print_line("in flight",

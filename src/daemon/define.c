@@ -26,7 +26,8 @@ struct definition {
 	struct request *request;
 	struct vm *vm; /* held; in the list and invisible */
 	struct images images;
-	struct err why; /* it failed */
+	uint64_t log_limit; /* 0: the default */
+	struct err why;     /* it failed */
 };
 
 /* ---- Reading and checking --------------------------------------------------
@@ -83,7 +84,7 @@ static int read_disks(struct inventory_entry *entry, json_t *disks,
 }
 
 static int read_parameters(json_t *parameters, struct inventory_entry *entry,
-			   struct err *err)
+			   uint64_t *ret_log_limit, struct err *err)
 {
 	const char *uuid = NULL, *owner = "", *agent = "";
 	uint64_t hot = 0, max = 0;
@@ -96,6 +97,7 @@ static int read_parameters(json_t *parameters, struct inventory_entry *entry,
 	    {"hot_regions", RPC_UINT, false, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, false, 0, &max, NULL},
 	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
+	    {"log_limit", RPC_UINT, false, 0, ret_log_limit, NULL},
 	    {0}};
 	int r = rpc_read_fields(parameters, fields, err);
 
@@ -236,8 +238,9 @@ static void on_initialized(void *arg, const struct err *why, json_t *parameters,
 		succeed(def);
 }
 
-static json_t *initialize_parameters(const struct inventory_entry *entry)
+static json_t *initialize_parameters(const struct definition *def)
 {
+	const struct inventory_entry *entry = &def->vm->entry;
 	json_t *disks = json_array(), *sizes = json_array();
 	char uuid[GUID_TEXT_BYTES];
 
@@ -251,12 +254,13 @@ static json_t *initialize_parameters(const struct inventory_entry *entry)
 		(void)json_array_append_new(sizes,
 					    json_integer((json_int_t)d->bytes));
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:i, s:i, s:s}", "uuid",
-			 uuid, "disks", disks, "sizes", sizes, "owner",
+	return json_pack("{s:s, s:o, s:o, s:s, s:b, s:i, s:i, s:s, s:I}",
+			 "uuid", uuid, "disks", disks, "sizes", sizes, "owner",
 			 entry->owner_refpoint ? "refpoint" : "", "force_raw",
 			 entry->force_raw, "hot_regions",
 			 (int)entry->hot_regions, "max_points",
-			 (int)entry->max_points, "agent", entry->agent);
+			 (int)entry->max_points, "agent", entry->agent,
+			 "log_limit", (json_int_t)def->log_limit);
 }
 
 static void on_ready(void *arg, const struct err *why)
@@ -267,7 +271,7 @@ static void on_ready(void *arg, const struct err *why)
 
 	if (!err.code)
 		(void)link_call(vm->daemon, vm->name, "Initialize",
-				initialize_parameters(&vm->entry), false,
+				initialize_parameters(def), false,
 				def->images.fds, def->images.n, INITIALIZE_MS,
 				on_initialized, def, NULL, &err);
 	images_close(&def->images);
@@ -296,7 +300,7 @@ static void on_proved(void *arg, struct images *images, const struct err *why)
 }
 
 static int begin(struct request *request, struct inventory_entry *entry,
-		 struct err *err)
+		 uint64_t log_limit, struct err *err)
 {
 	struct daemon *daemon = request->daemon;
 	struct definition *def = calloc(1, sizeof(*def));
@@ -311,6 +315,7 @@ static int begin(struct request *request, struct inventory_entry *entry,
 	r = vm_new(daemon, entry->vm, &def->vm);
 	if (r == 0) {
 		def->request = request;
+		def->log_limit = log_limit;
 		vm_ref(def->vm);
 		def->vm->defining = true;
 		def->vm->entry = *entry;
@@ -333,19 +338,20 @@ void define_method(struct rpc_call *call, json_t *parameters, void *arg)
 {
 	struct request *request = request_new(arg, call, parameters, true);
 	struct inventory_entry entry = {.vm = ""};
+	uint64_t log_limit = 0;
 	struct err err = {0};
 	int r;
 
 	if (!request)
 		return;
 	(void)strcpy(entry.vm, request->vm_name);
-	r = read_parameters(request->parameters, &entry, &err);
+	r = read_parameters(request->parameters, &entry, &log_limit, &err);
 	if (r == 0)
 		r = check_names(arg, &entry, &err);
 	if (r == 0)
 		r = images_check_unique(arg, &entry, &err);
 	if (r == 0)
-		r = begin(request, &entry, &err);
+		r = begin(request, &entry, log_limit, &err);
 	inventory_entry_done(&entry);
 	if (r < 0) {
 		if (!err.code)

@@ -95,3 +95,11 @@ bool rename_done(struct request *request, json_t *parameters, const char *text,
 	vm_snapshot_made(request->vm, json_object_get(parameters, "snapshot"));
 	return false;
 }
+
+bool drop_log_done(struct request *request, json_t *parameters,
+		   const char *text, size_t bytes)
+{
+	request->vm->changing = false;
+	vm_point_log_dropped(request->vm);
+	return false;
+}

@@ -14,6 +14,6 @@ typedef bool done_fn(struct request *request, json_t *parameters,
 		     const char *text, size_t bytes);
 
 done_fn create_done, destroy_done, snapshot_done, convert_done, drop_done,
-    rename_done;
+    rename_done, drop_log_done;
 
 #endif

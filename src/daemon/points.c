@@ -13,7 +13,10 @@
  *     remembered, and saved, was read, or changed since by what is known.
  *  4. A worker has LOOK_TIMEOUT_MS for all that it tells, not for each reply,
  *     and no more replies than there can be points.
- *  5. A worker that another refpointd has left may be at work for that one: as
+ *  5. The log of a log-based point changes by itself: what the worker said last
+ *     is told.  Where a change of points changes others' logs as well, they are
+ *     asked for anew.
+ *  6. A worker that another refpointd has left may be at work for that one: as
  *     long as it lives, what it told counts only while nothing was committed.
  */
 #include <string.h>
@@ -265,8 +268,41 @@ void vm_points_when_told(struct vm *vm, void (*fn)(void *arg), void *arg)
 		vm_points_in_doubt(vm);
 }
 
+void vm_points_note_logs(struct vm *vm, json_t *logs)
+{
+	json_t *one;
+	struct guid id;
+	size_t i;
+
+	json_array_foreach(logs, i, one)
+	{
+		const char *point =
+		    json_string_value(json_object_get(one, "point"));
+
+		if (point && guid_parse(point, &id))
+			(void)inventory_points_note_log(
+			    &vm->entry.point, &id, json_object_get(one, "log"),
+			    NULL);
+	}
+}
+
+void vm_point_log_dropped(struct vm *vm)
+{
+	vm->points_serial++;
+	vm_points_in_doubt(vm); /* 5. */
+}
+
+static bool is_log(const struct vm *vm, const struct guid *id)
+{
+	const struct inventory_point *point =
+	    inventory_points_find(&vm->entry.point, id);
+
+	return point && point->log;
+}
+
 void vm_point_made(struct vm *vm, json_t *point)
 {
+	bool log = json_is_object(json_object_get(point, "log"));
 	struct err err = {0};
 
 	vm->points_serial++;
@@ -278,7 +314,7 @@ void vm_point_made(struct vm *vm, json_t *point)
 	vm->entry.points++;
 	if (vm->entry.point.known)
 		vm->entry.points = vm->entry.point.n;
-	else
+	if (!vm->entry.point.known || log)
 		vm_points_in_doubt(vm);
 	(void)vm_save(vm, NULL);
 }
@@ -286,18 +322,20 @@ void vm_point_made(struct vm *vm, json_t *point)
 void vm_point_destroyed(struct vm *vm, const char *id)
 {
 	struct guid guid;
+	bool log;
 
 	vm->points_serial++;
 	if (!id || !guid_parse(id, &guid)) {
 		vm_points_in_doubt(vm);
 		return;
 	}
+	log = is_log(vm, &guid);
 	inventory_points_remove(&vm->entry.point, &guid);
 	if (vm->entry.points)
 		vm->entry.points--;
 	if (vm->entry.point.known)
 		vm->entry.points = vm->entry.point.n;
-	else
+	if (!vm->entry.point.known || log)
 		vm_points_in_doubt(vm);
 	(void)vm_save(vm, NULL);
 }

@@ -136,6 +136,8 @@ static const struct route routes[] = {
     {"Convert", true, true, NEEDS_NOTHING, 60000, convert_done},
     {"Drop", true, true, NEEDS_NOTHING, 60000, drop_done},
     {"Rename", true, true, NEEDS_NOTHING, 60000, rename_done},
+    {"DropLog", true, true, NEEDS_NOTHING, 60000, drop_log_done},
+    {"SetLogLimit", true, false, NEEDS_NOTHING, 60000, NULL},
     {"Serve", true, false, NEEDS_IMAGES, SERVE_TIMEOUT_MS, serve_done},
     {"Unserve", true, false, NEEDS_NOTHING, 60000, unserve_done},
     {"Resize", true, false, NEEDS_ONE_IMAGE, 120000, resize_done},
@@ -449,40 +451,6 @@ static void ask(struct request *request)
 /* ---- Without a worker -------------------------------------------------------
  */
 
-/* The status of a VM whose worker cannot be had, from what is known. */
-static json_t *status_of(const struct vm *vm)
-{
-	static const char why[] = "not known: its worker does not answer";
-	json_t *disks = json_array();
-	char uuid[GUID_TEXT_BYTES];
-
-	guid_format(&vm->entry.uuid, uuid);
-	for (unsigned i = 0; i < vm->entry.n_disks; i++) {
-		const struct inventory_disk *d = &vm->entry.disks[i];
-
-		(void)json_array_append_new(
-		    disks,
-		    json_pack("{s:s, s:s, s:I, s:n, s:i, s:s, s:s, s:i, s:i, "
-			      "s:i, s:i, s:i, s:s}",
-			      "id", d->id, "path", d->path, "size",
-			      (json_int_t)d->bytes, "nbd_uri", "connected", 0,
-			      "accuracy", "invalid", "reason", why,
-			      "widened_bytes", 0, "hot_regions", 0,
-			      "hot_regions_max", (int)vm->entry.hot_regions,
-			      "worst_widening_bytes", 0, "tracking_bytes", 0,
-			      "cache", ""));
-	}
-	return json_pack(
-	    "{s:{s:s, s:s, s:s, s:s, s:b, s:s, s:n, s:i, s:i, s:i, "
-	    "s:i, s:i, s:i, s:i, s:i, s:i, s:o}}",
-	    "status", "vm", vm->name, "uuid", uuid, "agent", vm->entry.agent,
-	    "state", vm_state(vm), "latched", 0, "reason", vm->failure.text,
-	    "worker_pid", "points", (int)vm->entry.points, "points_max",
-	    (int)vm->entry.max_points, "inflight_bytes", 0, "cut_last_ns", 0,
-	    "cut_max_ns", 0, "turn_max_ns", 0, "activations", 0, "intent_syncs",
-	    0, "waited_writes", 0, "disks", disks);
-}
-
 /* What can be said, or refused, without the worker. */
 static bool answered_here(struct request *request)
 {
@@ -510,7 +478,7 @@ static bool answered_here(struct request *request)
 		forget_serving(vm);
 	else if (strcmp(request->method, "Status") != 0)
 		return false;
-	request_reply(request, status_of(vm));
+	request_reply(request, vm_status_without_worker(vm));
 	return true;
 }
 

@@ -73,6 +73,7 @@ void vm_note_status(struct vm *vm, json_t *status)
 	vm->in_use = false;
 	vm->deaf_until_ms = 0;
 	vm_snapshots_note(vm, json_object_get(status, "snapshots"));
+	vm_points_note_logs(vm, json_object_get(status, "logs"));
 	if (!vm->entry.point.known && json_is_integer(points) &&
 	    json_integer_value(points) >= 0)
 		vm->entry.points = (unsigned)json_integer_value(points);

@@ -24,6 +24,7 @@ static const struct {
     {"org.refpoint.Define", A},
     {"org.refpoint.Undefine", A},
     {"org.refpoint.SetAgent", A},
+    {"org.refpoint.SetLogLimit", A},
     {"org.refpoint.Serve", A},
     {"org.refpoint.Unserve", A},
     {"org.refpoint.List", A | O | G},
@@ -55,6 +56,8 @@ static const struct {
     {"org.refpoint.SnapshotJob", A | O | G},
     {"org.refpoint.ConvertJob", A | O | G},
     {"org.refpoint.DropJob", A | O | G},
+    {"org.refpoint.DropLog", A | O | G},
+    {"org.refpoint.DropLogJob", A | O | G},
 };
 
 #define COUNT (sizeof(expected) / sizeof(expected[0]))

@@ -175,6 +175,11 @@ void vm_points_in_doubt(struct vm *vm);
 /* The same, and calls FN(arg) once: they are known then, or points_failure says
  * why not; it may be called before this returns.  One at a time; NULL: none. */
 void vm_points_when_told(struct vm *vm, void (*fn)(void *arg), void *arg);
+/* What a Status says of the logs of those that are known: they change, and go,
+ * by themselves. */
+void vm_points_note_logs(struct vm *vm, json_t *logs);
+/* POINT's log is gone. */
+void vm_point_log_dropped(struct vm *vm);
 /* The worker has read its store anew: if they are not known, asks. */
 void vm_points_store_read(struct vm *vm);
 /* POINT, of type Point, stays the caller's. */
@@ -186,6 +191,13 @@ void vm_points_of_another(struct vm *vm);
 void vm_points_judge(struct vm *vm);
 void vm_points_life_over(struct vm *vm);
 bool vm_points_may_be_saved(const struct vm *vm);
+
+/* ---- status.c -------------------------------------------------------------
+ */
+
+/* The answer of Status for a VM whose worker cannot be had, from what is known;
+ * the caller's. */
+json_t *vm_status_without_worker(const struct vm *vm);
 
 /* ---- snapshots.c -----------------------------------------------------------
  */

@@ -33,24 +33,50 @@ static bool one_of(const char *text, const char *a, const char *b)
 	return strcmp(text, a) == 0 || strcmp(text, b) == 0;
 }
 
-static int check_point(json_t *json, struct guid *ret_id, struct err *err)
+static int check_log(json_t *json, struct err *err)
+{
+	const char *state = NULL, *reason = NULL;
+	uint64_t bytes = 0, parts = 0;
+	const struct rpc_field fields[] = {
+	    {"state", RPC_STRING, true, 8, &state, NULL},
+	    {"reason", RPC_STRING, true, REASON_BYTES, &reason, NULL},
+	    {"bytes", RPC_UINT, true, 0, &bytes, NULL},
+	    {"parts", RPC_UINT, true, 0, &parts, NULL},
+	    {0}};
+	int r = rpc_read_fields(json, fields, err);
+
+	if (r < 0)
+		return r;
+	if ((!one_of(state, "open", "closed") && strcmp(state, "gone") != 0) ||
+	    text_has_controls(reason))
+		return err_set(err, -RP_EWIRE, "its log");
+	return 0;
+}
+
+static int check_point(json_t *json, struct guid *ret_id, bool *ret_log,
+		       struct err *err)
 {
 	const char *id = NULL, *type = NULL, *level = NULL, *label = NULL;
 	const char *created = NULL;
-	json_t *disks = NULL;
+	json_t *disks = NULL, *log = NULL;
 	const struct rpc_field fields[] = {
 	    {"id", RPC_STRING, true, GUID_TEXT_BYTES, &id, NULL},
 	    {"type", RPC_STRING, true, 8, &type, NULL},
 	    {"consistency", RPC_STRING, true, 16, &level, NULL},
 	    {"label", RPC_STRING, true, LABEL_BYTES, &label, NULL},
 	    {"created", RPC_STRING, true, CREATED_BYTES, &created, NULL},
+	    {"log", RPC_OBJECT, false, 0, &log, NULL},
 	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
 	    {0}};
 	int r = rpc_read_fields(json, fields, err);
 
+	if (r == 0 && log)
+		r = check_log(log, err);
 	if (r < 0)
 		return r;
+	*ret_log = strcmp(type, "log") == 0;
 	if (!guid_parse(id, ret_id) || !one_of(type, "rct", "log") ||
+	    *ret_log != (log != NULL) ||
 	    !one_of(level, "crash", "application") ||
 	    text_has_controls(label) || text_has_controls(created))
 		return err_set(err, -RP_EWIRE, "its values");
@@ -71,7 +97,7 @@ inventory_points_find(const struct inventory_points *points,
 
 /* TEXT, which is for free(3) or NULL, is taken over. */
 static int append(struct inventory_points *points, const struct guid *id,
-		  char *text)
+		  bool log, char *text)
 {
 	struct inventory_point *list =
 	    text ? reallocarray(points->list, points->n + 1, sizeof(*list))
@@ -82,9 +108,8 @@ static int append(struct inventory_points *points, const struct guid *id,
 		return -ENOMEM;
 	}
 	points->list = list;
-	list[points->n++] = (struct inventory_point){.id = *id,
-						     .text = text,
-						     .bytes = strlen(text)};
+	list[points->n++] = (struct inventory_point){
+	    .id = *id, .log = log, .text = text, .bytes = strlen(text)};
 	return 0;
 }
 
@@ -92,7 +117,8 @@ int inventory_points_add(struct inventory_points *points, json_t *point,
 			 struct err *err)
 {
 	struct guid id;
-	int r = check_point(point, &id, err);
+	bool log;
+	int r = check_point(point, &id, &log, err);
 
 	if (r < 0) {
 		(void)err_wrap(err, "a point");
@@ -105,8 +131,42 @@ int inventory_points_add(struct inventory_points *points, json_t *point,
 	if (points->n >= POINTS_PER_VM_MAX)
 		return err_set(err, -RP_ELIMIT, "more than %d points",
 			       POINTS_PER_VM_MAX);
-	r = append(points, &id, json_dumps(point, JSON_COMPACT));
+	r = append(points, &id, log, json_dumps(point, JSON_COMPACT));
 	return r < 0 ? err_set(err, r, "a point") : 0;
+}
+
+static int replace_log(struct inventory_point *p, const json_t *log)
+{
+	json_t *point = json_loadb(p->text, p->bytes, 0, NULL);
+	char *text = NULL;
+
+	if (json_object_set(point, "log", (json_t *)log) == 0)
+		text = json_dumps(point, JSON_COMPACT);
+	json_decref(point);
+	if (!text)
+		return -ENOMEM;
+	free(p->text);
+	p->text = text;
+	p->bytes = strlen(text);
+	return 0;
+}
+
+int inventory_points_note_log(struct inventory_points *points,
+			      const struct guid *id, json_t *log,
+			      struct err *err)
+{
+	int r = check_log(log, err);
+
+	if (r < 0) {
+		(void)err_wrap(err, "a point's log");
+		if (err)
+			err->code = -RP_EWIRE;
+		return -RP_EWIRE;
+	}
+	for (unsigned i = 0; r == 0 && i < points->n; i++)
+		if (points->list[i].log && guid_equal(&points->list[i].id, id))
+			r = replace_log(&points->list[i], log);
+	return r < 0 ? err_set(err, r, "a point's log") : 0;
 }
 
 /* ---- Snapshots -------------------------------------------------------------
@@ -205,7 +265,7 @@ int inventory_snapshots_add(struct inventory_points *snapshots,
 		return err_set(err, -RP_ELIMIT, "more than %d snapshots",
 			       SNAPSHOTS_PER_VM_MAX);
 	}
-	r = append(snapshots, &id, text);
+	r = append(snapshots, &id, false, text);
 	return r < 0 ? err_set(err, r, "a snapshot") : 0;
 }
 
@@ -275,15 +335,40 @@ static bool take_disks(const char **at)
 	return take(at, "]");
 }
 
-static bool take_point(const char **at, struct guid *ret_id)
+/* Without leading zeros, as JSON has it; at most 2^63 - 1, nearly. */
+static bool take_number(const char **at)
 {
-	return take(at, "{\"id\":\"") && take_guid(at, ret_id) &&
-	       take(at, "\",\"type\":\"") &&
-	       (take(at, "rct\"") || take(at, "log\"")) &&
+	size_t n = strspn(*at, "0123456789");
+
+	if (n == 0 || n > 18 || (n > 1 && **at == '0'))
+		return false;
+	*at += n;
+	return true;
+}
+
+static bool take_log(const char **at)
+{
+	return take(at, "{\"state\":\"") &&
+	       (take(at, "open\"") || take(at, "closed\"") ||
+		take(at, "gone\"")) &&
+	       take(at, ",\"reason\":\"") && take_plain(at, REASON_BYTES) &&
+	       take(at, ",\"bytes\":") && take_number(at) &&
+	       take(at, ",\"parts\":") && take_number(at) && take(at, "}");
+}
+
+static bool take_point(const char **at, struct guid *ret_id, bool *ret_log)
+{
+	if (!take(at, "{\"id\":\"") || !take_guid(at, ret_id) ||
+	    !take(at, "\",\"type\":\""))
+		return false;
+	*ret_log = take(at, "log\"");
+	return (*ret_log || take(at, "rct\"")) &&
 	       take(at, ",\"consistency\":\"") &&
 	       (take(at, "crash\"") || take(at, "application\"")) &&
 	       take(at, ",\"label\":\"") && take_plain(at, LABEL_BYTES) &&
 	       take(at, ",\"created\":\"") && take_plain(at, CREATED_BYTES) &&
+	       (*ret_log ? take(at, ",\"log\":") && take_log(at)
+			 : take(at, ",\"log\":null") || true) &&
 	       take(at, ",\"disks\":[") && take_disks(at) && take(at, "}");
 }
 
@@ -291,10 +376,11 @@ bool inventory_points_scan(struct inventory_points *points, const char **text)
 {
 	const char *at = *text;
 	struct guid id;
+	bool log;
 
-	if (points->n >= POINTS_PER_VM_MAX || !take_point(&at, &id) ||
+	if (points->n >= POINTS_PER_VM_MAX || !take_point(&at, &id, &log) ||
 	    inventory_points_find(points, &id) ||
-	    append(points, &id, strndup(*text, (size_t)(at - *text))) < 0)
+	    append(points, &id, log, strndup(*text, (size_t)(at - *text))) < 0)
 		return false;
 	*text = at;
 	return true;

@@ -16,6 +16,7 @@
 
 struct inventory_point {
 	struct guid id;
+	bool log; /* of type log: its `log` changes without a change of ours */
 	char *text; /* JSON without white space */
 	size_t bytes;
 };
@@ -35,6 +36,12 @@ int inventory_points_add(struct inventory_points *points, json_t *point,
  * workers write them and plain ASCII: then it is moved behind.  False, with
  * *TEXT untouched: it may be one or not. */
 bool inventory_points_scan(struct inventory_points *points, const char **text);
+/* What has become of the log of the log-based point ID: its `log` is now LOG,
+ * which stays the caller's.  Nothing for a point that is not there or of
+ * another type; -RP_EWIRE: LOG is no PointLog. */
+int inventory_points_note_log(struct inventory_points *points,
+			      const struct guid *id, json_t *log,
+			      struct err *err);
 /* A list of snapshots (type Snapshot) likewise, but one of that id is replaced;
  * -RP_ELIMIT: there are SNAPSHOTS_PER_VM_MAX. */
 int inventory_snapshots_add(struct inventory_points *snapshots,

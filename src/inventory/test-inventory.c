@@ -118,6 +118,12 @@ static json_t *make_point(unsigned i, const char *label)
 			 "id", "root", "tracking_id", "rctX:1");
 }
 
+static json_t *make_log(const char *state, const char *reason, int bytes)
+{
+	return json_pack("{s:s, s:s, s:i, s:i}", "state", state, "reason",
+			 reason, "bytes", bytes, "parts", 1);
+}
+
 static void add_point(struct inventory_points *points, unsigned i,
 		      const char *label, int want)
 {
@@ -337,6 +343,47 @@ static void what_is_no_snapshot_is_refused(void **state)
 	inventory_points_done(&snapshots);
 }
 
+#define REST                                                                   \
+	",\"consistency\":\"crash\",\"label\":\"one\",\"created\":"            \
+	"\"2026-01-01T00:00:00.000000000Z\","
+#define LOG(state, bytes)                                                      \
+	"\"log\":{\"state\":\"" state "\",\"reason\":\"a b\",\"bytes\":" bytes \
+	",\"parts\":1},"
+#define ONE                  "\"rct\"" REST
+#define AS_LOG(state, bytes) "\"log\"" REST LOG(state, bytes)
+
+static void a_log_is_what_was_said_of_it_last(void **state)
+{
+	struct inventory_points points = {0};
+	json_t *log = make_log("open", "", 1), *point = make_point(1, "one");
+	struct guid rct, id;
+	struct err err = {0};
+
+	add_point(&points, 0, "", 0);
+	(void)json_object_set_new(point, "type", json_string("log"));
+	assert_int_equal(inventory_points_add(&points, point, NULL), -RP_EWIRE);
+	(void)json_object_set(point, "log", log);
+	assert_int_equal(inventory_points_add(&points, point, NULL), 0);
+	rct = points.list[0].id;
+	id = points.list[1].id;
+	json_decref(log);
+	log = make_log("gone", "no \"room\"", 7);
+	assert_int_equal(inventory_points_note_log(&points, &rct, log, NULL),
+			 0);
+	assert_null(strstr(points.list[0].text, "gone"));
+	assert_int_equal(inventory_points_note_log(&points, &id, log, NULL), 0);
+	assert_int_equal(strlen(points.list[1].text), points.list[1].bytes);
+	assert_non_null(strstr(points.list[1].text, "\"bytes\":7"));
+	assert_non_null(strstr(points.list[1].text, "no \\\"room\\\""));
+	(void)json_object_set_new(log, "state", json_string("ajar"));
+	assert_int_equal(inventory_points_note_log(&points, &id, log, &err),
+			 -RP_EWIRE);
+	assert_null(strstr(points.list[1].text, "ajar"));
+	json_decref(log);
+	json_decref(point);
+	inventory_points_done(&points);
+}
+
 static void a_list_that_was_edited_is_read_all_the_same(void **state)
 {
 	static const struct {
@@ -344,7 +391,15 @@ static void a_list_that_was_edited_is_read_all_the_same(void **state)
 		int points; /* -1: refused */
 	} edits[] = {
 	    {"\"rct\"", "\"rct\"", 3},
-	    {"\"rct\"", "\"log\"", 3},
+	    {"\"rct\"", "\"log\"", -1},
+	    {"\"disks\":", "\"log\":null,\"disks\":", 3},
+	    {"\"disks\":", LOG("gone", "12") "\"disks\":", -1},
+	    {ONE, AS_LOG("gone", "12"), 3},
+	    {ONE, AS_LOG("open", "0"), 3},
+	    {ONE, AS_LOG("open", "012"), -1},
+	    {ONE, AS_LOG("open", "-1"), -1},
+	    {ONE, AS_LOG("open", "9223372036854775807"), 3},
+	    {ONE, AS_LOG("ajar", "12"), -1},
 	    {"{\"id\":", "{ \"id\":", 3},
 	    {"\"label\":\"one\"", "\"label\":\"\xc3\xbc\\\\\\\"\"", 3},
 	    {"\"label\":\"one\"", "\"label\":\"\xc3\"", -1},
@@ -544,6 +599,7 @@ int main(void)
 	    cmocka_unit_test(an_entry_without_points_is_whole_but_for_them),
 	    cmocka_unit_test(points_are_added_once_and_removed),
 	    cmocka_unit_test(what_is_no_point_is_refused),
+	    cmocka_unit_test(a_log_is_what_was_said_of_it_last),
 	    cmocka_unit_test(a_list_that_was_edited_is_read_all_the_same),
 	    cmocka_unit_test(snapshots_survive_the_file_with_their_boot),
 	    cmocka_unit_test(

@@ -11,6 +11,7 @@
 struct definition {
 	struct vm_definition vm;
 	char agent[AGENT_BYTES];
+	uint64_t log_limit;
 	struct vm_disk_definition disks[];
 };
 
@@ -68,7 +69,7 @@ int read_initialize(struct request *request, json_t *parameters,
 		    struct err *err)
 {
 	const char *uuid = NULL, *owner = "", *agent = "";
-	uint64_t hot = 0, max = 0;
+	uint64_t hot = 0, max = 0, log_limit = 0;
 	bool force_raw = false;
 	json_t *disks = NULL, *sizes = NULL;
 	const struct rpc_field fields[] = {
@@ -80,6 +81,7 @@ int read_initialize(struct request *request, json_t *parameters,
 	    {"hot_regions", RPC_UINT, false, 0, &hot, NULL},
 	    {"max_points", RPC_UINT, false, 0, &max, NULL},
 	    {"agent", RPC_STRING, false, AGENT_BYTES, &agent, NULL},
+	    {"log_limit", RPC_UINT, false, 0, &log_limit, NULL},
 	    {0}};
 	struct guid id;
 	int r = rpc_read_fields(parameters, fields, err);
@@ -101,10 +103,14 @@ int read_initialize(struct request *request, json_t *parameters,
 		r = agent_check(agent, err);
 	if (r == 0)
 		r = read_disks(request, disks, sizes, err);
+	if (r == 0)
+		r = log_limit_check(log_limit, request->definition->vm.count,
+				    err);
 	if (r < 0)
 		return r;
 	(void)strcpy(request->definition->agent, agent);
 	request->definition->vm.agent = request->definition->agent;
+	request->definition->log_limit = log_limit;
 	request->definition->vm.uuid = id;
 	request->definition->vm.owned = *owner != '\0';
 	request->definition->vm.force_raw = force_raw;
@@ -147,6 +153,9 @@ int run_initialize(struct request *request, struct err *err)
 		r = vm_define(&worker->env, &request->definition->vm, err);
 	if (r == 0)
 		r = worker_open_store(worker, err);
+	if (r == 0 && request->definition->log_limit)
+		r = vm_set_log_limit(worker->vm, request->definition->log_limit,
+				     err);
 	if (r == 0)
 		log_info("defined disks=%u", vm_disk_count(worker->vm));
 	return r;

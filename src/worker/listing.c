@@ -24,7 +24,7 @@ struct one_point {
 };
 
 struct listing {
-	struct vm *vm; /* only while it is made */
+	struct worker *worker;
 	struct rpc_call *call;
 	size_t bytes; /* of all points, with a comma each */
 	uint32_t n, room;
@@ -63,7 +63,7 @@ static int reserve(struct listing *listing)
 static int add_point(void *arg, const struct point_row *row)
 {
 	struct listing *listing = arg;
-	json_t *json = point_json(listing->vm, row);
+	json_t *json = point_json(listing->worker, row);
 	struct one_point point = {.text = json_dumps(json, JSON_COMPACT)};
 
 	json_decref(json);
@@ -77,15 +77,16 @@ static int add_point(void *arg, const struct point_row *row)
 	return 0;
 }
 
-int listing_make(struct vm *vm, struct listing **ret_listing, struct err *err)
+int listing_make(struct worker *worker, struct listing **ret_listing,
+		 struct err *err)
 {
 	struct listing *listing = calloc(1, sizeof(*listing));
 	int r;
 
 	if (!listing)
 		return err_set(err, -ENOMEM, "points");
-	listing->vm = vm;
-	r = vm_points(vm, add_point, listing, err);
+	listing->worker = worker;
+	r = vm_points(worker->vm, add_point, listing, err);
 	if (r < 0) {
 		listing_free(listing);
 		return r;

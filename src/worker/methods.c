@@ -357,6 +357,10 @@ static const struct method vouch = {LANE_CONTROL, false, read_destroy,
 				    run_vouch};
 static const struct method set_agent = {LANE_CONTROL, false, read_set_agent,
 					run_set_agent};
+static const struct method drop_log = {LANE_CONTROL, false, read_destroy,
+				       run_drop_log};
+static const struct method set_log_limit = {
+    LANE_CONTROL, false, read_set_log_limit, run_set_log_limit};
 static const struct method check = {LANE_CONTROL, false, NULL, run_check};
 static const struct method resize = {LANE_CONTROL, true, read_resize,
 				     run_resize};
@@ -394,6 +398,8 @@ HANDLER(points)
 HANDLER(destroy)
 HANDLER(vouch)
 HANDLER(set_agent)
+HANDLER(drop_log)
+HANDLER(set_log_limit)
 HANDLER(check)
 HANDLER(resize)
 HANDLER(snapshot)
@@ -498,6 +504,8 @@ const struct rpc_method worker_methods[] = {
     METHOD("Export", on_export),
     METHOD("Vouch", on_vouch),
     METHOD("SetAgent", on_set_agent),
+    METHOD("DropLog", on_drop_log),
+    METHOD("SetLogLimit", on_set_log_limit),
     METHOD("Check", on_check),
     METHOD("Resize", on_resize),
     METHOD("Snapshot", on_snapshot),

@@ -116,6 +116,15 @@ static int check_repeated(const struct request *request,
 		       "the point of that 'request_id' is crash-consistent");
 }
 
+static int make_point(struct worker *worker,
+		      const struct vm_point_request *request,
+		      struct point_row *ret_point, struct err *err)
+{
+	return request->type == POINT_LOG
+		   ? logs_create(worker->logs, request, ret_point, err)
+		   : vm_point_create(worker->vm, request, ret_point, err);
+}
+
 static int create(struct worker *worker, void *arg, struct err *err)
 {
 	struct request *request = arg;
@@ -125,7 +134,7 @@ static int create(struct worker *worker, void *arg, struct err *err)
 	int r;
 
 	(void)engine_watch(worker->engine, true);
-	r = vm_point_create(worker->vm, &request->create, &point, err);
+	r = make_point(worker, &request->create, &point, err);
 	turn_ns = engine_watch(worker->engine, false);
 	if (turn_ns > atomic_load(&worker->turn_max_ns))
 		atomic_store(&worker->turn_max_ns, turn_ns);
@@ -134,7 +143,7 @@ static int create(struct worker *worker, void *arg, struct err *err)
 				   vm_point_count(worker->vm) == before, err);
 	if (r == 0)
 		request->reply =
-		    json_pack("{s:o}", "point", point_json(worker->vm, &point));
+		    json_pack("{s:o}", "point", point_json(worker, &point));
 	return r;
 }
 
@@ -193,7 +202,7 @@ int run_destroy(struct request *request, struct err *err)
 	int r = worker_check_defined(request->worker, err);
 
 	if (r == 0)
-		r = vm_point_destroy(request->worker->vm, &request->point, err);
+		r = logs_destroy(request->worker->logs, &request->point, err);
 	if (r < 0)
 		worker_read_anew(request->worker);
 	return r;
@@ -215,7 +224,7 @@ int run_points(struct request *request, struct err *err)
 	struct worker *worker = request->worker;
 	int r = worker_check_defined(worker, err);
 
-	return r < 0 ? r : listing_make(worker->vm, &request->listing, err);
+	return r < 0 ? r : listing_make(worker, &request->listing, err);
 }
 
 /* ---- Changes ----------------------------------------------------------------

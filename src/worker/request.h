@@ -39,7 +39,7 @@ struct request {
 	struct images *images; /* NULL: none came */
 	int listener;
 	char disk[DISK_ID_BYTES];
-	uint64_t bytes;
+	uint64_t bytes; /* a disk's, or of logs */
 	struct guid point;
 	struct vm_point_request create;
 	struct snapshot_request take; /* or the id and label of another one */
@@ -98,6 +98,14 @@ int read_export(struct request *request, json_t *parameters, struct err *err);
 int run_export(struct request *request, struct err *err);
 int read_changes(struct request *request, json_t *parameters, struct err *err);
 int run_changes(struct request *request, struct err *err);
+
+/* ---- logs.c ----------------------------------------------------------------
+ */
+
+int run_drop_log(struct request *request, struct err *err);
+int read_set_log_limit(struct request *request, json_t *parameters,
+		       struct err *err);
+int run_set_log_limit(struct request *request, struct err *err);
 
 /* ---- snapshots.c -----------------------------------------------------------
  */

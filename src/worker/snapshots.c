@@ -251,7 +251,7 @@ int run_convert(struct request *request, struct err *err)
 	}
 	engine_close_snapshot(worker->engine, &request->take.id);
 	request->reply =
-	    json_pack("{s:o}", "point", point_json(worker->vm, &point));
+	    json_pack("{s:o}", "point", point_json(worker, &point));
 	return 0;
 }
 

@@ -25,8 +25,9 @@ void worker_note(struct worker *worker, const char *text)
 	(void)pthread_mutex_unlock(&worker->note_lock);
 }
 
-json_t *point_json(struct vm *vm, const struct point_row *row)
+json_t *point_json(struct worker *worker, const struct point_row *row)
 {
+	struct vm *vm = worker->vm;
 	json_t *disks = json_array();
 	char id[GUID_TEXT_BYTES], created[TIME_TEXT_BYTES];
 
@@ -36,12 +37,13 @@ json_t *point_json(struct vm *vm, const struct point_row *row)
 				     "tracking_id", row->tracking_id[i]));
 	guid_format(&row->id, id);
 	time_format(row->created_ns, created);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", id, "type",
-			 row->type == POINT_RCT ? "rct" : "log", "consistency",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "id", id,
+			 "type", row->type == POINT_RCT ? "rct" : "log",
+			 "consistency",
 			 row->consistency == CONSISTENCY_CRASH ? "crash"
 							       : "application",
-			 "label", row->label, "created", created, "disks",
-			 disks);
+			 "label", row->label, "created", created, "log",
+			 point_log_json(worker, row), "disks", disks);
 }
 
 json_t *uri_json(const char *path, const char *id)
@@ -119,6 +121,7 @@ json_t *status_json(struct worker *worker)
 	bool latched = vm_latched(vm, reason);
 	struct vm_cut_times cut;
 	struct vm_counts counts;
+	uint64_t log_bytes = 0, log_limit = 0;
 
 	if (!latched) {
 		(void)pthread_mutex_lock(&worker->note_lock);
@@ -134,9 +137,10 @@ json_t *status_json(struct worker *worker)
 	vm_agent(vm, agent);
 	vm_cut_times(vm, &cut);
 	vm_counts(vm, &counts);
+	logs_usage(worker->logs, &log_bytes, &log_limit);
 	return json_pack(
 	    "{s:s, s:s, s:s, s:s, s:b, s:s, s:i, s:o, s:i, s:I, s:I, "
-	    "s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+	    "s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
 	    "vm", worker->name, "uuid", uuid, "agent", agent, "state",
 	    worker_state_name(state), "latched", latched, "reason", reason,
 	    "worker_pid", (int)getpid(), "points", points_json(vm),
@@ -146,6 +150,7 @@ json_t *status_json(struct worker *worker)
 	    "turn_max_ns", (json_int_t)atomic_load(&worker->turn_max_ns),
 	    "activations", (json_int_t)counts.activations, "intent_syncs",
 	    (json_int_t)counts.intent_syncs, "waited_writes",
-	    (json_int_t)counts.waited_writes, "disks", disks, "snapshots",
-	    snapshots);
+	    (json_int_t)counts.waited_writes, "log_bytes",
+	    (json_int_t)log_bytes, "log_limit", (json_int_t)log_limit, "disks",
+	    disks, "snapshots", snapshots, "logs", logs_json(worker));
 }

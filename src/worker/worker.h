@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 
 #include "common/paths.h"
+#include "log/logs.h"
 #include "snapshot/snapshot.h"
 #include "worker/engine.h"
 #include "worker/images.h"
@@ -132,9 +133,20 @@ int worker_check_defined(const struct worker *worker, struct err *err);
 
 /* Under vm_lock, for reading.  NULL: no memory. */
 json_t *status_json(struct worker *worker);
-json_t *point_json(struct vm *vm, const struct point_row *row);
+json_t *point_json(struct worker *worker, const struct point_row *row);
 /* nbd+unix:///ID?socket=PATH, with what a URI may not hold escaped. */
 json_t *uri_json(const char *path, const char *id);
+
+/* ---- logs.c ----------------------------------------------------------------
+ */
+
+/* Both under vm_lock, for reading: the log of a point, null of one that is not
+ * log-based; and []{point, log} of all that are, [] while that is not known. */
+json_t *point_log_json(struct worker *worker, const struct point_row *row);
+json_t *logs_json(struct worker *worker);
+/* How many bytes the logs of DISKS disks may take, 0 for the default:
+ * -RP_EPARAM. */
+int log_limit_check(uint64_t bytes, uint32_t disks, struct err *err);
 
 /* ---- snapshots.c -----------------------------------------------------------
  */
@@ -170,7 +182,8 @@ struct listing;
 
 /* All points of the vm, under vm_lock.  *RET_LISTING is freed by
  * listing_send() or listing_free(). */
-int listing_make(struct vm *vm, struct listing **ret_listing, struct err *err);
+int listing_make(struct worker *worker, struct listing **ret_listing,
+		 struct err *err);
 struct listing *listing_free(struct listing *listing);
 /* Answers CALL, in as many replies as it takes; from the event loop. */
 void listing_send(struct listing *listing, struct rpc_call *call);

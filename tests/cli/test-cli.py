@@ -110,7 +110,7 @@ class CommandLine(Case):
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
             'convert', 'drop', 'rename', 'listen', 'unlisten', 'export',
             'check', 'attach', 'resize', 'set-agent',
-            'replay'])
+            'replay', 'drop-log', 'set-log-limit'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -144,6 +144,9 @@ class CommandLine(Case):
                 (['changes', 'vm1'], '--since'),
                 (['convert', 'vm1'], 'SNAPSHOT is missing'),
                 (['drop', 'vm1'], 'SNAPSHOT is missing'),
+                (['drop-log', 'vm1'], 'POINT is missing'),
+                (['set-log-limit', 'vm1'], 'SIZE is missing'),
+                (['set-log-limit', 'vm1', 'much'], "'much' is not a size"),
                 (['rename', 'vm1', LATER], 'LABEL is missing'),
                 (['listen', 'vm1', LATER], 'ADDRESS:PORT is missing'),
                 (['listen', 'vm1', LATER, 'here'], "'here' is no ADDRESS"),
@@ -296,10 +299,10 @@ class Define(Case):
     def test_limits_are_passed(self):
         disk = 'vda=' + self.images[0]
         self.good('define', 'vm1', '--disk', disk, '--hot-regions', '1024',
-                  '--max-points', '1')
+                  '--max-points', '1', '--log-limit', '1G')
         asked = self.asked()[0][1]
-        self.assertEqual((asked['hot_regions'], asked['max_points']),
-                         (1024, 1))
+        self.assertEqual((asked['hot_regions'], asked['max_points'],
+                          asked['log_limit']), (1024, 1, 1 << 30))
         for option, wrong in (('--hot-regions', ('0', '1025', '-1', 'x', '1K')),
                               ('--max-points', ('0', '257', ''))):
             for number in wrong:
@@ -419,9 +422,41 @@ class Looking(Case):
                          {'points': [POINT_REPLY]})
         lines = self.good('points', 'vm1').splitlines()
         self.assertEqual(lines[1].split(),
-                         [POINT, 'rct', 'crash', '2024-05-01T12:34:56Z',
+                         [POINT, 'rct', '-', 'crash', '2024-05-01T12:34:56Z',
                           'nightly'])
 
+    def test_a_log_based_point_shows_its_log(self):
+        for state, shown in (('open', ['open,', '3.0', 'MiB']),
+                             ('closed', ['closed,', '3.0', 'MiB']),
+                             ('gone', ['gone'])):
+            point = dict(POINT_REPLY, type='log', log={
+                'state': state, 'reason': '', 'bytes': 3 << 20, 'parts': 1})
+            self.answer(Points={'points': [point]})
+            lines = self.good('points', 'vm1').splitlines()
+            self.assertEqual(lines[1].split(), [
+                POINT, 'log', *shown, 'crash', '2024-05-01T12:34:56Z',
+                'nightly'])
+
+    def test_the_log_of_a_point_is_dropped(self):
+        self.answer(DropLog={})
+        self.assertEqual(self.good('drop-log', 'vm1', POINT), '')
+        self.assertEqual(self.asked(), [
+            ('DropLog', {'vm': 'vm1', 'point': POINT}, False)])
+        self.assertEqual(self.json('drop-log', 'vm1', POINT), {})
+        self.answer(DropLog=[error('InvalidState', 'it is gone')])
+        self.bad(4, 'drop-log', 'vm1', POINT)
+
+    def test_the_limit_of_logs(self):
+        self.answer(SetLogLimit={})
+        self.assertEqual(self.good('set-log-limit', 'vm1', '2G'), '')
+        self.assertEqual(self.json('set-log-limit', 'vm1', '0'), {})
+        self.assertEqual([c[1]['bytes'] for c in self.asked()], [2 << 30, 0])
+        log = {'state': 'open', 'reason': '', 'bytes': 3 << 20, 'parts': 1}
+        self.answer(Status={'status': dict(
+            STATUS, log_bytes=3 << 20, log_limit=2 << 30,
+            logs=[{'point': POINT, 'log': log}])})
+        self.assertIn('logs      3.0 MiB of 2.0 GiB',
+                      self.good('status', 'vm1').splitlines())
 
     def test_points_that_come_in_pieces_are_one_list(self):
         later = dict(POINT_REPLY, id=POINT[:-1] + '0')

@@ -17,6 +17,7 @@ object with
   attach    {method: how many descriptors go beside the answer}
   gate      {method: name of a file in ROOT/fake; no answer before it is there}
   invalid   why all snapshots are
+  lost      why the log of the newest log-based point is gone
 Guests that connect are told the worker's pid.
 """
 import argparse
@@ -117,7 +118,35 @@ class Worker:
                            'worker_pid': os.getpid(),
                            'points': len(self.catalogue['points']),
                            'disks': disks,
-                           'snapshots': self.snapshots()}}
+                           'snapshots': self.snapshots(),
+                           'log_bytes': 0, 'log_limit': self.limit(),
+                           'logs': [{'point': x['id'], 'log': x['log']}
+                                    for x in self.points() if x['log']]}}
+
+    def limit(self):
+        return self.catalogue.get('log_limit') or sum(
+            self.catalogue['sizes']) // 2
+
+    def points(self):
+        """With their logs as they are now, which needs no commit."""
+        newest, points = None, []
+        lost = self.behaviour().get('lost')
+        for x in self.catalogue['points']:
+            point = dict(x, log=None)
+            if x['type'] == 'log':
+                if newest and newest['log']['state'] == 'open':
+                    newest['log']['state'] = 'closed'
+                gone = x.get('gone', '')
+                point['log'] = {'state': 'gone' if gone else 'open',
+                                'reason': gone, 'bytes': 4096,
+                                'parts': x['parts']}
+                newest = point
+            point.pop('gone', None)
+            point.pop('parts', None)
+            points.append(point)
+        if newest and lost:
+            newest['log'].update(state='gone', reason=lost)
+        return points
 
     # ---- methods: each returns (parameters, descriptors) or raises ValueError
 
@@ -141,7 +170,7 @@ class Worker:
             raise ValueError('InvalidState')
         return {k: v for k, v in self.catalogue.items()
                 if k not in ('points', 'snapshots', 'sizes', 'made',
-                             'taken')}, []
+                             'taken', 'log_limit')}, []
 
     def m_status(self, p, fds):
         return self.status(), []
@@ -175,16 +204,18 @@ class Worker:
         if len(self.catalogue['points']) >= 256:
             raise ValueError('LimitReached')
         made = self.catalogue['made'] = self.catalogue.get('made', 0) + 1
-        point = {'id': point_id(made - 1), 'type': 'rct',
+        point = {'id': point_id(made - 1), 'type': p.get('type', 'rct'),
                  'consistency': 'crash', 'label': p.get('label', ''),
                  'created': '2026-01-01T00:00:00.000000000Z',
                  'disks': [{'id': disk['id'], 'tracking_id': f'rctX:{made}'}
                            for disk in self.catalogue['disks']]}
+        if point['type'] == 'log':
+            point['parts'] = 1
         self.catalogue['points'].append(point)
         self.save()
         if self.behaviour().get('die_after') == 'Create':
             os._exit(1)
-        return {'point': point}, []
+        return {'point': self.points()[-1]}, []
 
     def m_vouch(self, p, fds):
         for x in self.catalogue['points'] + self.catalogue['snapshots']:
@@ -197,16 +228,40 @@ class Worker:
         raise ValueError('NoSuchPoint')
 
     def m_points(self, p, fds):
-        return {'points': self.catalogue['points']}, []
+        return {'points': self.points()}, []
 
     def m_destroy(self, p, fds):
         left = [x for x in self.catalogue['points'] if x['id'] != p['point']]
         if len(left) == len(self.catalogue['points']):
             raise ValueError('NoSuchPoint')
+        heir = None
+        for x in self.catalogue['points']:
+            if x['id'] == p['point']:
+                if heir and x['type'] == 'log':
+                    heir['parts'] += x['parts']
+                break
+            heir = x if x['type'] == 'log' else heir
         self.catalogue['points'] = left
         self.save()
         if self.behaviour().get('die_after') == 'Destroy':
             os._exit(1)
+        return {}, []
+
+    def m_droplog(self, p, fds):
+        for x in self.catalogue['points']:
+            if x['id'] == p['point']:
+                if x['type'] != 'log' or 'gone' in x:
+                    raise ValueError('InvalidState')
+                x.update(gone='removed by request', parts=0)
+                self.save()
+                if self.behaviour().get('die_after') == 'DropLog':
+                    os._exit(1)
+                return {}, []
+        raise ValueError('NoSuchPoint')
+
+    def m_setloglimit(self, p, fds):
+        self.catalogue['log_limit'] = p['bytes']
+        self.save()
         return {}, []
 
     def snapshots(self):

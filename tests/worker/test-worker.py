@@ -419,7 +419,6 @@ class Track(Case):
         w = self.served()
         for name, parameters in (
                 ('InvalidType', {'type': 'vss'}),
-                ('NotSupported', {'type': 'log'}),
                 ('InvalidParameter', {'consistency': 'eventual'}),
                 ('InvalidParameter', {'label': 'a\nb'}),
                 ('InvalidParameter', {'label': '\x85'}),
@@ -434,6 +433,83 @@ class Track(Case):
         self.refuses('NoSuchDisk', w.changes, point, disk='floppy')
         later = w.create()
         self.refuses('InvalidParameter', w.changes, later, point)
+
+    def logs(self, w):
+        told = [p['log'] for p in w.call('Points')['points']]
+        self.assertEqual([one['log'] for one in w.status()['logs']],
+                         [log for log in told if log])
+        return [log and log['state'] for log in told]
+
+    def test_a_log_based_point_has_what_is_written_until_the_next(self):
+        w = self.served()
+        one = w.create(type='log')
+        self.assertEqual(self.logs(w), ['open'])
+        w.create()
+        w.guest('root').pwrite(b'x' * MIB, 0)
+        two = w.create(type='log')
+        self.assertEqual(self.logs(w), ['closed', None, 'open'])
+        status, points = w.status(), w.call('Points')['points']
+        self.assertEqual(status['log_bytes'],
+                         sum(p['log']['bytes'] for p in points if p['log']))
+        self.assertGreater(points[0]['log']['bytes'], MIB)
+        w.call('Destroy', point=two)
+        self.assertEqual(self.logs(w), ['open', None])
+        self.assertEqual(w.call('Points')['points'][0]['log']['parts'], 2)
+        self.assertEqual(w.changes(one)['root']['changed_bytes'], MIB)
+        w.call('DropLog', point=one)
+        self.assertEqual(self.logs(w), ['gone', None])
+        log = w.call('Points')['points'][0]['log']
+        self.assertEqual((log['bytes'], log['parts']), (0, 0))
+        self.assertIn('request', log['reason'])
+        self.assertEqual(w.status()['log_bytes'], 0)
+        self.assertEqual(w.changes(one)['root']['changed_bytes'], MIB)
+
+    def test_a_log_is_dropped_once_and_of_log_based_points_alone(self):
+        w = self.served()
+        log, rct = w.create(type='log'), w.create()
+        self.refuses('InvalidState', w.call, 'DropLog', point=rct)
+        self.refuses('NoSuchPoint', w.call, 'DropLog', point=str(uuid.uuid4()))
+        self.refuses('InvalidParameter', w.call, 'DropLog')
+        w.call('DropLog', point=log)
+        self.refuses('InvalidState', w.call, 'DropLog', point=log)
+        self.assertEqual(self.logs(w), ['gone', None])
+
+    def test_a_log_based_point_needs_nobody_who_serves(self):
+        w = self.served()
+        w.call('Unserve')
+        self.refuses('InvalidState', w.call, 'Create', type='log')
+        made = w.with_images('Create', type='log')['point']
+        self.assertEqual(made['log']['state'], 'open')
+        self.assertEqual(self.logs(w), ['open'])
+        w.serve()
+        w.guest('root').pwrite(b'x' * MIB, 0)
+        wait_until('the log to have it',
+                   lambda: w.status()['log_bytes'] > MIB)
+
+    def test_logs_have_a_limit(self):
+        w = self.world(root=SIZE)
+        w.start()
+        self.refuses('InvalidParameter', w.initialize, log_limit=2 * MIB - 1)
+        w.initialize(log_limit=5 * MIB)
+        self.assertEqual(w.status()['log_limit'], 5 * MIB)
+        w.serve()
+        w.create(type='log')
+        guest = w.guest('root')
+        for at in range(8):
+            guest.pwrite(b'x' * MIB, at * MIB)
+        self.assertEqual(self.logs(w), ['gone'])
+        self.assertIn(str(5 * MIB), w.call('Points')['points'][0]['log'][
+            'reason'])
+        for wrong in (1, 2 * MIB - 1, 1 << 62):
+            self.refuses('InvalidParameter', w.call, 'SetLogLimit',
+                         bytes=wrong)
+        w.call('SetLogLimit', bytes=0)
+        self.assertEqual(w.status()['log_limit'], SIZE // 2)
+        w.kill()
+        w.start()
+        self.assertEqual(w.status()['log_limit'], SIZE // 2)
+        w.call('SetLogLimit', bytes=SIZE)
+        self.assertEqual(w.status()['log_limit'], SIZE)
 
     def test_a_range_restricts_what_is_told(self):
         w = self.served(root=SIZE + 512)
