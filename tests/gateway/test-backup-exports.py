@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import unittest
@@ -263,6 +264,25 @@ class Refusals(Exports):
             pass
         self.assertEqual(self.export(snapshot, self.place('full'))[
             'ReturnValue'], '32775')
+        self.drop(snapshot)
+
+    def test_an_empty_directory_is_taken_with_its_rights(self):
+        snapshot, _ = self.snapshot(truth=False)
+        for name, given, mode in (('ours', True, 0o750),
+                                  ('theirs', False, 0o705)):
+            if not given and os.geteuid() != 0:
+                continue
+            os.mkdir(self.place(name))
+            if given:
+                self.rig.give(self.place(name), mode)
+            else:
+                # the gateway cannot give it to that group
+                os.chmod(self.place(name), mode | 0o070)
+            self.exported(self.export(snapshot, self.place(name)))
+            self.assertEqual(
+                stat.S_IMODE(os.stat(self.place(name)).st_mode), mode)
+            self.assertIn('refpoint.json', os.listdir(self.place(name)))
+            shutil.rmtree(self.place(name))
         self.drop(snapshot)
 
     def test_not_into_another_export(self):
