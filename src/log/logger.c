@@ -323,7 +323,11 @@ static void synced(struct volume_logger *logger, struct volume_request *request,
 	struct entry *entry = request->logged;
 	uint32_t disk = volume_ordinal(entry->volume);
 
-	for (unsigned i = 0; result == 0 && i < entry->count; i++)
+	if (result < 0 || !volume_sync_counts(entry->volume)) {
+		entry_free(entry);
+		return;
+	}
+	for (unsigned i = 0; i < entry->count; i++)
 		stream_flushed(entry->parts[i]->streams[disk],
 			       &entry->flushes[i]);
 	entry_free(entry);

@@ -146,6 +146,7 @@ int mend_begin(struct logs *logs, struct part *part, uint32_t disk,
 struct settler {
 	struct part *part;
 	struct log_stream *stream;
+	struct volume *volume;
 	struct ioq *ioq;
 	struct log_flush flush;
 	struct io io;
@@ -177,7 +178,9 @@ static void image_synced(struct io *io, int result)
 	struct settler *s = container_of(io, struct settler, io);
 
 	s->result = result;
-	if (result == 0)
+	if (result < 0)
+		volume_sync_failed(s->volume);
+	else if (volume_sync_counts(s->volume))
 		stream_flushed(s->stream, &s->flush);
 	if (result < 0 || !s->last) {
 		settled(s);
@@ -204,6 +207,7 @@ int settle_begin(struct logs *logs, struct part *part, uint32_t disk, bool last,
 	*s = (struct settler){
 	    .part = part,
 	    .stream = part->streams[disk],
+	    .volume = vm_volume_at(logs->vm, disk),
 	    .ioq = logs->host.ioq,
 	    .flush.done = log_synced,
 	    .io = {.op = IO_SYNC,

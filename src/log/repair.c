@@ -16,8 +16,9 @@
  *   A4  Nothing before A3 changes what a repair after another death finds: what
  *       is overwritten is written with what it should be.
  *
- * What is found to mend: after a kill, what the table names (L1); after a power
- * cut, all that records of sequences above the last flush name, good or not.
+ * What is found to mend: all that records of sequences above the last flush
+ * name, good or not, for who knows what became of a sync of the image that was
+ * under way; and after a kill what the table names (L1).
  */
 #include <assert.h>
 #include <stdatomic.h>
@@ -151,7 +152,7 @@ static int must_mend(struct repair *r, const struct sidecar_record *record,
 	    div_round_up(record->offset + record->length, BLOCK_BYTES);
 	int rc = 0;
 
-	if (r->ended == LOG_ENDED_CUT && record->sequence > r->scan.flushed)
+	if (r->ended != LOG_ENDED_CLEAN && record->sequence > r->scan.flushed)
 		rc = blockset_add(r->mend, first, end - first);
 	return rc < 0 ? err_set(err, rc, "what is to be mended") : 0;
 }

@@ -200,6 +200,7 @@ struct vm {
 	/* D4: what an image holds after a power cut is not known any more; no
 	 * point can be made before it was opened anew. */
 	_Atomic bool sync_failed;
+	_Atomic unsigned syncing; /* syncs of images by other threads */
 	struct intents_file *intents;
 	struct file *tombstone;
 	uint64_t

@@ -229,7 +229,7 @@ static void ask_to_settle(struct volume *volume, const struct disk_cycle *cycle)
 }
 
 static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,
-			bool *cooled, bool *wanted)
+			bool *cooled, bool *wanted, bool *refused)
 {
 	(void)pthread_mutex_lock(&volume->lock);
 	for (uint32_t i = 0; i < cycle->retire; i++) {
@@ -239,6 +239,9 @@ static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,
 		if (region->marks != cycle->retirees[i].marks ||
 		    !is_settled(volume, region))
 			continue;
+		/* Those who waited for it know no better: an earlier cycle may
+		 * have picked it. */
+		*refused |= region->state == REGION_RETIRING;
 		region->state = REGION_COLD;
 		drop_hot(volume, index);
 		*cooled = true;
@@ -249,7 +252,7 @@ static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,
 
 static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
 {
-	bool cooled = false, wanted = false, full = false;
+	bool cooled = false, wanted = false, full = false, refused = false;
 	int r = 0;
 
 	for (uint32_t i = 0; i < vm->disk_count; i++)
@@ -262,7 +265,8 @@ static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < vm->disk_count; i++)
-		finish_disk(&vm->volumes[i], &cycles[i], &cooled, &wanted);
+		finish_disk(&vm->volumes[i], &cycles[i], &cooled, &wanted,
+			    &refused);
 	for (uint32_t i = 0; i < vm->disk_count; i++)
 		full |= cycles[i].full;
 	if (cooled)
@@ -270,7 +274,7 @@ static int run_cycle(struct vm *vm, struct disk_cycle *cycles, struct err *err)
 	/* also if none turned cold: then it will send for us again */
 	if (wanted)
 		keeper_wake(vm);
-	if (full)
+	if (full || refused)
 		keeper_wake_waiters(vm);
 	return 0;
 }

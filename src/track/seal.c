@@ -197,10 +197,15 @@ static int make_live(struct seal *seal, struct err *err)
 static int sync_image(void *arg, struct err *err)
 {
 	struct volume *volume = arg;
-	int r = file_sync(volume->image, err);
+	int r;
 
-	if (r < 0)
+	atomic_fetch_add(&volume->vm->syncing, 1);
+	r = file_sync(volume->image, err);
+	if (r < 0) {
+		volume_sync_failed(volume);
 		err_wrap(err, "disk '%s'", volume_id(volume));
+	}
+	atomic_fetch_sub(&volume->vm->syncing, 1);
 	return r;
 }
 
@@ -208,15 +213,11 @@ static int sync_images(struct seal *seal, struct err *err)
 {
 	struct parallel_job jobs[DISKS_PER_VM_MAX];
 	struct vm *vm = seal->vm;
-	int r;
 
 	for (uint32_t i = 0; i < vm->disk_count; i++)
 		jobs[i] = (struct parallel_job){.run = sync_image,
 						.arg = &vm->volumes[i]};
-	r = parallel_run(vm->seal_syncs, jobs, vm->disk_count, err);
-	if (r < 0)
-		atomic_store(&vm->sync_failed, true);
-	return r;
+	return parallel_run(vm->seal_syncs, jobs, vm->disk_count, err);
 }
 
 struct guest_syncs {

@@ -196,6 +196,18 @@ static void sync_remove(struct track_queue *queue,
 	epoch_changed(&queue->vm->epoch);
 }
 
+bool volume_sync_counts(const struct volume *volume)
+{
+	return !atomic_load(&volume->vm->sync_failed) &&
+	       atomic_load(&volume->vm->syncing) == 0 &&
+	       !atomic_load(&volume->vm->sync_failed);
+}
+
+void volume_sync_failed(struct volume *volume)
+{
+	atomic_store(&volume->vm->sync_failed, true);
+}
+
 /* The image's sync, or the log's. */
 static void sync_over(struct volume_request *request)
 {
@@ -220,7 +232,7 @@ static void sync_done(struct io *io, int result)
 	    container_of(io, struct volume_request, io);
 
 	if (result < 0)
-		atomic_store(&request->volume->vm->sync_failed, true);
+		volume_sync_failed(request->volume);
 	sync_remove(request->volume->queue, request);
 	if (request->result == 0)
 		request->result = result;

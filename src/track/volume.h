@@ -116,6 +116,12 @@ void volume_logged(struct volume_request *request);
 void volume_over(struct volume_request *request);
 void volume_synced(struct volume_request *request);
 
+/* D4.  The queue's thread: may a sync of VOLUME's image that has just succeeded
+ * be counted on?  Not if one has failed, or others are under way that may have
+ * been told of a failure instead.  And: one of somebody else's has failed. */
+bool volume_sync_counts(const struct volume *volume);
+void volume_sync_failed(struct volume *volume);
+
 /* T11.  The queue's thread: how many pieces of VOLUME are over ... */
 uint64_t volume_pieces_over(struct volume *volume);
 /* ... and: the first OVER of them are durable in the log. */

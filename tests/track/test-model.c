@@ -4,7 +4,7 @@
  * questions, clean stops, kills, power cuts, foreign writes, growth, failures
  * of its store and its images, the keeper at any time), several lives one after
  * the other, and is held to the truth (world.h) at each start and by random
- * questions in between.
+ * questions in between.  Half of the runs keep logs.
  *
  *   SEED=   the first run's seed
  *   RUNS=   how many runs, one seed each (default 120)
@@ -21,8 +21,8 @@
 #define POINTS_MAX 7 /* alive: every pair is asked at each start */
 
 static struct {
-	uint64_t lives, deaths, points, snapshots, failed_points, unknown,
-	    latches;
+	uint64_t lives, deaths, points, log_points, logs_lost, logs_checked,
+	    snapshots, failed_points, unknown, latches;
 	uint64_t pokes, growths, attach_failures, refused_detaches, order;
 } count;
 
@@ -72,6 +72,7 @@ static void note_latch(struct model *m)
 	if (!w->vm || !vm_attached(w->vm) || sim_failed(w->sim) == 0)
 		return;
 	if (vm_latched(w->vm, reason)) {
+		w->logs_fail = true;
 		doubt_all(w);
 		count.latches++;
 	}
@@ -90,9 +91,10 @@ static unsigned alive(const struct world *w)
 
 static void inject(struct model *m)
 {
-	static const char *const names[] = {"intents",    "pages.*",  "gen-*",
-					    "gen-*",      "catalog*", "live-*",
-					    "snapshot-*", "scratch-*"};
+	static const char *const names[] = {"intents",    "pages.*",   "gen-*",
+					    "gen-*",      "catalog*",  "live-*",
+					    "snapshot-*", "scratch-*", "log-*",
+					    "log-*"};
 	static const unsigned store_ops[] = {SIM_WRITE, SIM_IO_WRITE, SIM_SYNC,
 					     SIM_CREATE,
 					     SIM_SYNC | SIM_WRITE | SIM_CREATE |
@@ -101,6 +103,7 @@ static void inject(struct model *m)
 	struct sim *sim = m->w->sim;
 	unsigned nth = 1 + (unsigned)dice(m, 12);
 
+	m->w->logs_fail = true;
 	if (dice(m, 4) == 0) {
 		static const unsigned ops[] = {SIM_SYNC, SIM_IO_SYNC,
 					       SIM_IO_WRITE, SIM_IO_READ,
@@ -131,12 +134,13 @@ static void make_point(struct model *m)
 	struct err err = {0};
 	char reason[REASON_BYTES];
 	struct world *w = m->w;
-	bool latched = vm_latched(w->vm, reason);
+	bool latched = vm_latched(w->vm, reason), log;
 	int r;
 
 	if (alive(w) >= POINTS_MAX)
 		return;
-	r = world_point(w, &err);
+	log = w->logs && dice(m, 2);
+	r = log ? world_log_point(w, &err) : world_point(w, &err);
 	note_latch(m);
 	TELL("point: %d %s", r, r ? err.text : "");
 	if (latched && r != -RP_ELATCHED && !sim_dead(w->sim))
@@ -144,6 +148,7 @@ static void make_point(struct model *m)
 	if (r < 0 && sim_failed(w->sim) == 0 && !sim_dead(w->sim))
 		FAIL("no point: %s", err.text);
 	count.points += r == 0;
+	count.log_points += r == 0 && log;
 	count.failed_points += r < 0;
 	count.unknown += r < 0 && w->vm->broken;
 }
@@ -256,6 +261,7 @@ static void poke(struct model *m)
 	sim_advance(m->w->sim, INT64_C(2000000000));
 	world_poke(m->w, disk);
 	m->must_be_invalid[disk] |= alive(m->w) > 0;
+	m->w->logs_fail = true;
 	count.pokes++;
 	TELL("a foreign write to disk %u", disk);
 }
@@ -302,6 +308,7 @@ static void grow(struct model *m)
 		world_grow_image(w, disk, bytes);
 	if (r == 0 && stop == 1) {
 		TELL("growth of disk %u was not ended", disk);
+		w->logs_fail = true;
 		world_doubt(w, disk);
 		world_stop(w);
 		return;
@@ -315,6 +322,7 @@ static void grow(struct model *m)
 	if (r < 0)
 		FAIL("grow: %s", err.text);
 	TELL("disk %u grew to %llu", disk, (unsigned long long)bytes);
+	w->logs_fail = true;
 	count.growths++;
 	world_stop(w);
 }
@@ -439,6 +447,7 @@ static void run(uint64_t seed, bool verbose)
 	m.w = world_new(seed, 1 + (uint32_t)(seed % 4));
 	m.w->check_order = seed % 8 == 0;
 	m.faults = seed % 2;
+	m.w->logging = seed / 2 % 2;
 	if (world_define(m.w, &err) < 0)
 		abort();
 	for (unsigned i = 0; i < LIVES; i++)
@@ -455,6 +464,8 @@ static void run(uint64_t seed, bool verbose)
 	if (world_detach(m.w, &err) < 0)
 		abort();
 	count.order += m.w->order_checks;
+	count.logs_checked += m.w->logs_checked;
+	count.logs_lost += m.w->logs_lost;
 	world_stop(m.w);
 	world_free(m.w);
 }
@@ -471,12 +482,17 @@ int main(void)
 	for (uint64_t i = 0; i < runs; i++)
 		run(seed + i, getenv("VERBOSE") != NULL);
 	printf(
-	    "%llu lives, %llu deaths, %llu points, %llu snapshots, %llu failed (%llu of unknown fate), "
+	    "%llu lives, %llu deaths, %llu points (%llu log-based, whose logs "
+	    "were checked %llu times and found lost %llu times), %llu "
+	    "snapshots, %llu failed (%llu of unknown fate), "
 	    "%llu latches, %llu foreign writes, %llu growths, %llu failed "
 	    "attaches, %llu failed detaches, %llu writes checked for "
 	    "order\n",
 	    (unsigned long long)count.lives, (unsigned long long)count.deaths,
 	    (unsigned long long)count.points,
+	    (unsigned long long)count.log_points,
+	    (unsigned long long)count.logs_checked,
+	    (unsigned long long)count.logs_lost,
 	    (unsigned long long)count.snapshots,
 	    (unsigned long long)count.failed_points,
 	    (unsigned long long)count.unknown,

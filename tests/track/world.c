@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/logs-internal.h"
 #include "store/files.h"
 #include "track/internal.h"
 
@@ -730,6 +731,9 @@ int world_open(struct world *w, struct err *err)
 	    !guid_is_zero(&w->boot) && !guid_equal(&w->boot, &env.boot);
 	w->boot = env.boot;
 	r = vm_open(&env, &w->vm, err);
+	/* Files here have no holes, as far as anybody can tell. */
+	if (r == 0 && w->logging && !vm_log_limit(w->vm))
+		r = vm_set_log_limit(w->vm, UINT64_C(1) << 40, err);
 	if (r == 0 && w->logging)
 		r = logs_new(w->vm, &host, &w->logs, err);
 	return r < 0 ? r : snapshots_new(w->vm, &w->snapshots, err);
@@ -792,11 +796,24 @@ static void forget_queues(struct world *w)
  * that would need memory of ours later. */
 static void end_all(struct world *w)
 {
+	static const struct err dead = {.code = -RP_EDEAD, .text = "dead"};
+
+	for (struct part *p = w->logs ? w->logs->parts : NULL; p; p = p->next)
+		logger_give_up(w->logs, p, &dead);
 	do {
 		sim_ioq_complete_all(w->sim);
 		world_run_tasks(w);
 		turn(w);
 	} while (sim_ioq_pending(w->sim));
+}
+
+/* What a log that was dropped has under way ends later. */
+static void detach_logs(struct world *w)
+{
+	if (w->logs)
+		logs_detach(w->logs);
+	while (sim_ioq_pending(w->sim))
+		sim_ioq_complete_all(w->sim);
 }
 
 int world_detach(struct world *w, struct err *err)
@@ -810,8 +827,7 @@ int world_detach(struct world *w, struct err *err)
 	}
 	forget_queues(w);
 	snapshots_detach(w->snapshots);
-	if (w->logs)
-		logs_detach(w->logs);
+	detach_logs(w);
 	r = vm_detach(w->vm, err);
 	return r;
 }
@@ -829,8 +845,7 @@ void world_stop(struct world *w)
 				FAIL("stopped alive");
 			note_all_asked(w);
 			end_all(w);
-			if (w->logs)
-				logs_detach(w->logs);
+			detach_logs(w);
 			(void)vm_detach(w->vm, &err);
 		}
 		w->reading = snapshot_close(w->reading);
