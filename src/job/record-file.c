@@ -60,7 +60,8 @@ struct texts {
 static bool is_remembered(const char *method)
 {
 	static const char *const methods[] = {"Create",  "Destroy", "Snapshot",
-					      "Convert", "Drop",    "Export"};
+					      "Convert", "Drop",    "DropLog",
+					      "Export",  "Import"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
 		if (strcmp(methods[i], method) == 0)

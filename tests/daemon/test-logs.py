@@ -96,6 +96,11 @@ class Told(JobsCase):
         self.assertEqual(self.logs(), [('gone', 0)])
         self.error('InvalidState', 'DropLogJob', vm='v', point=point['id'])
         self.assertEqual([j['id'] for j in self.jobs()], [job['id']])
+        rig.stop()
+        rig.start()
+        self.assertEqual([(j['id'], j['method'], j['point'])
+                          for j in self.jobs()],
+                         [(job['id'], 'DropLog', point['id'])])
         made = rig.call('CreateJob', vm='v', type='log')
         self.assertEqual(made['point']['log']['state'], 'open')
         self.assertEqual(made['job']['point'], made['point']['id'])
