@@ -70,7 +70,7 @@ extern const struct command command_define, command_undefine, command_serve,
     command_attach, command_resize, command_snapshot, command_snapshots,
     command_convert, command_drop, command_rename, command_listen,
     command_unlisten, command_export, command_replay, command_set_agent,
-    command_drop_log, command_set_log_limit;
+    command_drop_log, command_set_log_limit, command_import;
 
 /* ---- Calls --------------------------------------------------------------- */
 

@@ -20,7 +20,7 @@ static const struct command *const commands[] = {
     &command_listen,        &command_unlisten, &command_export,
     &command_check,         &command_attach,   &command_resize,
     &command_set_agent,     &command_replay,   &command_drop_log,
-    &command_set_log_limit,
+    &command_set_log_limit, &command_import,
 };
 
 enum {

@@ -4,6 +4,7 @@
 
 #include "daemon/caller.h"
 #include "daemon/export.h"
+#include "daemon/import.h"
 #include "daemon/jobs.h"
 #include "daemon/scan.h"
 #include "daemon/systems.h"
@@ -92,6 +93,9 @@ const struct rpc_method methods_table[] = {
     {"org.refpoint.DropLogJob", USERS, proxy_job_method},
     {"org.refpoint.ExportJob", USERS, export_job_method},
     {"org.refpoint.ExportDone", USERS, export_done_method},
+    {"org.refpoint.Import", RPC_ROLE_ADMIN | RPC_ROLE_GATEWAY, import_method},
+    {"org.refpoint.ImportJob", RPC_ROLE_ADMIN | RPC_ROLE_GATEWAY,
+     import_job_method},
     {"org.refpoint.Jobs", USERS, jobs_method},
     {"org.refpoint.CancelJob", USERS, cancel_job_method},
     {"org.refpoint.Define", ADMIN, define_method},

@@ -57,6 +57,8 @@ static const struct {
     {"org.refpoint.ConvertJob", A | O | G},
     {"org.refpoint.DropJob", A | O | G},
     {"org.refpoint.DropLog", A | O | G},
+    {"org.refpoint.Import", A | G},
+    {"org.refpoint.ImportJob", A | G},
     {"org.refpoint.DropLogJob", A | O | G},
 };
 

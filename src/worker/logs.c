@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The logs of log-based points: what is said of them, their end, their limit. */
+/* The logs of log-based points: what is said of them, their end, their limit.
+ */
 #include <inttypes.h>
 
 #include "worker/request.h"

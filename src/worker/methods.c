@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "worker/import.h"
 #include "worker/request.h"
 
 #define VM_LOCK_WAIT_S 5
@@ -42,6 +43,7 @@ void request_free(struct request *request)
 	listing_free(request->listing);
 	definition_free(request->definition);
 	free(request->ask_export);
+	importing_free(request->importing);
 	json_decref(request->reply);
 	free(request);
 }
@@ -359,8 +361,9 @@ static const struct method set_agent = {LANE_CONTROL, false, read_set_agent,
 					run_set_agent};
 static const struct method drop_log = {LANE_CONTROL, false, read_destroy,
 				       run_drop_log};
-static const struct method set_log_limit = {
-    LANE_CONTROL, false, read_set_log_limit, run_set_log_limit};
+static const struct method set_log_limit = {LANE_CONTROL, false,
+					    read_set_log_limit,
+					    run_set_log_limit};
 static const struct method check = {LANE_CONTROL, false, NULL, run_check};
 static const struct method resize = {LANE_CONTROL, true, read_resize,
 				     run_resize};
@@ -502,6 +505,8 @@ const struct rpc_method worker_methods[] = {
     METHOD("Changes", on_changes),
     METHOD("Destroy", on_destroy),
     METHOD("Export", on_export),
+    METHOD("Import", on_import),
+    METHOD("CancelImport", on_cancel_import),
     METHOD("Vouch", on_vouch),
     METHOD("SetAgent", on_set_agent),
     METHOD("DropLog", on_drop_log),

@@ -65,7 +65,7 @@ int read_timeout(uint64_t ms, uint32_t *ret_ms, struct err *err)
 	return 0;
 }
 
-static int read_images(struct request *request, json_t *list, struct err *err)
+int read_images(struct request *request, json_t *list, struct err *err)
 {
 	if (!list || json_array_size(list) == 0)
 		return 0;

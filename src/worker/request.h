@@ -49,7 +49,8 @@ struct request {
 	struct definition *definition;
 	struct export_request *ask_export; /* NULL: that is not asked */
 	struct export *export;
-	bool gone; /* the caller of an export */
+	bool gone;                   /* the caller of an export */
+	struct importing *importing; /* NULL: that is not asked */
 };
 
 /* CALL, read, on its way; NULL: it was refused and answered. */
@@ -87,6 +88,8 @@ int read_label(const char *text, char ret_label[LABEL_BYTES], struct err *err);
 int read_request_id(const char *text, char ret_id[REQUEST_ID_BYTES],
 		    struct err *err);
 int read_timeout(uint64_t ms, uint32_t *ret_ms, struct err *err);
+/* Of type ?[]Image, whose descriptors came. */
+int read_images(struct request *request, json_t *list, struct err *err);
 
 int read_create(struct request *request, json_t *parameters, struct err *err);
 int run_create(struct request *request, struct err *err);

@@ -83,6 +83,7 @@ struct worker {
 	unsigned exporting;       /* exports that are not answered yet */
 	unsigned signals;         /* that asked us to end */
 	struct request *awaiting; /* AwaitEnd's */
+	struct importing *importing; /* under way */
 	bool ending;
 };
 

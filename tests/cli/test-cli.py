@@ -110,7 +110,7 @@ class CommandLine(Case):
             'create', 'points', 'changes', 'destroy', 'snapshot', 'snapshots',
             'convert', 'drop', 'rename', 'listen', 'unlisten', 'export',
             'check', 'attach', 'resize', 'set-agent',
-            'replay', 'drop-log', 'set-log-limit'])
+            'replay', 'drop-log', 'set-log-limit', 'import'])
         for name in names:
             own = self.good(name, '--help')
             self.assertIn(f' {name} ', own.splitlines()[0] + ' ')
@@ -445,6 +445,49 @@ class Looking(Case):
         self.assertEqual(self.json('drop-log', 'vm1', POINT), {})
         self.answer(DropLog=[error('InvalidState', 'it is gone')])
         self.bad(4, 'drop-log', 'vm1', POINT)
+
+    def test_points_are_imported(self):
+        for name in ('refpoint.json', 'refpoint-state.json'):
+            with open(f'{self.root}/{name}', 'w', encoding='utf-8') as f:
+                f.write(f'text of {name} \u00fc')
+        key = f'{self.root}/key'
+        with open(key, 'w', encoding='utf-8') as f:
+            f.write('0a' * 32 + '\n')
+        os.chmod(key, 0o600)
+        imported = {'id': POINT, 'valid': True, 'reason': '', 'points': 2}
+        self.answer(Import=[
+            reply({'progress': {'done_bytes': 1, 'total_bytes': 2}}, True),
+            reply({'imported': imported})])
+        self.assertEqual(self.good('import', 'vm1', self.root), POINT + '\n')
+        self.assertEqual(self.json('import', 'vm1', self.root, '--key', key),
+                         imported)
+        asked = {'vm': 'vm1', 'config': 'text of refpoint.json \u00fc',
+                 'state': 'text of refpoint-state.json \u00fc'}
+        self.assertEqual(self.asked(), [
+            ('Import', asked, True),
+            ('Import', dict(asked, key='0a' * 32), True)])
+        imported.update(valid=False, reason='it is \x1b[1m another disk')
+        self.assertEqual(
+            self.good('import', 'vm1', self.root),
+            POINT + '\ninvalid: it is ?[1m another disk\n')
+        self.answer(Import=[error('AlreadyExists', 'it is there')])
+        self.bad(4, 'import', 'vm1', self.root)
+
+    def test_what_cannot_be_documents_is_not_sent(self):
+        config = f'{self.root}/refpoint.json'
+        self.bad(1, 'import', 'vm1', self.root)
+        with open(config, 'wb') as f:
+            f.write(b'x' * (256 * 1024 + 1))
+        self.bad(2, 'import', 'vm1', self.root)
+        with open(config, 'wb') as f:
+            f.write(b'x\0')
+        self.bad(2, 'import', 'vm1', self.root)
+        with open(config, 'wb') as f:
+            f.write(b'\xff')
+        with open(f'{self.root}/refpoint-state.json', 'wb') as f:
+            f.write(b'{}')
+        self.bad(2, 'import', 'vm1', self.root)
+        self.assertEqual(self.asked(), [])
 
     def test_the_limit_of_logs(self):
         self.answer(SetLogLimit={})

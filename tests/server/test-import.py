@@ -1,0 +1,377 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Points of another host: what an import makes of the documents of an export
+of logs.  The documents are made here, from docs/format/log-export.md."""
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import unittest
+import uuid
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, 'tests'))
+sys.path.insert(0, os.path.join(TOP, 'tests', 'daemon'))
+from harness import process  # noqa: E402
+from harness.refpoint import RUN, Refpointd, built  # noqa: E402
+from varlink import Client, Error  # noqa: E402
+
+MIB = 1 << 20
+SIZES = {'root': 8 * MIB, 'data': 5 * MIB + 4096}
+KEY = bytes(range(32))
+
+
+def content_hash(path):
+    outer = hashlib.sha256()
+    with open(path, 'rb') as f:
+        for piece in iter(lambda: f.read(MIB), b''):
+            outer.update(hashlib.sha256(piece).digest())
+    return outer.hexdigest()
+
+
+def sealed(config, state, key=KEY):
+    """The texts of both, each a dict that is written a member a line."""
+    bodies = [('{\n' + ''.join(f'{json.dumps(k)}:{json.dumps(v)},\n'
+                               for k, v in document.items())).encode()
+              for document in (config, state)]
+    mac = hmac.new(key, b'refpoint log export 2\n'.ljust(24, b'\0')
+                   + struct.pack('<Q', len(bodies[0])) + b''.join(bodies),
+                   hashlib.sha256).hexdigest()
+    return [(body + f'"mac":"{mac}"}}\n'.encode()).decode()
+            for body in bodies]
+
+
+class Case(unittest.TestCase):
+    ENVIRONMENT = {}
+
+    def setUp(self):
+        self.directory = process.scratch_dir('import-')
+        self.addCleanup(process.remove_dir, self.directory)
+        root = f'{self.directory}/root'
+        os.mkdir(root, 0o755)
+        self.daemon = Refpointd(root, self.ENVIRONMENT)
+        self.addCleanup(self.daemon.close)
+        self.daemon.start()
+        self.images = {}
+        arguments = []
+        for disk, size in SIZES.items():
+            path = self.images[disk] = f'{self.directory}/{disk}.img'
+            with open(path, 'wb') as f:
+                f.truncate(size)
+                f.seek(3 * MIB - 100)
+                f.write(os.urandom(MIB))
+            arguments += ['--disk', f'{disk}={path}']
+        self.daemon.cli('define', 'vm', *arguments)
+        self.ids = [str(uuid.uuid4()) for _ in range(3)]
+        self.lib = f'{root}/lib'
+
+    # ---- documents
+
+    def point(self, number, kind):
+        return {'id': self.ids[number], 'type': kind,
+                'consistency': 'application', 'label': f'theirs {number}',
+                'created': f'2026-01-0{number + 1}T00:00:00.123456789Z',
+                'disks': [{'tracking_id': f'rctX:{number}:{disk}',
+                           'size': size} for disk, size in SIZES.items()]}
+
+    def documents(self, hashes=True):
+        config = {
+            'version': 2, 'content': 'logs', 'vm': 'theirs',
+            'uuid': str(uuid.uuid4()), 'id': self.ids[2],
+            'base': self.ids[0],
+            'disks': [{'id': d, 'size': n} for d, n in SIZES.items()],
+            'points': [self.point(0, 'log'), self.point(1, 'rct'),
+                       self.point(2, 'log')]}
+        state = {
+            'version': 2, 'id': self.ids[2],
+            'disks': [{'id': d, 'logs': [],
+                       'hash': content_hash(p) if hashes else None}
+                      for d, p in self.images.items()]}
+        return config, state
+
+    def put(self, texts, name='export'):
+        directory = f'{self.directory}/{name}'
+        os.makedirs(directory, exist_ok=True)
+        for file, text in zip(('refpoint.json', 'refpoint-state.json'), texts):
+            with open(f'{directory}/{file}', 'w', encoding='utf-8') as f:
+                f.write(text)
+        return directory
+
+    def key_file(self, path=None, key=KEY):
+        path = path or f'{self.directory}/key'
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(key.hex() + '\n')
+        os.chmod(path, 0o600)
+        return path
+
+    def imported(self, texts, *arguments):
+        return self.daemon.json('import', 'vm', self.put(texts), *arguments)
+
+    def refused(self, status, texts, *arguments):
+        done = subprocess.run(
+            [RUN, 'refpoint', '--root', self.daemon.root, 'import', 'vm',
+             self.put(texts), *arguments],
+            capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertNotIn('secret', done.stderr)
+        return done.stderr
+
+    # ---- what is known
+
+    def points(self):
+        return {p['id']: p for p in self.daemon.json('points', 'vm')['points']}
+
+    def accuracy(self, since, until=None):
+        changes = self.daemon.changes('vm', since, until)
+        disks = changes['disks'] if isinstance(changes, dict) else changes
+        return [(d['id'], d['accuracy'], d['reason'], d['changed_bytes'])
+                for d in disks]
+
+    def none_is_valid(self, why):
+        self.assertEqual(set(self.ids), set(self.points()))
+        for number in self.ids:
+            for disk, accuracy, reason, count in self.accuracy(number):
+                self.assertEqual(accuracy, 'invalid')
+                self.assertIn(why, reason)
+                self.assertGreaterEqual(count, SIZES[disk])
+
+
+class Verdicts(Case):
+    def test_the_exported_point_is_valid_where_the_disks_are_at_it(self):
+        own = self.daemon.create('vm')['id']
+        told = self.imported(sealed(*self.documents()), '--key',
+                             self.key_file())
+        self.assertEqual(told, {'id': self.ids[2], 'valid': True,
+                                'reason': '', 'points': 3})
+        points = self.points()
+        self.assertEqual(list(points), [own, *self.ids])
+        last = points[self.ids[2]]
+        self.assertEqual((last['label'], last['created'], last['type'],
+                          last['consistency']),
+                         ('theirs 2', '2026-01-03T00:00:00.123456789Z', 'log',
+                          'application'))
+        self.assertEqual([d['tracking_id'] for d in last['disks']],
+                         ['rctX:2:root', 'rctX:2:data'])
+        self.assertEqual((last['log']['state'], last['log']['reason']),
+                         ('gone', 'it was imported'))
+        self.assertIsNone(points[self.ids[1]]['log'])
+        self.assertEqual(
+            [p['id'] for s in self.daemon.call('Systems', points=True)[
+                'systems'] for p in s['points']], list(points))
+        self.daemon.cli('serve', 'vm')
+        self.assertEqual(self.accuracy(self.ids[2]),
+                         [('root', 'exact', '', 0), ('data', 'exact', '', 0)])
+        self.assertEqual(self.accuracy(own, self.ids[2])[0][1], 'exact')
+        for since, until in ((0, None), (1, 2), (0, 1)):
+            for _, accuracy, reason, _ in self.accuracy(
+                    self.ids[since],
+                    until and self.ids[until]):
+                self.assertEqual(accuracy, 'invalid')
+                self.assertIn(f'to point {self.ids[2]} was not', reason)
+        self.daemon.cli('unserve', 'vm')
+        with open(self.images['data'], 'r+b') as f:
+            f.write(b'by others')
+        self.assertEqual([a[1] for a in self.accuracy(self.ids[2])],
+                         ['exact', 'invalid'])
+
+    def test_one_byte_makes_the_difference(self):
+        documents = self.documents()
+        with open(self.images['data'], 'r+b') as f:
+            f.seek(SIZES['data'] - 1)
+            f.write(b'x')
+        told = self.imported(sealed(*documents), '--key', self.key_file())
+        self.assertFalse(told['valid'])
+        self.none_is_valid("disk 'data' was not as it was at the point")
+
+    def test_without_hashes_nothing_is_known(self):
+        told = self.imported(sealed(*self.documents(hashes=False)), '--key',
+                             self.key_file())
+        self.assertFalse(told['valid'])
+        self.none_is_valid("disk 'root' was exported without its hash")
+
+    def test_a_disk_that_was_left_out_has_no_hash(self):
+        config, state = self.documents()
+        del state['disks'][0]
+        self.imported(sealed(config, state), '--key', self.key_file())
+        self.none_is_valid("disk 'root' was exported without its hash")
+
+    def test_what_nobody_vouches_for_is_invalid(self):
+        texts = sealed(*self.documents())
+        told = self.imported(texts)
+        self.assertFalse(told['valid'])
+        self.none_is_valid('its MAC is not of a key that is known here')
+        self.assertIn(self.ids[0], self.refused(4, texts))
+
+    def test_documents_that_were_changed_are_invalid(self):
+        config, state = sealed(*self.documents())
+        changed = config.replace('theirs 2', 'theirs 3')
+        told = self.imported([changed, state], '--key', self.key_file())
+        self.assertFalse(told['valid'])
+        self.none_is_valid('its MAC is not')
+
+    def test_shared_keys_and_the_hosts_own_are_tried(self):
+        self.key_file(f'{self.lib}/import-keys/site.key')
+        told = self.imported(sealed(*self.documents()))
+        self.assertTrue(told['valid'])
+        for number in self.ids:
+            self.daemon.cli('destroy', 'vm', number)
+        shutil.rmtree(f'{self.lib}/import-keys')
+        self.key_file(f'{self.lib}/import-key')
+        told = self.imported(sealed(*self.documents()))
+        self.assertTrue(told['valid'])
+
+
+class Refusals(Case):
+    def test_what_cannot_be_imported_is_refused_whole(self):
+        good = self.documents()
+        key = self.key_file()
+
+        def edited(document, name, value):
+            both = [dict(d) for d in good]
+            both[document][name] = value
+            return sealed(*both)
+        for status, texts in (
+                (2, ['', '']), (2, ['{"secret":1}\n'] * 2),
+                (2, edited(0, 'secret', 1)), (2, edited(0, 'vm', '/secret')),
+                (2, edited(1, 'id', self.ids[1])),
+                (2, edited(0, 'disks', good[0]['disks'][::-1])),
+                (2, edited(0, 'version', 1)),
+                (2, edited(1, 'disks', [{'id': 'secret', 'hash': None,
+                                         'logs': []}]))):
+            self.refused(status, texts, '--key', key)
+        other = json.loads(json.dumps(good[0]).replace('"root"', '"secret"'))
+        self.assertIn("'root'", self.refused(2, sealed(
+            other, dict(good[1], disks=[])), '--key', key))
+        grown = json.loads(json.dumps(good[0]).replace(
+            str(SIZES['data']), str(SIZES['data'] + 512)))
+        self.assertIn("'data'", self.refused(2, sealed(grown, good[1]),
+                                             '--key', key))
+        self.refused(2, sealed(*good), '--key', os.devnull)
+        self.daemon.cli('serve', 'vm')
+        self.assertIn('unserve', self.refused(4, sealed(*good), '--key', key))
+        self.assertEqual(self.points(), {})
+
+    def test_a_point_that_is_there_keeps_all_of_them_out(self):
+        texts = sealed(*self.documents())
+        self.imported(texts)
+        self.daemon.cli('destroy', 'vm', self.ids[0])
+        self.daemon.cli('destroy', 'vm', self.ids[2])
+        before = self.points()
+        self.assertIn(self.ids[1], self.refused(4, texts))
+        self.assertEqual(self.points(), before)
+
+
+class Jobs(Case):
+    def client(self, door='admin'):
+        client = Client(f'{self.daemon.root}/run/{door}.sock')
+        self.addCleanup(client.close)
+        return client
+
+    def begin(self, door='admin', **more):
+        config, state = sealed(*self.documents())
+        return self.client(door).call('org.refpoint.ImportJob', {
+            'vm': 'vm', 'config': config, 'state': state, **more})['job']
+
+    def job(self, job):
+        return self.daemon.call('Jobs', id=job['id'])['jobs'][0]
+
+    def ended(self, job):
+        process.wait_until('the end of the job',
+                           lambda: self.job(job)['state'] != 'running')
+        return self.job(job)
+
+    def test_it_is_a_job(self):
+        self.key_file(f'{self.lib}/import-keys/site.key')
+        job = self.ended(self.begin('gateway'))
+        self.assertEqual((job['method'], job['state'], job['point'],
+                          job['percent'], job['message']),
+                         ('Import', 'completed', self.ids[2], 100, ''))
+        with self.assertRaises(Error) as caught:
+            self.begin()
+        self.assertEqual(caught.exception.name, 'AlreadyExists')
+
+    def test_an_invalid_import_says_so(self):
+        job = self.ended(self.begin())
+        self.assertEqual(job['state'], 'completed')
+        self.assertIn('MAC', job['message'])
+
+    def test_who_may_name_no_key_and_who_may_not_import(self):
+        with self.assertRaises(Error) as caught:
+            self.begin('gateway', key=KEY.hex())
+        self.assertEqual(caught.exception.name, 'PermissionDenied')
+        with self.assertRaises(Error) as caught:
+            self.begin('operator')
+        self.assertEqual(caught.exception.name, 'PermissionDenied')
+        self.assertEqual(self.points(), {})
+
+
+class Cancelled(Jobs):
+    """A disk that takes half a second for each MiB."""
+    ENVIRONMENT = {
+        'REFPOINT_WORKER': os.path.join(process.BUILD, 'src', 'worker',
+                                        'refpoint-worker-faulty'),
+        'REFPOINT_FAULTS_IO': 'read:delay=500ms'}
+
+    def begin_slowly(self, **more):
+        self.key_file(f'{self.lib}/import-keys/site.key')
+        return self.begin(wait_ms=1, **more)
+
+    def nothing_came_of_it(self):
+        process.wait_until('another change to be let in', self.lets_in)
+        self.assertEqual(self.points(), {})
+
+    def lets_in(self):
+        try:
+            self.daemon.call('SetLogLimit', vm='vm', bytes=0)
+        except process.Failure:
+            return False
+        return True
+
+    def test_a_job_is_cancelled_and_nothing_is_imported(self):
+        job = self.begin_slowly()
+        self.assertEqual((job['state'], job['cancellable']),
+                         ('running', True))
+        process.wait_until('progress', lambda: self.job(job)['percent'] > 0)
+        self.client().call('org.refpoint.CancelJob', {'id': job['id']})
+        self.assertEqual(self.ended(job)['state'], 'cancelled')
+        self.nothing_came_of_it()
+
+    def test_who_hangs_up_ends_it(self):
+        config, state = sealed(*self.documents())
+        client = self.client()
+        for reply in client.stream('org.refpoint.Import', {
+                'vm': 'vm', 'config': config, 'state': state,
+                'key': KEY.hex()}):
+            self.assertIn('progress', reply)
+            if reply['progress']['done_bytes']:
+                self.assertEqual(reply['progress']['total_bytes'],
+                                 sum(SIZES.values()))
+                break
+        client.close()
+        self.nothing_came_of_it()
+
+    def test_a_killed_refpointd_ends_it(self):
+        job = self.begin_slowly()
+        process.wait_until('progress', lambda: self.job(job)['percent'] > 0)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.job(job)['state'], 'failed')
+        self.nothing_came_of_it()
+
+
+def main():
+    why = built()
+    if why:
+        print(f'SKIP: {why}')
+        sys.exit(77)
+    unittest.main(verbosity=2)
+
+
+if __name__ == '__main__':
+    main()
