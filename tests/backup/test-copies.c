@@ -119,11 +119,11 @@ static void start_hanging(struct copies *c)
 static int end(struct copies *c, struct err *err)
 {
 	struct pollfd pfd = {.fd = c->event, .events = POLLIN};
-	int r;
+	uint64_t once;
 
 	assert_int_equal(poll(&pfd, 1, 30000), 1);
-	r = exporter_outcome(c->exporter, err);
-	return r;
+	assert_int_equal(read(c->event, &once, sizeof(once)), sizeof(once));
+	return exporter_outcome(c->exporter, err);
 }
 
 static void clean_up(struct copies *c)
