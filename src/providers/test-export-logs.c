@@ -254,6 +254,7 @@ static void what_makes_no_sense_is_refused(void **state)
 		     LOG("vdb-0001")),
 	    EXPORTED(LOG("../vda"), LOG("vdb-0001")),
 	    EXPORTED(LOG(".vda"), LOG("vdb-0001")),
+	    EXPORTED(LOG("no/vda"), LOG("vdb-0001")),
 	    EXPORTED(LOG("vda-0001"), LOG("vda-0001")), /* twice */
 	    EXPORTED("{'file': 'vda-0001.hrl', 'id': '" ID "'}",
 		     LOG("vdb-0001")),
