@@ -373,9 +373,9 @@ class Rules(unittest.TestCase):
         self.destroy(first)
         self.destroy(second)
 
-    def test_C16_one_is_by_change_tracking_and_two_is_no_type(self):
+    def test_C16_zero_is_by_a_log_one_by_tracking_and_two_is_no_type(self):
         before = len(self.rig.daemon.json('points', 'guest')['points'])
-        for number, code in ((2, '6'), (65535, '6'), (0, '1')):
+        for number, code in ((2, '6'), (65535, '6')):
             out = self.session.invoke(self.service(), 'CreateReferencePoint',
                                       AffectedSystem=self.vm,
                                       ReferencePointSettings=None,
@@ -384,11 +384,12 @@ class Rules(unittest.TestCase):
             self.assertIsNone(out.get('Job'))
         self.assertEqual(
             len(self.rig.daemon.json('points', 'guest')['points']), before)
-        _, point = self.create(ReferencePointType=1)
-        self.assertEqual(point['ReferencePointType'], '2')
-        self.assertEqual(point['HasAssociatedData'], 'false')
-        self.assertEqual(point['ConsistencyLevel'], '2')
-        self.destroy(point)
+        for number, kind, data in (0, '1', 'true'), (1, '2', 'false'):
+            _, point = self.create(ReferencePointType=number)
+            self.assertEqual(point['ReferencePointType'], kind)
+            self.assertEqual(point['HasAssociatedData'], data)
+            self.assertEqual(point['ConsistencyLevel'], '2')
+            self.destroy(point)
 
     def test_C17_nobody_can_subscribe(self):
         with self.assertRaises(Fault) as caught:
