@@ -41,6 +41,7 @@ struct repair {
 	struct scan_mark begin; /* of the log */
 	struct scan scan;       /* of all records */
 	struct scan good;       /* of those to keep */
+	bool mends;             /* records name what is to be mended */
 	bool ends;              /* at `good`: the rest is to be mended only */
 	struct hrl_writer writer;
 	uint8_t *buf; /* LOG_PIECE_BYTES */
@@ -152,8 +153,10 @@ static int must_mend(struct repair *r, const struct sidecar_record *record,
 	    div_round_up(record->offset + record->length, BLOCK_BYTES);
 	int rc = 0;
 
-	if (r->ended != LOG_ENDED_CLEAN && record->sequence > r->scan.flushed)
+	if (r->ended != LOG_ENDED_CLEAN && record->sequence > r->scan.flushed) {
+		r->mends = true;
 		rc = blockset_add(r->mend, first, end - first);
+	}
 	return rc < 0 ? err_set(err, rc, "what is to be mended") : 0;
 }
 
@@ -380,7 +383,8 @@ static void take_up(struct log_stream *s, struct repair *r)
 	begin_at(s, r->good.records, r->good.sequence);
 	clock->sequence = MAX(clock->sequence, r->scan.sequence);
 	clock->time_ns = MAX(clock->time_ns, r->scan.time_ns);
-	if (s->broken || r->ended == LOG_ENDED_CUT || s->pinned_count > 0)
+	if (s->broken || r->ended == LOG_ENDED_CUT || s->pinned_count > 0 ||
+	    r->mends)
 		log_break(s, r->good.time_ns);
 }
 
