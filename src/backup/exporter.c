@@ -37,6 +37,8 @@ struct batch {
 struct one_disk {
 	char id[EXPORT_ID_BYTES];
 	bool plain;
+	bool hash;
+	uint8_t digest[METADATA_HASH_BYTES];
 	char backing[QCOW2_BACKING_MAX + 1]; /* "" if none */
 	struct export_source *source;
 	struct blockset *changed;
@@ -66,8 +68,8 @@ struct exporter {
 	_Atomic bool cancelled; /* set under the lock */
 	char reason[REASON_BYTES];
 
-	unsigned n;
-	const char *names[EXPORT_FILES_MAX]; /* of `disks` */
+	unsigned n, n_files;                 /* the rest is hashed */
+	const char *names[EXPORT_FILES_MAX]; /* of those */
 	struct one_disk disks[];
 };
 _Static_assert((uint64_t)EXPORT_BATCHES *PLAN_BYTES <= TARGET_DATA_BYTES,
@@ -360,6 +362,23 @@ static int copy_disk(struct exporter *e, struct one_disk *disk,
 	return r;
 }
 
+static int hash_disk(struct exporter *e, struct one_disk *disk, struct err *err)
+{
+	struct sink sink;
+	int r = sink_open_hash(&sink, disk->bytes, err);
+
+	if (r == 0)
+		r = copy_disk(e, disk, &sink, err);
+	if (r == 0)
+		r = check_cancelled(e, err);
+	if (r == 0)
+		r = sink_finish_hash(&sink, disk->digest, err);
+	if (r == 0)
+		atomic_store(&e->done, e->done_before);
+	sink_close(&sink);
+	return r;
+}
+
 static int export_disk(struct exporter *e, unsigned i, struct err *err)
 {
 	struct one_disk *disk = &e->disks[i];
@@ -401,7 +420,8 @@ static void *run(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "export");
 	for (unsigned i = 0; r == 0 && i < e->n; i++)
-		r = export_disk(e, i, &e->err);
+		r = e->disks[i].hash ? hash_disk(e, &e->disks[i], &e->err)
+				     : export_disk(e, i, &e->err);
 	if (r == 0)
 		r = target_end(e->target, &e->err);
 	r = explain(e, r, &e->err);
@@ -426,6 +446,7 @@ static void release(struct exporter *e)
 static void fill_disk(struct one_disk *to, const struct export_disk *from)
 {
 	*to = (struct one_disk){.plain = from->plain,
+				.hash = from->hash,
 				.source = from->source,
 				.changed = from->changed,
 				.bytes = from->bytes};
@@ -452,9 +473,10 @@ static int prepare(struct exporter *e, const struct export_disk *disks,
 	for (unsigned i = 0; i < e->n; i++) {
 		fill_disk(&e->disks[i], &disks[i]);
 		add_total(e, &e->disks[i]);
-		e->names[i] = e->disks[i].id;
+		if (!disks[i].hash)
+			e->names[e->n_files++] = e->disks[i].id;
 	}
-	r = target_new(fds, e->names, e->n, &e->target, err);
+	r = target_new(fds, e->names, e->n_files, &e->target, err);
 	for (unsigned i = 0; r == 0 && i < EXPORT_BATCHES; i++) {
 		e->batches[i].exporter = e;
 		e->batches[i].buffer =
@@ -542,4 +564,9 @@ int exporter_outcome(const struct exporter *e, struct err *err)
 struct export_result exporter_result(const struct exporter *e, unsigned disk)
 {
 	return e->disks[disk].result;
+}
+
+const uint8_t *exporter_hash(const struct exporter *e, unsigned disk)
+{
+	return e->disks[disk].digest;
 }

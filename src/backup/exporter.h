@@ -16,6 +16,7 @@
  *     was in them is written.
  *  3. Blocks that are near each other are read together; what lies between
  *     them is not written.  Zeros are found and take no space.
+ *     Where a hash is asked for, what is read is hashed, and no file is there.
  *  4. The result is success only when each file is complete.  They are not
  *     synced.
  *  5. Only regular files that are empty are written to, opened for reading and
@@ -53,6 +54,7 @@ struct export_source {
 struct export_disk {
 	const char *id; /* for messages: of a disk, or a file's name */
 	bool plain;     /* a file, written as it is; no set, no backing */
+	bool hash; /* only hashed; those that are stand behind all others */
 	struct export_source *source; /* stays the caller's; see stop */
 	struct blockset *changed;     /* taken over; NULL: all of the disk */
 	uint64_t bytes;
@@ -68,9 +70,9 @@ struct exporter;
 
 /*
  * Starts with N DISKS, whose strings are copied; FDS are target_new()'s, of as
- * many files: what is taken over of them is -1 then.  ENDED(arg) is called
- * once, on the thread, as the last thing it does.  On failure the disks' sets
- * stay the caller's.
+ * many files, but for those that are hashed: what is taken over of them is -1
+ * then.  ENDED(arg) is called once, on the thread, as the last thing it does.
+ * On failure the disks' sets stay the caller's.
  */
 int exporter_start(const struct export_disk *disks, unsigned n, int *fds,
 		   void (*ended)(void *arg), void *arg,
@@ -92,6 +94,8 @@ void exporter_progress(const struct exporter *exporter, uint64_t *ret_done,
 int exporter_outcome(const struct exporter *exporter, struct err *err);
 struct export_result exporter_result(const struct exporter *exporter,
 				     unsigned disk);
+/* The hash of one of which that was asked, after a success. */
+const uint8_t *exporter_hash(const struct exporter *exporter, unsigned disk);
 /* Waits for the thread's end; accepts NULL. */
 struct exporter *exporter_free(struct exporter *exporter);
 

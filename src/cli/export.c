@@ -17,7 +17,8 @@ enum {
 	OPT_BASE,
 	OPT_DISK,
 	OPT_CONTENT,
-	OPT_KEY
+	OPT_KEY,
+	OPT_HASH
 };
 
 /* A worker says how far it is several times a second, whatever its target
@@ -35,6 +36,7 @@ struct export
 	unsigned n;
 	const char *content; /* NULL: the default, which is not known yet */
 	char key[KEY_TEXT_BYTES]; /* "": the host's own */
+	bool hash;
 	json_t *logs; /* ids of those that will be written; or NULL */
 	char names[EXPORT_FILES_MAX][EXPORT_NAME_BYTES];
 	unsigned n_files;
@@ -145,11 +147,12 @@ static json_t *parameters_of(const struct export *export, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		(void)json_array_append_new(disks,
 					    json_string(export->disks[i]));
-	return json_pack("{s:s, s:s, s:s*, s:o, s:s*, s:O*, s:s*}", "vm",
+	return json_pack("{s:s, s:s, s:s*, s:o, s:s*, s:O*, s:s*, s:o*}", "vm",
 			 export->vm, "source", source, "base",
 			 export->has_base ? base : NULL, "disks", disks,
 			 "content", export->content, "logs", export->logs,
-			 "key", *export->key ? export->key : NULL);
+			 "key", *export->key ? export->key : NULL, "hash",
+			 export->hash ? json_true() : NULL);
 }
 
 /* ---- What there is to be written ------------------------------------------
@@ -469,6 +472,7 @@ static int run_export(struct cli *cli, const struct cli_args *args,
 	}
 	if (r == 0)
 		r = read_content(&export, args->option[OPT_CONTENT], err);
+	export.hash = args->option[OPT_HASH];
 	if (r == 0 && args->option[OPT_KEY])
 		r = read_key(args->option[OPT_KEY], export.key, err);
 	if (r == 0)
@@ -490,7 +494,9 @@ const struct command command_export = {
 	 [OPT_DISK] = {"disk", "ID", "only this disk; may be repeated", true},
 	 [OPT_CONTENT] = {"content", "disks|logs", "what to write; see below",
 			  false},
-	 [OPT_KEY] = {"key", "FILE", "vouch for logs' documents by it", false}},
+	 [OPT_KEY] = {"key", "FILE", "vouch for logs' documents by it", false},
+	 [OPT_HASH] = {"hash", NULL, "of what the disks held at the point",
+		       false}},
     .details =
 	"Makes DIR with DISK-ID.qcow2 for each disk, ID being the snapshot's\n"
 	"or point's, and refpoint.json.  With --base each image names\n"

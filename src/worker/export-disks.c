@@ -169,8 +169,13 @@ static int check_unchanged(struct export *x, const struct guid *until,
 	if (blocks == 0)
 		return 0;
 	return err_set(err, -RP_ESTATE,
-		       "%" PRIu64 " bytes of what is to be exported were "
-		       "written to since the point: export a snapshot",
+		       x->logs
+			   ? "%" PRIu64 " bytes were written to since the "
+			     "point, and a hash is of what the disks held at "
+			     "it: make a point while the guest stands still, "
+			     "and export that"
+			   : "%" PRIu64 " bytes of what is to be exported were "
+			     "written to since the point: export a snapshot",
 		       blocks * BLOCK_BYTES);
 }
 
@@ -225,15 +230,42 @@ static int check_base(const struct export *x, struct err *err)
 	return 0;
 }
 
-static int open_sources(struct export *x, struct err *err)
+static int open_contents(struct export *x, struct err *err)
 {
-	bool is_snapshot = false;
-	int r = find_source(x, &is_snapshot, err);
+	int r = 0;
 
 	for (unsigned i = 0; i < x->request.n; i++) {
 		x->sources[i].base.ops = &source_ops;
 		x->sources[i].engine = x->worker->engine;
 	}
+	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
+		r = snapshot_open(x->worker->snapshots, &x->read,
+				  x->sources[i].ordinal, &x->sources[i].content,
+				  err);
+	return r;
+}
+
+int export_disks_open_at_point(struct export *x, struct err *err)
+{
+	int r = export_check_serving(x->worker, err);
+
+	if (r == 0) {
+		exports_sweep(x->worker);
+		r = make_own(x, err);
+	}
+	return r < 0 ? r : open_contents(x, err);
+}
+
+struct export_source *export_disks_source(struct export *x, unsigned i)
+{
+	return &x->sources[i].base;
+}
+
+static int open_sources(struct export *x, struct err *err)
+{
+	bool is_snapshot = false;
+	int r = find_source(x, &is_snapshot, err);
+
 	if (r == 0 && x->request.has_base)
 		r = check_base(x, err);
 	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
@@ -241,11 +273,7 @@ static int open_sources(struct export *x, struct err *err)
 			r = find_changes(x, &x->sources[i], err);
 	if (r == 0 && !is_snapshot && x->request.n > 0)
 		r = make_own(x, err);
-	for (unsigned i = 0; r == 0 && i < x->request.n; i++)
-		r = snapshot_open(x->worker->snapshots, &x->read,
-				  x->sources[i].ordinal, &x->sources[i].content,
-				  err);
-	return r;
+	return r < 0 ? r : open_contents(x, err);
 }
 
 int export_disks_begin(struct export *x, int *fds, struct err *err)

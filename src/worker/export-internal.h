@@ -11,6 +11,8 @@
 /* No caller's request id begins like this: those are UUIDs. */
 #define EXPORT_OWN "export-"
 
+struct metadata;
+
 struct source {
 	struct export_source base;
 	struct snapshot_disk *content; /* NULL: closed */
@@ -33,6 +35,7 @@ struct export_logs {
 	struct export_log list[EXPORT_LOGS_MAX];
 	char names[EXPORT_FILES_MAX][EXPORT_NAME_BYTES];
 	struct file_sources *sources; /* NULL: nothing is written */
+	struct metadata *metadata;    /* of the documents, before hashes */
 	char *config, *state;         /* documents; NULL: none */
 };
 
@@ -68,6 +71,8 @@ static inline const char *consistency_name(uint32_t consistency)
 /* ---- export.c --------------------------------------------------------------
  */
 
+/* -RP_ESTATE: the disks are not read by anybody. */
+int export_check_serving(const struct worker *worker, struct err *err);
 /* Sets each source's ordinal. */
 int export_find_disks(struct export *x, struct err *err);
 /* Has N DISKS written; FDS are common/target.h's. */
@@ -78,6 +83,9 @@ int export_start(struct export *x, const struct export_disk *disks, unsigned n,
  */
 
 int export_disks_begin(struct export *x, int *fds, struct err *err);
+/* Has opened what the disks of the request held at the point, for hashing. */
+int export_disks_open_at_point(struct export *x, struct err *err);
+struct export_source *export_disks_source(struct export *x, unsigned i);
 /* Nothing is read any more. */
 void export_disks_let_go(struct export *x);
 /* Reads of a snapshot that is no more fail without saying so. */
@@ -90,6 +98,8 @@ json_t *export_disk_json(const struct export *x, unsigned i);
 /* Whether SOURCE is a log-based point that has its data. */
 bool export_logs_default(struct worker *worker, const struct guid *source);
 int export_logs_begin(struct export *x, int *fds, struct err *err);
+/* The hash of the Ith disk; NULL: none was asked for. */
+const uint8_t *export_logs_hash(const struct export *x, unsigned i);
 /* After the exporter's end.  Accepts NULL. */
 struct export_logs *export_logs_free(struct export_logs *logs);
 json_t *export_log_disk_json(const struct export *x, unsigned i);
@@ -99,7 +109,9 @@ json_t *export_logs_documents_json(const struct export *x);
 /* ---- export-metadata.c -----------------------------------------------------
  */
 
-/* Sets both documents, while the vm is there. */
+/* Collects what the documents say, while the vm is there; and once all is
+ * written sets both. */
 int export_logs_describe(struct export *x, struct err *err);
+int export_logs_document(struct export *x, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backup/file-source.h"
+#include "backup/metadata.h"
 #include "common/cleanup.h"
 #include "hrl/hrl.h"
 #include "log/logs.h"
@@ -198,8 +199,9 @@ static int make_sources(struct export_logs *logs, struct err *err)
 
 static int start(struct export *x, int *fds, struct err *err)
 {
-	struct export_disk disks[EXPORT_FILES_MAX];
+	struct export_disk disks[EXPORT_FILES_MAX + DISKS_PER_VM_MAX];
 	struct export_logs *logs = x->logs;
+	unsigned n = 2 * logs->n;
 
 	for (unsigned i = 0; i < 2 * logs->n; i++)
 		disks[i] = (struct export_disk){
@@ -208,7 +210,13 @@ static int start(struct export *x, int *fds, struct err *err)
 		    .source = file_source(logs->sources, i),
 		    .bytes = i % 2 ? logs->list[i / 2].side_bytes
 				   : logs->list[i / 2].bytes};
-	return export_start(x, disks, 2 * logs->n, fds, err);
+	for (unsigned i = 0; x->request.hash && i < x->request.n; i++)
+		disks[n++] = (struct export_disk){
+		    .id = x->request.disks[i],
+		    .hash = true,
+		    .source = export_disks_source(x, i),
+		    .bytes = x->row.bytes[x->sources[i].ordinal]};
+	return export_start(x, disks, n, fds, err);
 }
 
 int export_logs_begin(struct export *x, int *fds, struct err *err)
@@ -228,9 +236,17 @@ int export_logs_begin(struct export *x, int *fds, struct err *err)
 	r = check_expected(x, err);
 	if (r == 0)
 		r = export_logs_describe(x, err);
+	if (r == 0 && x->request.hash)
+		r = export_disks_open_at_point(x, err);
 	if (r == 0)
 		r = make_sources(x->logs, err);
 	return r < 0 ? r : start(x, fds, err);
+}
+
+const uint8_t *export_logs_hash(const struct export *x, unsigned i)
+{
+	return x->request.hash ? exporter_hash(x->exporter, 2 * x->logs->n + i)
+			       : NULL;
 }
 
 struct export_logs *export_logs_free(struct export_logs *logs)
@@ -242,6 +258,7 @@ struct export_logs *export_logs_free(struct export_logs *logs)
 		file_close(logs->list[i].log);
 		file_close(logs->list[i].side);
 	}
+	metadata_free(logs->metadata);
 	free(logs->config);
 	free(logs->state);
 	free(logs);

@@ -99,12 +99,26 @@ static int collect(struct export *x, struct metadata *metadata, struct err *err)
 int export_logs_describe(struct export *x, struct err *err)
 {
 	struct metadata *metadata = calloc(1, sizeof(*metadata));
-	int r = metadata ? collect(x, metadata, err)
-			 : err_set(err, -ENOMEM, "export");
 
-	if (r == 0)
-		r = metadata_write(metadata, &x->logs->config, &x->logs->state,
-				   err);
-	metadata_free(metadata);
-	return r;
+	x->logs->metadata = metadata;
+	return metadata ? collect(x, metadata, err)
+			: err_set(err, -ENOMEM, "export");
+}
+
+int export_logs_document(struct export *x, struct err *err)
+{
+	struct metadata *metadata = x->logs->metadata;
+
+	if (!metadata) /* it was only asked what there is */
+		return 0;
+	for (unsigned i = 0; i < x->request.n; i++) {
+		struct metadata_disk *disk =
+		    &metadata->disks[x->sources[i].ordinal];
+		const uint8_t *hash = export_logs_hash(x, i);
+
+		disk->hashed = hash;
+		if (hash)
+			memcpy(disk->hash, hash, sizeof(disk->hash));
+	}
+	return metadata_write(metadata, &x->logs->config, &x->logs->state, err);
 }

@@ -87,7 +87,7 @@ static int check_state(const struct worker *worker, struct err *err)
 	return 0;
 }
 
-static int check_serving(const struct worker *worker, struct err *err)
+int export_check_serving(const struct worker *worker, struct err *err)
 {
 	if (atomic_load(&worker->state) == WORKER_SERVING)
 		return 0;
@@ -107,11 +107,14 @@ static int begin(struct export *x, int *fds, struct err *err)
 		    export_logs_default(worker, &x->request.source)
 			? EXPORT_LOGS
 			: EXPORT_DISKS;
+	if (x->request.hash && x->request.content != EXPORT_LOGS)
+		return err_set(err, -RP_EPARAM,
+			       "'hash' is for an export of logs");
 	if (x->request.content == EXPORT_LOGS) {
 		r = export_find_disks(x, err);
 		return r < 0 ? r : export_logs_begin(x, fds, err);
 	}
-	r = check_serving(worker, err);
+	r = export_check_serving(worker, err);
 	if (r < 0)
 		return r;
 	exports_sweep(worker);
@@ -195,6 +198,8 @@ static void run_end(struct job *job)
 
 	if (exporter_outcome(x->exporter, &x->err) < 0)
 		export_disks_explain(x, &x->err);
+	else if (x->logs)
+		(void)export_logs_document(x, &x->err);
 	export_disks_let_go(x);
 	forget(x);
 }
@@ -289,7 +294,7 @@ void export_answer(struct export *x, struct rpc_call *call, bool gone)
 void exports_stop(struct worker *worker, const char *reason)
 {
 	for (struct export *x = worker->exports; x; x = x->next) {
-		if (x->logs)
+		if (x->logs && !x->request.hash)
 			continue;
 		exporter_stop(x->exporter, reason);
 		export_disks_let_go(x);

@@ -37,6 +37,7 @@ struct export_request {
 	enum export_content content;
 	struct guid source, base;
 	bool has_base;
+	bool hash; /* of logs: and of what the disks held at SOURCE */
 	unsigned n;
 	char disks[DISKS_PER_VM_MAX][DISK_ID_BYTES];
 	unsigned n_logs; /* that files came for; 0: there are none */

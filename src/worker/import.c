@@ -177,15 +177,14 @@ static int compare(struct importing *x, const struct images *images,
 		r = err_set(err, -ENOMEM, "hash");
 	if (r == 0)
 		r = hash_all(x, images, disk, buffer, hash, err);
-	if (r == 0) {
-		content_hash_end(hash, found);
-		if (memcmp(found, x->metadata->disks[disk].hash,
-			   sizeof(found)) != 0)
-			(void)snprintf(x->reason, sizeof(x->reason),
-				       "it was imported, and disk '%s' was not "
-				       "as it was at the point",
-				       x->metadata->disks[disk].id);
-	}
+	if (r == 0)
+		r = content_hash_end(hash, found, err);
+	if (r == 0 &&
+	    memcmp(found, x->metadata->disks[disk].hash, sizeof(found)) != 0)
+		(void)snprintf(x->reason, sizeof(x->reason),
+			       "it was imported, and disk '%s' was not as it "
+			       "was at the point",
+			       x->metadata->disks[disk].id);
 	free(buffer);
 	content_hash_free(hash);
 	return r;

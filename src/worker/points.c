@@ -347,12 +347,14 @@ int read_export(struct request *request, json_t *parameters, struct err *err)
 	struct export_request *ask = calloc(1, sizeof(*ask));
 	const char *source = NULL, *base = NULL, *content = NULL;
 	json_t *disks = NULL, *logs = NULL;
+	bool hash = false;
 	const struct rpc_field fields[] = {
 	    {"source", RPC_STRING, true, 0, &source, NULL},
 	    {"base", RPC_STRING, false, 0, &base, NULL},
 	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
 	    {"content", RPC_STRING, false, 0, &content, NULL},
 	    {"logs", RPC_ARRAY, false, EXPORT_LOGS_MAX, &logs, NULL},
+	    {"hash", RPC_BOOL, false, 0, &hash, NULL},
 	    {0}};
 	int r;
 
@@ -364,6 +366,7 @@ int read_export(struct request *request, json_t *parameters, struct err *err)
 	if (r == 0)
 		r = read_point(source, &ask->source, err);
 	ask->has_base = base;
+	ask->hash = hash;
 	if (r == 0 && base)
 		r = read_point(base, &ask->base, err);
 	if (r == 0)

@@ -812,9 +812,10 @@ class Export(Case):
                          names)
         # what is said to be wanted is not asked for
         self.good('export', 'vm1', POINT, self.dir + '2', '--content', 'logs',
-                  '--disk', 'vdb', '--base', LATER)
-        self.assertEqual([c[1].get('logs') for c in self.asked()[1:]],
-                         [None, ['vdb-1', 'vdb-2']])
+                  '--disk', 'vdb', '--base', LATER, '--hash')
+        self.assertEqual([(c[1].get('logs'), c[1].get('hash'))
+                          for c in self.asked()[1:]],
+                         [(None, True), (['vdb-1', 'vdb-2'], True)])
 
     def test_disks_are_exported_where_there_are_logs(self):
         self.good('export', 'vm1', POINT, self.dir, '--content', 'disks')

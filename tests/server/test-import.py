@@ -13,6 +13,8 @@ import sys
 import unittest
 import uuid
 
+import nbd
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, 'tests'))
@@ -267,7 +269,110 @@ class Refusals(Case):
         self.assertEqual(self.points(), before)
 
 
-class Jobs(Case):
+class RoundTrip(Case):
+    """From a guest's disks to a copy of them on another root."""
+
+    def setUp(self):
+        super().setUp()
+        self.daemon.cli('serve', 'vm')
+        self.clients = {}
+        for disk in self.daemon.status('vm')['disks']:
+            handle = self.clients[disk['id']] = nbd.NBD()
+            handle.connect_uri(disk['nbd_uri'])
+        self.base = self.daemon.create('vm', '--type', 'log')['id']
+        self.write('root', 17 * 4096)
+        self.write('data', SIZES['data'] - 4096)
+        self.exported = self.daemon.create('vm', '--type', 'log')['id']
+
+    def write(self, disk, offset):
+        self.clients[disk].pwrite(os.urandom(4096), offset)
+        self.clients[disk].flush()
+
+    def export(self, *arguments):
+        directory = f'{self.directory}/exported'
+        done = subprocess.run(
+            [RUN, 'refpoint', '--root', self.daemon.root, 'export', 'vm',
+             self.exported, directory, *arguments],
+            capture_output=True, text=True, timeout=60, check=False)
+        return directory, done
+
+    def exported_hashed(self, *arguments):
+        directory, done = self.export('--hash', *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(f'{directory}/refpoint-state.json', encoding='utf-8') as f:
+            state = json.load(f)
+        return directory, {d['id']: d['hash'] for d in state['disks']}
+
+    def other_root(self):
+        """With copies of the disks as they are now."""
+        root = f'{self.directory}/other'
+        os.mkdir(root, 0o755)
+        other = Refpointd(root)
+        self.addCleanup(other.close)
+        other.start()
+        arguments = []
+        for disk, path in self.images.items():
+            shutil.copy(path, f'{path}.copy')
+            arguments += ['--disk', f'{disk}={path}.copy']
+        other.cli('define', 'copy', *arguments)
+        return other
+
+    def test_the_point_is_valid_on_a_copy(self):
+        key = self.key_file()
+        directory, hashes = self.exported_hashed('--key', key)
+        self.assertEqual(hashes, {d: content_hash(p)
+                                  for d, p in self.images.items()})
+        self.daemon.json('snapshots', 'vm')
+        self.assertEqual(
+            self.daemon.json('snapshots', 'vm')['snapshots'], [])
+        other = self.other_root()
+        self.assertEqual(
+            other.json('import', 'copy', directory, '--key', key),
+            {'id': self.exported, 'valid': True, 'reason': '', 'points': 2})
+        self.assertEqual(
+            [p['id'] for p in other.json('points', 'copy')['points']],
+            [self.base, self.exported])
+
+    def test_another_roots_key_is_not_known(self):
+        directory, _ = self.exported_hashed()
+        told = self.other_root().json('import', 'copy', directory)
+        self.assertFalse(told['valid'])
+        self.assertIn('MAC', told['reason'])
+
+    def test_a_copy_of_another_moment_is_not_at_the_point(self):
+        key = self.key_file()
+        directory, _ = self.exported_hashed('--key', key)
+        self.write('data', 0)
+        told = self.other_root().json('import', 'copy', directory, '--key',
+                                      key)
+        self.assertFalse(told['valid'])
+        self.assertIn("disk 'data' was not as it was", told['reason'])
+
+    def test_one_disk_alone_has_its_hash(self):
+        _, hashes = self.exported_hashed('--disk', 'data')
+        self.assertEqual(hashes, {'data': content_hash(self.images['data'])})
+
+    def test_what_was_written_since_leaves_no_hash(self):
+        self.write('root', 0)
+        directory, done = self.export('--hash')
+        self.assertEqual(done.returncode, 4)
+        self.assertIn('4096 bytes were written to since', done.stderr)
+        self.assertFalse(os.path.exists(directory))
+        _, done = self.export()
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_hash_is_of_logs_and_needs_the_disks(self):
+        _, done = self.export('--hash', '--content', 'disks')
+        self.assertEqual(done.returncode, 2, done.stderr)
+        for client in self.clients.values():
+            client.shutdown()
+        self.daemon.cli('unserve', 'vm')
+        _, done = self.export('--hash', '--content', 'logs')
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn('serve it first', done.stderr)
+
+
+class JobsCase(Case):
     def client(self, door='admin'):
         client = Client(f'{self.daemon.root}/run/{door}.sock')
         self.addCleanup(client.close)
@@ -286,6 +391,8 @@ class Jobs(Case):
                            lambda: self.job(job)['state'] != 'running')
         return self.job(job)
 
+
+class Jobs(JobsCase):
     def test_it_is_a_job(self):
         self.key_file(f'{self.lib}/import-keys/site.key')
         job = self.ended(self.begin('gateway'))
@@ -311,7 +418,7 @@ class Jobs(Case):
         self.assertEqual(self.points(), {})
 
 
-class Cancelled(Jobs):
+class Cancelled(JobsCase):
     """A disk that takes half a second for each MiB."""
     ENVIRONMENT = {
         'REFPOINT_WORKER': os.path.join(process.BUILD, 'src', 'worker',
