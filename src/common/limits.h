@@ -141,7 +141,7 @@
 
 /* Of the kernel's threads for what the ring cannot do at once: more than a
  * virtual system has files that can hang, and some for syncs and discards. */
-#define RING_WORKERS_MAX (SNAPSHOTS_PER_VM_MAX * DISKS_PER_VM_MAX + 64)
+#define RING_WORKERS_MAX ((SNAPSHOTS_PER_VM_MAX + 4) * DISKS_PER_VM_MAX + 64)
 
 /* Of a log that is read; those that we write have blocks of 4096 bytes. */
 #define HRL_METADATA_BYTES_MAX 65536u       /* of a metadata block */

@@ -255,7 +255,33 @@ static void tick(struct ring_op *op, int result, unsigned flags)
 
 	vm_tick(rig->queue);
 	snapshots_tick(rig->snapshots);
+	if (atomic_load(&rig->attended))
+		logs_tick(atomic_load(&rig->attended));
 	ring_timer(rig->ring, &rig->timer, VM_TICK_MS);
+}
+
+static void turn(void *arg)
+{
+	struct rig *rig = arg;
+
+	if (atomic_load(&rig->attended))
+		logs_turn(atomic_load(&rig->attended));
+}
+
+static void bind_queue(struct ring_task *task)
+{
+	struct rig *rig = container_of(task, struct rig, bind);
+
+	rig->volume = vm_volume(rig->vm, 0, rig->queue);
+	rig->timer.done = tick;
+	ring_timer(rig->ring, &rig->timer, VM_TICK_MS);
+	(void)sem_post(&rig->ready);
+}
+
+static void await_ready(struct rig *rig)
+{
+	while (sem_wait(&rig->ready) < 0)
+		;
 }
 
 static void *serve(void *arg)
@@ -270,10 +296,7 @@ static void *serve(void *arg)
 	if (rig->faulty_io && faulty_ioq_new(rig->faults, rig->ring, rig->ioq,
 					     &rig->ioq, &err) < 0)
 		DIE("%s", err.text);
-	rig->queue = vm_queue_new(rig->vm, rig->ioq, post, rig->ring);
-	rig->volume = vm_volume(rig->vm, 0, rig->queue);
-	rig->timer.done = tick;
-	ring_timer(rig->ring, &rig->timer, VM_TICK_MS);
+	ring_on_turn(rig->ring, turn, rig);
 	(void)sem_post(&rig->ready);
 	if (ring_run(rig->ring, &err) < 0)
 		DIE("%s", err.text);
@@ -307,8 +330,7 @@ static void serve_quiet(struct rig *rig)
 {
 	rig->quit.run = quiet;
 	ring_post(rig->ring, &rig->quit);
-	while (sem_wait(&rig->ready) < 0)
-		;
+	await_ready(rig);
 }
 
 static void serve_stop(struct rig *rig)
@@ -319,32 +341,60 @@ static void serve_stop(struct rig *rig)
 	rig->serving = false;
 }
 
+/* The vm and what is its, closed; then the thread, and the ring. */
+static void stop_all(struct rig *rig)
+{
+	serve_stop(rig);
+	atomic_store(&rig->attended, NULL);
+	rig->snapshots = snapshots_free(rig->snapshots);
+	rig->logs = logs_free(rig->logs);
+	rig->vm = vm_close(rig->vm);
+	if (rig->faulty_io)
+		faulty_ioq_free(rig->ioq);
+	close_all(rig);
+	rig->ring = ring_free(rig->ring);
+}
+
+static int attach_all(struct rig *rig, struct err *err)
+{
+	int r = vm_attach(rig->vm, &rig->image, &rig->geometry, VM_ATTACH_WRITE,
+			  err);
+
+	atomic_store(&rig->attended, rig->logs);
+	if (r == 0 && rig->logs)
+		r = logs_attach(rig->logs, err);
+	return r < 0 ? r : snapshots_attach(rig->snapshots, err);
+}
+
 int rig_start(struct rig *rig, const char *rules, struct err *err)
 {
+	struct logs_host host = {.post = post};
 	struct vm_env env;
 	int r;
 
 	open_all(rig, rules);
+	if (pthread_create(&rig->thread, NULL, serve, rig))
+		DIE("no thread");
+	await_ready(rig);
+	rig->serving = true;
+	host.ioq = rig->ioq;
+	host.arg = rig->ring;
 	env = environment(rig);
 	r = vm_open(&env, &rig->vm, err);
+	if (r == 0 && rig->logging)
+		r = logs_new(rig->vm, &host, &rig->logs, err);
 	if (r == 0)
 		r = snapshots_new(rig->vm, &rig->snapshots, err);
 	if (r == 0)
-		r = vm_attach(rig->vm, &rig->image, &rig->geometry,
-			      VM_ATTACH_WRITE, err);
-	if (r == 0)
-		r = snapshots_attach(rig->snapshots, err);
+		r = attach_all(rig, err);
 	if (r < 0) {
-		rig->snapshots = snapshots_free(rig->snapshots);
-		rig->vm = vm_close(rig->vm);
-		close_all(rig);
+		stop_all(rig);
 		return r;
 	}
-	if (pthread_create(&rig->thread, NULL, serve, rig))
-		DIE("no thread");
-	while (sem_wait(&rig->ready) < 0)
-		;
-	rig->serving = true;
+	rig->queue = vm_queue_new(rig->vm, rig->ioq, post, rig->ring);
+	rig->bind.run = bind_queue;
+	ring_post(rig->ring, &rig->bind);
+	await_ready(rig);
 	return 0;
 }
 
@@ -354,14 +404,10 @@ int rig_stop(struct rig *rig, struct err *err)
 
 	serve_quiet(rig);
 	snapshots_detach(rig->snapshots);
+	if (rig->logs)
+		logs_detach(rig->logs);
 	r = vm_detach(rig->vm, err);
-	serve_stop(rig);
-	rig->snapshots = snapshots_free(rig->snapshots);
-	rig->vm = vm_close(rig->vm);
-	if (rig->faulty_io)
-		faulty_ioq_free(rig->ioq);
-	close_all(rig);
-	rig->ring = ring_free(rig->ring);
+	stop_all(rig);
 	return r;
 }
 
@@ -461,17 +507,32 @@ int rig_do(struct rig *rig, enum volume_op op, uint64_t offset, uint64_t length)
 
 /* ---- control ---------------------------------------------------------- */
 
-int rig_point(struct rig *rig, struct guid *ret_id, struct err *err)
+static int make_point(struct rig *rig, enum point_type type,
+		      struct guid *ret_id, struct err *err)
 {
-	struct vm_point_request request = {.type = POINT_RCT,
+	struct vm_point_request request = {.type = type,
 					   .consistency = CONSISTENCY_CRASH};
 	struct point_row *row = calloc(1, sizeof(*row));
-	int r = row ? vm_point_create(rig->vm, &request, row, err) : -ENOMEM;
+	int r = -ENOMEM;
 
+	if (row)
+		r = type == POINT_LOG
+			? logs_create(rig->logs, &request, row, err)
+			: vm_point_create(rig->vm, &request, row, err);
 	if (r == 0)
 		*ret_id = row->id;
 	free(row);
 	return r;
+}
+
+int rig_point(struct rig *rig, struct guid *ret_id, struct err *err)
+{
+	return make_point(rig, POINT_RCT, ret_id, err);
+}
+
+int rig_log_point(struct rig *rig, struct guid *ret_id, struct err *err)
+{
+	return make_point(rig, POINT_LOG, ret_id, err);
 }
 
 struct vm_changes rig_changes(struct rig *rig, const struct guid *since)

@@ -17,6 +17,7 @@
 #include "disk/faulty.h"
 #include "disk/image.h"
 #include "disk/ring.h"
+#include "log/logs.h"
 #include "snapshot/snapshot.h"
 #include "track/vm.h"
 
@@ -37,6 +38,9 @@ struct rig {
 	struct image_geometry geometry;
 	struct vm *vm;
 	struct snapshots *snapshots;
+	bool logging;                  /* set before rig_start() */
+	struct logs *logs;             /* NULL: not logging */
+	struct logs *_Atomic attended; /* by the thread that serves */
 	/* the thread that serves */
 	bool serving;
 	pthread_t thread;
@@ -47,6 +51,7 @@ struct rig {
 	struct volume *volume;
 	struct ring_op timer;
 	struct ring_task quit;
+	struct ring_task bind;
 };
 
 /* Makes a rig with a sparse image of BYTES, below DIR (NULL: $TMPDIR or
@@ -85,6 +90,7 @@ int rig_do(struct rig *rig, enum volume_op op, uint64_t offset,
 	   uint64_t length);
 
 int rig_point(struct rig *rig, struct guid *ret_id, struct err *err);
+int rig_log_point(struct rig *rig, struct guid *ret_id, struct err *err);
 /* The answer up to now; aborts if there is none. */
 struct vm_changes rig_changes(struct rig *rig, const struct guid *since);
 

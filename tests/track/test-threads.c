@@ -5,7 +5,9 @@
  * keeper and its region changes underneath.  A sealed interval's answer is held
  * to a log of what was submitted and completed when.
  *
- *   SEED=, ROUNDS= (points; default 40)
+ * The same with logs: at the end all logs together are what the disk holds.
+ *
+ *   SEED=, ROUNDS= (points; default 40, and a third of it with logs)
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,10 +19,12 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/blockset.h"
 #include "common/bytes.h"
 #include "rig.h"
+#include "store/files.h"
 
 #define DISK_BYTES MIB(512) /* 32 regions */
 #define SLOTS      16       /* the guest's requests in flight */
@@ -110,6 +114,8 @@ static void write_next(struct slot *slot)
 	r->op = ops[next_random(&seed) % ARRAY_SIZE(ops)];
 	r->done = write_done;
 	r->data = slot->data;
+	if (r->op == VOLUME_WRITE)
+		memset(slot->data, (int)next_random(&seed), KIB(16));
 	if (r->op != VOLUME_FLUSH) {
 		r->length = (1 + next_random(&seed) % 4) * 4096;
 		r->offset = next_random(&seed) % (DISK_BYTES / 4096 - 4) * 4096;
@@ -214,6 +220,12 @@ static void hold_to_log(const struct made *p, const struct made *q)
 	free(may);
 }
 
+static int destroy(const struct guid *id, struct err *err)
+{
+	return rig->logging ? logs_destroy(rig->logs, id, err)
+			    : vm_point_destroy(rig->vm, id, err);
+}
+
 static void make_points(uint64_t rounds)
 {
 	uint64_t s = number("SEED", 1) * 99 + 1;
@@ -227,33 +239,32 @@ static void make_points(uint64_t rounds)
 		while (atomic_load(&entry_count) < MIN(more, LOG_MAX))
 			(void)sched_yield();
 		p->before = atomic_load(&ticks);
-		if (rig_point(rig, &p->id, &err) < 0)
+		if ((rig->logging && i % 2 == 0
+			 ? rig_log_point(rig, &p->id, &err)
+			 : rig_point(rig, &p->id, &err)) < 0)
 			fail_msg("%s", err.text);
 		p->after = atomic_fetch_add(&ticks, 1);
 		atomic_store(&point_count, n + 1);
 		if (n > 0 && next_random(&s) % 3 == 0) {
 			struct made *victim = &points[next_random(&s) % n];
 
-			if (victim->destroyed)
+			/* with logs the first one's data are all */
+			if (victim->destroyed ||
+			    (rig->logging && victim == points))
 				continue;
 			victim->destroyed = true;
-			assert_int_equal(
-			    vm_point_destroy(rig->vm, &victim->id, &err), 0);
+			assert_int_equal(destroy(&victim->id, &err), 0);
 		}
 	}
 }
 
-static void answers_are_exact_while_all_threads_are_at_work(void **state)
+static void run_all(uint64_t rounds)
 {
-	uint64_t rounds = number("ROUNDS", 40);
 	struct vm_cut_times times;
-	struct err err = {0};
 	pthread_t asker, checker;
 	unsigned n;
 
 	assert_true(rounds < POINTS_MAX);
-	if (rig_start(rig, NULL, &err) < 0)
-		fail_msg("%s", err.text);
 	begin.run = guest_begins;
 	ring_post(rig->ring, &begin);
 	assert_int_equal(pthread_create(&asker, NULL, ask, NULL), 0);
@@ -278,6 +289,84 @@ static void answers_are_exact_while_all_threads_are_at_work(void **state)
 	       atomic_load(&entry_count), n,
 	       (unsigned long long)atomic_load(&questions),
 	       (unsigned long long)times.max_ns / 1000);
+}
+
+static void answers_are_exact_while_all_threads_are_at_work(void **state)
+{
+	struct err err = {0};
+
+	if (rig_start(rig, NULL, &err) < 0)
+		fail_msg("%s", err.text);
+	run_all(number("ROUNDS", 40));
+	assert_int_equal(rig_stop(rig, &err), 0);
+}
+
+/* ---- with logs -------------------------------------------------------- */
+
+static uint8_t *content;
+
+static int apply(void *arg, const struct log_part_row *row)
+{
+	uint8_t buf[SIDECAR_RECORD_BYTES];
+	struct sidecar_record record;
+	struct log_files f;
+
+	assert_int_equal(log_files_open(rig->store, &vm_system(rig->vm)->store,
+					&row->origin, 0, &f, NULL),
+			 0);
+	for (uint64_t n = 0;
+	     file_read(f.side, buf, sizeof(buf), sidecar_offset(n), NULL) ==
+		 sizeof(buf) &&
+	     sidecar_record_decode(buf, &f.head, n, &record, NULL) == 0;
+	     n++)
+		if (record.kind == SIDECAR_WRITE)
+			assert_int_equal(
+			    file_read(f.data, content + record.offset,
+				      record.length, record.at, NULL),
+			    record.length);
+		else if (record.kind == SIDECAR_ZEROS)
+			memset(content + record.offset, 0, record.length);
+	log_files_close(&f);
+	return 0;
+}
+
+/* The first point was made of an empty disk. */
+static void hold_logs_to_image(void)
+{
+	uint8_t *image =
+	    mmap(NULL, DISK_BYTES, PROT_READ, MAP_SHARED, rig->image_fd, 0);
+	struct err err = {0};
+
+	content = calloc(1, DISK_BYTES);
+	assert_true(image != MAP_FAILED);
+	assert_non_null(content);
+	if (vm_log_parts(rig->vm, apply, NULL, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_memory_equal(content, image, DISK_BYTES);
+	free(content);
+	(void)munmap(image, DISK_BYTES);
+}
+
+static void logs_are_whole_while_all_threads_are_at_work(void **state)
+{
+	struct err err = {0};
+
+	rig->logging = true;
+	if (rig_start(rig, NULL, &err) < 0)
+		fail_msg("%s", err.text);
+	if (vm_set_log_limit(rig->vm, UINT64_C(1) << 36, &err) < 0 ||
+	    rig_stop(rig, &err) < 0 || rig_start(rig, NULL, &err) < 0 ||
+	    rig_log_point(rig, &points[0].id, &err) < 0)
+		fail_msg("%s", err.text);
+	points[0].after = atomic_fetch_add(&ticks, 1);
+	atomic_store(&point_count, 1);
+	run_all(number("ROUNDS", 40) / 3);
+	assert_int_equal(rig_do(rig, VOLUME_FLUSH, 0, 0), 0);
+	hold_logs_to_image();
+	assert_int_equal(rig_stop(rig, &err), 0);
+	if (rig_start(rig, NULL, &err) < 0)
+		fail_msg("%s", err.text);
+	hold_logs_to_image();
 	assert_int_equal(rig_stop(rig, &err), 0);
 }
 
@@ -288,6 +377,11 @@ static int set_up(void **state)
 	seed = number("SEED", 1);
 	printf("SEED=%llu\n", (unsigned long long)seed);
 	entries = calloc(LOG_MAX, sizeof(*entries));
+	memset(points, 0, sizeof(points));
+	atomic_store(&ticks, 0);
+	atomic_store(&entry_count, 0);
+	atomic_store(&point_count, 0);
+	atomic_store(&stopping, false);
 	for (unsigned i = 0; i < SLOTS; i++)
 		slots[i].data = aligned_alloc(4096, KIB(16));
 	(void)sem_init(&ended, 0, 0);
@@ -309,6 +403,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(
 		answers_are_exact_while_all_threads_are_at_work, set_up,
+		tear_down),
+	    cmocka_unit_test_setup_teardown(
+		logs_are_whole_while_all_threads_are_at_work, set_up,
 		tear_down),
 	};
 
