@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports: a full one beside qemu-img convert, and what changed beside reading
-just that and beside virtnbdbackup.  Each writes to the same file system and
+"""Exports: a full one beside qemu-img convert, what changed beside reading just
+that and beside virtnbdbackup, and logs beside cp.  Each writes to the same file system and
 ends with its files synced.
 """
+import glob
 import os
 import random
 import subprocess
@@ -66,7 +67,7 @@ class Exports:
         self.server = Refpoint(directory, self.image)
         self.server.start()
         self.vm = self.server.vm
-        self.base = self.snapshot = self.ranges = None
+        self.base = self.snapshot = self.ranges = self.logs = None
 
     def close(self):
         self.server.stop()
@@ -157,6 +158,42 @@ class Exports:
     def against_reading(self, pairs, progress):
         return alternate(pairs, self.changes, self.read,
                          'changes and reading', progress)
+
+    # -- logs --------------------------------------------------------------
+
+    def log(self):
+        """What is written between two log-based points; the newer one."""
+        self.cli('set-log-limit', self.vm, str(2 * self.size))
+        first = self.cli('create', self.vm, '--type', 'log')
+        self.write(self.server.uri)
+        handle = nbd.NBD()
+        handle.connect_uri(self.server.uri)
+        handle.zero(self.size // 8, 0)          # of which the log has a hole
+        handle.shutdown()
+        last = self.cli('create', self.vm, '--type', 'log')
+        self.logs = glob.glob(os.path.join(
+            self.server.daemon.root, 'lib', 'vms', self.vm, f'log-{first}-*'))
+        return last
+
+    def copy_logs(self):
+        os.mkdir(self.target())
+        sync_all()
+
+        def run():
+            process.run(['cp', '--sparse=always', *self.logs, self.target()],
+                        timeout=900)
+            for name in os.listdir(self.target()):
+                fsync(os.path.join(self.target(), name))
+        took = timed(run)
+        process.remove_dir(self.target())
+        return took
+
+    def against_cp(self, pairs, progress):
+        last = self.log()
+        found = alternate(pairs, lambda: self.export(last), self.copy_logs,
+                          'logs and cp', progress)
+        self.cli('drop-log', self.vm, last)     # nothing is logged any more
+        return found, sum(os.stat(f).st_blocks * 512 for f in self.logs)
 
     def against_virtnbdbackup(self, pairs, progress):
         """Each of its backups makes the next one's base, so what it is to
