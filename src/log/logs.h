@@ -89,6 +89,12 @@ int logs_open_chain(struct logs *logs, uint32_t disk, const struct guid *base,
 		    struct logs_file **ret_files, unsigned *ret_count,
 		    struct err *err);
 
+/* Any thread that may wait: as vm_check(), of the logs: closed ones are read
+ * through. */
+int logs_check(struct logs *logs,
+	       void (*fn)(void *arg, const struct vm_finding *finding),
+	       void *arg, uint64_t *ret_bytes, struct err *err);
+
 /* The queue's thread, from before logs_attach() to after logs_detach(): once in
  * each turn of its loop, before it submits; and every VM_TICK_MS. */
 void logs_turn(struct logs *logs);
