@@ -54,8 +54,7 @@ static bool is_there(struct checking *c, const struct guid *origin)
 {
 	struct asked asked = {.origin = *origin};
 
-	return vm_log_parts(c->logs->vm, find, &asked, NULL) < 0 ||
-	       asked.found;
+	return vm_log_parts(c->logs->vm, find, &asked, NULL) < 0 || asked.found;
 }
 
 static int check_data(struct checking *c, const struct log_files *files,
@@ -101,7 +100,7 @@ static int check_side(struct checking *c, const struct log_files *files,
 	return 0;
 }
 
-/* OPEN: the newest part, which may have no end yet. */
+/* OPEN: of the open point, which may have no end yet. */
 static int check_one(struct checking *c, const struct guid *origin,
 		     uint32_t disk, bool open, struct err *err)
 {
@@ -143,16 +142,20 @@ int logs_check(struct logs *logs,
 	       void *arg, uint64_t *ret_bytes, struct err *err)
 {
 	struct checking c = {.logs = logs, .fn = fn, .arg = arg};
-	int r;
+	struct log_part_row *open_rows = NULL;
+	struct guid open = {0};
+	int r = logs_open_rows(logs, &open, &open_rows, err);
 
+	free(open_rows);
+	if (r < 0)
+		return r;
 	c.rows = malloc(LOG_PARTS_MAX * sizeof(*c.rows));
 	if (!c.rows)
 		return err_set(err, -ENOMEM, "logs");
 	r = vm_log_parts(logs->vm, note, &c, err);
-	/* While a point is made there are two without an end, at most. */
 	for (uint32_t i = 0; r == 0 && i < c.count; i++)
 		check_part(&c, &c.rows[i].origin,
-			   i + PARTS_OPEN_MAX >= c.count);
+			   guid_equal(&c.rows[i].point, &open));
 	free(c.rows);
 	*ret_bytes = c.bytes;
 	return r;

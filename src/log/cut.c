@@ -247,7 +247,7 @@ static int admit(struct logs *logs, struct err *err)
 			       "limit",
 			       (unsigned long long)used,
 			       (unsigned long long)limit);
-	if (atomic_load(&logs->room) < 0)
+	if ((int64_t)used > atomic_load(&logs->room))
 		return err_set(err, -RP_ENOROOM,
 			       "no log-based point: the store's file system "
 			       "has no room but what is kept for tracking");

@@ -377,10 +377,32 @@ void logger_init(struct logs *logs)
 
 /* ---- turns and ticks -------------------------------------------------- */
 
+static void give_up_all(struct logs *logs, int code, const char *reason)
+{
+	struct err why = {0};
+
+	(void)err_set(&why, code, "%s", reason);
+	for (struct part *part = logs->parts; part; part = part->next)
+		logger_give_up(logs, part, &why);
+}
+
+/* At each turn: nothing of the log is written that there is no room for, as
+ * far as others leave it alone. */
+static void check_room(struct logs *logs)
+{
+	int64_t used = (int64_t)atomic_load(&logs->budget.used);
+
+	if (logs->parts && used > atomic_load(&logs->room))
+		give_up_all(logs, -RP_ENOROOM,
+			    "the store's file system has no room but what is "
+			    "kept for tracking");
+}
+
 void logs_turn(struct logs *logs)
 {
 	struct part *part = logs->parts;
 
+	check_room(logs);
 	while (part) {
 		struct part *next = part->next;
 
@@ -397,15 +419,6 @@ static int64_t monotonic_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static void give_up_all(struct logs *logs, int code, const char *reason)
-{
-	struct err why = {0};
-
-	(void)err_set(&why, code, "%s", reason);
-	for (struct part *part = logs->parts; part; part = part->next)
-		logger_give_up(logs, part, &why);
-}
-
 void logs_tick(struct logs *logs)
 {
 	char reason[REASON_BYTES];
@@ -415,10 +428,6 @@ void logs_tick(struct logs *logs)
 		return;
 	if (vm_latched(logs->vm, reason))
 		give_up_all(logs, -RP_ELATCHED, reason);
-	if (atomic_load(&logs->room) < 0)
-		give_up_all(logs, -RP_ENOROOM,
-			    "the store's file system has no room but what is "
-			    "kept for tracking");
 	atomic_store(&logs->used, logs->budget.used);
 	now_ms = monotonic_ms();
 	for (struct part *part = logs->parts; part;) {

@@ -100,7 +100,8 @@ struct logs {
 	_Atomic bool settle_posted;
 	_Atomic bool attached;
 	_Atomic uint64_t used; /* of the budget, for others */
-	_Atomic int64_t room;  /* in the store; less than 0: none */
+	_Atomic int64_t room;  /* that all logs may take, by the store's room
+				  when that was last looked at */
 
 	/* Rows and files of logs; held across I/O, before any other lock. */
 	pthread_mutex_t changing;

@@ -361,6 +361,34 @@ static void find_lost(struct call *call)
 	call_done(call, 0, NULL);
 }
 
+/* A log that is lost may have taken the room that it takes to say so.  Cut off
+ * it is no log any more, whatever the next attach finds. */
+static void cut_off(struct logs *logs, const struct guid *origin)
+{
+	struct fs *store = vm_environment(logs->vm)->store;
+	char name[LOG_NAME_BYTES];
+	struct file *file;
+
+	for (uint32_t i = 0; i < logs->disks; i++) {
+		log_name(LOG_DATA, origin, i, name);
+		if (fs_open(store, name, FILE_WRITE, &file, NULL) < 0)
+			continue;
+		(void)file->ops->truncate(file, 0, NULL);
+		file_close(file);
+	}
+}
+
+static int record_loss(struct logs *logs, const struct lost *lost,
+		       struct err *err)
+{
+	int r = vm_log_lose(logs->vm, &lost->point, lost->reason, err);
+
+	if (r != -ENOSPC && r != -RP_ENOROOM)
+		return r;
+	cut_off(logs, &lost->origin);
+	return vm_log_lose(logs->vm, &lost->point, lost->reason, err);
+}
+
 /* With `changing`.  True: there was something to do, and it was done. */
 static bool tell_lost(struct logs *logs)
 {
@@ -380,7 +408,7 @@ static bool tell_lost(struct logs *logs)
 	r = find_owner(logs, &lost.origin, &lost.point, &err);
 	if (r > 0) {
 		guid_format(&lost.point, id);
-		r = vm_log_lose(logs->vm, &lost.point, lost.reason, &err);
+		r = record_loss(logs, &lost, &err);
 		if (r == 0)
 			log_warning("point %s has no log any more: %s", id,
 				    lost.reason);
@@ -412,13 +440,16 @@ static void look_at_room(struct logs *logs)
 	const struct vm_env *env = vm_environment(logs->vm);
 	uint64_t space, reserve = LOG_RESERVE_BYTES;
 
-	if (atomic_load(&logs->used) == 0 ||
-	    env->store->ops->space(env->store, &space, NULL) < 0)
+	uint64_t used = atomic_load(&logs->budget.used);
+
+	if (used == 0 || env->store->ops->space(env->store, &space, NULL) < 0)
 		return;
 	for (uint32_t i = 0; i < logs->disks; i++)
-		reserve += 2 * vm_disk(logs->vm, i)->bytes / (BLOCK_BYTES * 8);
-	atomic_store(&logs->room, (int64_t)MIN(space, (uint64_t)INT64_MAX) -
-				      (int64_t)reserve);
+		reserve += 2 * vm_disk(logs->vm, i)->bytes / (BLOCK_BYTES * 8) +
+			   LOG_BUFFER_BYTES; /* used, and not yet written */
+	atomic_store(&logs->room,
+		     (int64_t)MIN(space + used, (uint64_t)INT64_MAX) -
+			 (int64_t)reserve);
 }
 
 bool logs_keep(struct logs *logs)
@@ -450,7 +481,8 @@ void logs_changed(struct logs *logs)
 /* Less than what fills half of the room at LOG_FASTEST. */
 static uint64_t pause_ns(struct logs *logs)
 {
-	int64_t room = atomic_load(&logs->room);
+	int64_t room =
+	    atomic_load(&logs->room) - (int64_t)atomic_load(&logs->used);
 	uint64_t ms = room < 0 ? 250 : (uint64_t)room / (LOG_FASTEST / 500);
 
 	return MIN(MAX(ms, 20), 1000) * UINT64_C(1000000);

@@ -330,15 +330,19 @@ static int run_check(struct request *request, struct err *err)
 {
 	struct worker *worker = request->worker;
 	struct check check = {json_array(), true};
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, log_bytes = 0;
 	int r = worker_check_defined(worker, err);
 
 	if (r == 0)
 		r = vm_check(worker->vm, on_finding, &check, &bytes, err);
 	if (r == 0)
+		r = logs_check(worker->logs, on_finding, &check, &log_bytes,
+			       err);
+	if (r == 0)
 		request->reply =
 		    json_pack("{s:b, s:I, s:O}", "ok", check.ok, "bytes_read",
-			      (json_int_t)bytes, "findings", check.findings);
+			      (json_int_t)(bytes + log_bytes), "findings",
+			      check.findings);
 	json_decref(check.findings);
 	return r;
 }

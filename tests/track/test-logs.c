@@ -210,6 +210,80 @@ static void removed_on_the_newest_ends_logging(void **state)
 	rig_down(rig);
 }
 
+struct findings {
+	unsigned n;
+	struct vm_finding last;
+};
+
+static void on_finding(void *arg, const struct vm_finding *finding)
+{
+	struct findings *findings = arg;
+
+	findings->n++;
+	findings->last = *finding;
+}
+
+static struct findings scrub(struct rig *rig, uint64_t *ret_bytes)
+{
+	struct findings findings = {0};
+
+	ok(logs_check(rig->logs, on_finding, &findings, ret_bytes, &err));
+	return findings;
+}
+
+/* Turns one bit of what ORIGIN's file of SUFFIX has at OFFSET. */
+static void damage(struct rig *rig, const struct guid *origin,
+		   const char *suffix, uint64_t offset)
+{
+	char path[400], id[GUID_TEXT_BYTES];
+	uint8_t byte;
+	int fd;
+
+	guid_format(origin, id);
+	(void)snprintf(path, sizeof(path), "%s/store/log-%s-0%s", rig->base, id,
+		       suffix);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
+	byte ^= 4;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
+	(void)close(fd);
+}
+
+/* Header, a block, data; the sidecar's head and a record. */
+static void a_scrub_finds_what_is_damaged(void **state)
+{
+	static const struct {
+		const char *suffix;
+		uint64_t offset;
+	} places[] = {{".hrl", 40},
+		      {".hrl", MIB(1) + 77},
+		      {".side", 50},
+		      {".side", 4096 + 70}};
+	struct guid first, second;
+	struct rig *rig = rig_up(NULL, NULL, MIB(512), &first);
+	uint64_t bytes;
+
+	(void)write_mib(rig, 4);
+	assert_int_equal(rig_do(rig, VOLUME_ZERO, MIB(64), MIB(8)), 0);
+	ok(rig_log_point(rig, &second, &err));
+	(void)write_mib(rig, 2);
+	assert_int_equal(scrub(rig, &bytes).n, 0);
+	assert_true(bytes >= MIB(4));
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		struct findings findings;
+
+		damage(rig, &first, places[i].suffix, places[i].offset);
+		findings = scrub(rig, &bytes);
+		if (findings.n != 1)
+			fail_msg("place %zu: %u findings", i, findings.n);
+		assert_true(findings.last.damaged);
+		damage(rig, &first, places[i].suffix, places[i].offset);
+	}
+	assert_int_equal(scrub(rig, &bytes).n, 0);
+	rig_down(rig);
+}
+
 /* ---- limits ----------------------------------------------------------- */
 
 static void a_limit_that_is_reached_costs_the_log_alone(void **state)
@@ -352,6 +426,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(states_are_told),
 	    cmocka_unit_test(wrong_chains_are_refused_by_name),
+	    cmocka_unit_test(a_scrub_finds_what_is_damaged),
 	    cmocka_unit_test(removed_on_the_newest_ends_logging),
 	    cmocka_unit_test(a_limit_that_is_reached_costs_the_log_alone),
 	    cmocka_unit_test(a_limit_too_small_for_a_write_is_refused),
