@@ -447,9 +447,8 @@ static void look_at_room(struct logs *logs)
 	for (uint32_t i = 0; i < logs->disks; i++)
 		reserve += 2 * vm_disk(logs->vm, i)->bytes / (BLOCK_BYTES * 8) +
 			   LOG_BUFFER_BYTES; /* used, and not yet written */
-	atomic_store(&logs->room,
-		     (int64_t)MIN(space + used, (uint64_t)INT64_MAX) -
-			 (int64_t)reserve);
+	space = MIN(space, (uint64_t)INT64_MAX / 2);
+	atomic_store(&logs->room, (int64_t)(space + used) - (int64_t)reserve);
 }
 
 bool logs_keep(struct logs *logs)
