@@ -7,7 +7,12 @@ its server at any moment, comes back and goes on.  After every few kills a
 point is made, and what changed since earlier points must be exact: every
 block that differs is reported, and none to which nothing was submitted.  The
 data must be what was written.  KILLS and SEED are taken from the environment.
+
+With --logs the points are log-based: the logs from each point to the next are
+exported, and replayed onto what the disk held at the first one give what it
+held at the other.
 """
+import glob
 import os
 import random
 import sys
@@ -32,9 +37,13 @@ POINTS_KEPT = 3
 
 
 class Kills:
-    def __init__(self, directory, kills, seed):
+    def __init__(self, directory, kills, seed, logs):
         self.rng = random.Random(seed)
         self.kills = kills
+        self.directory = directory
+        self.logs = logs
+        self.before = None   # the last log-based point: (id, the disk then)
+        self.replays = 0
         self.image = os.path.join(directory, 'disk.img')
         with open(self.image, 'wb') as f:
             f.truncate(SIZE)
@@ -48,7 +57,8 @@ class Kills:
 
     def begin(self):
         self.daemon.start()
-        self.daemon.cli('define', VM, '--disk', f'disk={self.image}')
+        self.daemon.cli('define', VM, '--disk', f'disk={self.image}',
+                        '--log-limit', str(16 << 30))
         self.daemon.cli('serve', VM)
         status = self.daemon.wait_serving(VM)
         self.pid = status['worker_pid']
@@ -83,7 +93,8 @@ class Kills:
         for _, _, written in self.points:
             written.map[:] = (written | client.written).map
         client.forget()
-        name = self.daemon.create(VM)['id']
+        name = (self.log_point() if self.logs else
+                self.daemon.create(VM)['id'])
         for since, model, written in self.points:
             self.check(since, name, model, written)
         self.points.append((name, bytes(client.model), blocks.Blocks(SIZE)))
@@ -91,6 +102,32 @@ class Kills:
             # The middle one: its changes must stay with the older point.
             gone = self.points.pop(1)
             self.daemon.cli('destroy', VM, gone[0])
+
+    def log_point(self):
+        """A point, and what the logs since the one before it say."""
+        with open(self.image, 'rb') as f:
+            now = f.read()      # nothing is in flight
+        name = self.daemon.create(VM, '--type', 'log')['id']
+        before, self.before = self.before, (name, now)
+        if before:
+            self.replay(before[0], name, before[1], now)
+        return name
+
+    def replay(self, base, point, content, wanted):
+        path = os.path.join(self.directory, 'copy')
+        logs = os.path.join(self.directory, 'logs')
+        with open(path, 'wb') as f:
+            f.write(content)
+        self.daemon.cli('export', VM, point, logs, '--base', base)
+        self.daemon.cli('replay', *sorted(glob.glob(logs + '/*.hrl')),
+                        '--onto', path)
+        with open(path, 'rb') as f:
+            if f.read() != wanted:
+                raise process.Failure(
+                    f'the logs from {base} to {point} give something else '
+                    'than what the disk holds')
+        process.remove_dir(logs)
+        self.replays += 1
 
     def check(self, since, until, model, written):
         answer = self.daemon.changes(VM, since, until)['disks'][0]
@@ -139,11 +176,11 @@ def main():
     kills = int(os.environ.get('KILLS', default))
     print(f'SEED={seed} KILLS={kills}')
     directory = process.scratch_dir('refpoint-kills.')
-    test = Kills(directory, kills, seed)
+    test = Kills(directory, kills, seed, '--logs' in sys.argv)
     try:
         test.run()
         print(f'{kills} kills, {test.client.deaths} connections lost, '
-              f'{test.checks} answers exact')
+              f'{test.checks} answers exact, {test.replays} replays right')
         return 0
     except process.Failure as e:
         print(f'test-kills: {e}')
