@@ -175,7 +175,7 @@
 #define LOG_SIDE_BYTES  KIB(16) /* of these, written at once */
 #define LOG_SYNC_BYTES  MIB(16) /* written since the last sync: the next */
 #define LOG_DIRTY_BYTES MIB(64) /* likewise: no more until it has ended */
-#define LOG_STALL_MS    1000    /* of a write or sync; the log is dropped */
+#define LOG_STALL_MS    3000    /* of a write or sync; the log is dropped */
 #define LOG_PAUSE_MS    4000    /* then; of a guest's write that waits */
 #define LOG_PARTS_MAX   1024    /* of a virtual system's logs; catalogue.h */
 
