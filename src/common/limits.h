@@ -180,10 +180,12 @@
 #define LOG_PARTS_MAX   1024    /* of a virtual system's logs; catalogue.h */
 
 /* Of all logs of a virtual system. */
-#define LOG_LIMIT_MIN     MIB(2)  /* of their limit, for each disk */
-#define LOG_RESERVE_BYTES MIB(32) /* of the store's file system, likewise */
-#define LOG_FASTEST       INT64_C(2147483648) /* bytes a second: room is looked \
-						 at as often as that wants */
+#define LOG_UNFLUSHED_BYTES MIB(128) /* of a disk's; then we flush it */
+#define LOG_LIMIT_MIN       MIB(2)   /* of their limit, for each disk */
+#define LOG_RESERVE_BYTES   MIB(32)  /* of the store's file system */
+#define LOG_FASTEST                                                            \
+	INT64_C(2147483648) /* bytes a second: as often is                     \
+			       room looked at */
 
 /* Of refpoint-pull, which lets one snapshot be read over the network. */
 #define PULL_CONNECTIONS_MAX 16    /* that have proved the key */

@@ -340,7 +340,7 @@ static void settle_task(struct ring_task *task)
 	struct logs *logs = container_of(task, struct logs, settle);
 
 	atomic_store(&logs->settle_posted, false);
-	if (!atomic_load(&logs->attached) || !logs->parts)
+	if (!logs->parts)
 		return;
 	for (uint32_t i = 0; i < logs->disks; i++) {
 		struct entry *entry = entry_new(logs);
@@ -359,8 +359,12 @@ static void settle(struct volume_logger *logger)
 {
 	struct logs *logs = logs_of(logger);
 
-	if (!atomic_exchange(&logs->settle_posted, true))
+	/* Not once the last call of logs_detach() is on its way: G8. */
+	logs_lock(logs);
+	if (atomic_load(&logs->attached) &&
+	    !atomic_exchange(&logs->settle_posted, true))
 		logs->host.post(logs->host.arg, &logs->settle);
+	logs_unlock(logs);
 }
 
 void logger_init(struct logs *logs)
@@ -419,6 +423,57 @@ static int64_t monotonic_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* ---- without flushes of the guest's ----------------------------------- */
+
+static void flush_over(void *arg, int result)
+{
+	struct flushing *f = arg;
+	struct call *waiting = f->logs->quiescing;
+	struct volume *volume = vm_volume_at(f->logs->vm, f->disk);
+
+	f->busy = false;
+	if (result == 0 && !f->part->lost)
+		volume_settled(volume, f->over);
+	part_unref(f->part);
+	if (waiting && --waiting->waiting == 0) {
+		f->logs->quiescing = NULL;
+		call_done(waiting, 0, NULL);
+	}
+}
+
+/* After a kill all that was logged since the last flush is logged anew: a guest
+ * that never flushes is not to wait for that. */
+static void flush_disk(struct logs *logs, struct part *part, uint32_t disk)
+{
+	struct flushing *f = &logs->flushing[disk];
+
+	if (f->busy || part->lost || logs->mending || logs->quiescing ||
+	    stream_is_dropped(part->streams[disk]) ||
+	    stream_unflushed(part->streams[disk]) < LOG_UNFLUSHED_BYTES)
+		return;
+	*f = (struct flushing){
+	    .logs = logs,
+	    .disk = disk,
+	    .part = part,
+	    .over = volume_pieces_over(vm_volume_at(logs->vm, disk)),
+	};
+	f->busy = settle_begin(logs, part, disk, false, flush_over, f) == 0;
+	if (f->busy)
+		part_ref(part);
+}
+
+void logger_quiesce(struct call *call)
+{
+	struct logs *logs = call->logs;
+
+	for (uint32_t i = 0; i < logs->disks; i++)
+		call->waiting += logs->flushing[i].busy;
+	if (call->waiting)
+		logs->quiescing = call;
+	else
+		call_done(call, 0, NULL);
+}
+
 void logs_tick(struct logs *logs)
 {
 	char reason[REASON_BYTES];
@@ -436,6 +491,8 @@ void logs_tick(struct logs *logs)
 		part_ref(part);
 		for (uint32_t i = 0; i < logs->disks; i++)
 			stream_tick(part->streams[i], now_ms);
+		for (uint32_t i = 0; !next && i < logs->disks; i++)
+			flush_disk(logs, part, i);
 		part_unref(part);
 		part = next;
 	}

@@ -27,6 +27,9 @@
  *   G6  A part that loses a write is lost: at once its tables say so, and
  *       vm_strict() stays on until the catalogue does; so a power cut before
  *       that finds hot all that the log may lack, and the log whole again.
+ *   G8  What is under way on the queue's thread refers to the vm: before it is
+ *       detached the flushes of our own are over (the guest's are), nothing
+ *       more is posted, and what was posted has run.
  *   G7  Whoever holds `lock` waits for nothing.
  */
 #ifndef LOG_LOGS_INTERNAL_H
@@ -77,6 +80,15 @@ struct call {
 	bool done; /* under `lock` */
 };
 
+/* A flush of ours: one for each disk at a time. */
+struct flushing {
+	struct logs *logs;
+	struct part *part;
+	uint32_t disk;
+	bool busy;
+	uint64_t over; /* T11 */
+};
+
 struct usage {
 	struct guid origin;
 	uint64_t bytes;
@@ -95,6 +107,8 @@ struct logs {
 	struct part *parts;    /* oldest first */
 	struct entry *entries; /* free ones */
 	bool mending;          /* what a death left is not logged yet */
+	struct flushing flushing[DISKS_PER_VM_MAX];
+	struct call *quiescing; /* waits for these */
 
 	struct ring_task settle;
 	_Atomic bool settle_posted;
@@ -154,6 +168,9 @@ void part_unref(struct part *part);
 void logger_remove(struct logs *logs, struct part *part, const struct err *why);
 /* May go to the log from now on, from its first epoch. */
 void logger_append(struct logs *logs, struct part *part);
+
+/* A call: no flush of ours is under way, and none begins. */
+void logger_quiesce(struct call *call);
 
 /* mend.c: the queue's thread */
 /* Logs what the image of DISK holds in SET's blocks or, if that is NULL, in

@@ -665,6 +665,7 @@ void logs_detach(struct logs *logs)
 	if (!atomic_load(&logs->attached))
 		return;
 	stop_thread(logs);
+	(void)logs_call(logs, logger_quiesce, NULL, NULL);
 	(void)logs_call(logs, logs_close_older, NULL, NULL);
 	(void)logs_call(logs, end_all, NULL, NULL);
 	logs_change(logs);
@@ -672,10 +673,11 @@ void logs_detach(struct logs *logs)
 		;
 	if (logs->lost)
 		vm_give_way(logs->vm, logs->lost_reason);
+	logs_lock(logs);
+	atomic_store(&logs->attached, false);
+	logs_unlock(logs);
 	(void)logs_call(logs, forget_all, NULL, NULL);
 	logs_changed(logs);
-	atomic_store(&logs->attached, false);
-	vm_logger(logs->vm, NULL);
 }
 
 /* ---- questions -------------------------------------------------------- */

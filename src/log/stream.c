@@ -553,6 +553,11 @@ uint64_t stream_log_end(const struct log_stream *stream)
 	return stream->writer.at;
 }
 
+uint64_t stream_unflushed(const struct log_stream *stream)
+{
+	return stream->writer.at - MIN(stream->flushed_at, stream->writer.at);
+}
+
 bool stream_has_waiting(const struct log_stream *stream)
 {
 	return stream->waiting.first || stream->mends.first;

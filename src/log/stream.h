@@ -226,6 +226,8 @@ const struct err *stream_why(const struct log_stream *stream);
 
 /* Bytes of the log so far, holes included. */
 uint64_t stream_log_end(const struct log_stream *stream);
+/* ... of which so many are behind what the last flush said. */
+uint64_t stream_unflushed(const struct log_stream *stream);
 /* Pieces that wait for room. */
 bool stream_has_waiting(const struct log_stream *stream);
 /* Slots of the table that are taken. */

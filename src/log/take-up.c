@@ -174,8 +174,10 @@ struct disk_taking {
 
 static void one_over(struct call *call)
 {
-	if (--call->waiting == 0)
-		call_done(call, 0, NULL);
+	if (--call->waiting > 0)
+		return;
+	call->logs->mending = false;
+	call_done(call, 0, NULL);
 }
 
 static void one_settled(void *arg, int result)
@@ -221,6 +223,7 @@ static void mend_all(struct call *call)
 	struct taking *t = call->arg;
 	struct logs *logs = t->logs;
 
+	logs->mending = true; /* U3: nothing is settled before */
 	logger_append(logs, t->part);
 	call->waiting = 1;
 	for (uint32_t i = 0; i < logs->disks; i++) {

@@ -22,6 +22,7 @@
 
 #include "mounted.h"
 #include "rig.h"
+#include "store/files.h"
 
 #define DISK_BYTES MIB(256)
 
@@ -284,6 +285,44 @@ static void a_scrub_finds_what_is_damaged(void **state)
 	rig_down(rig);
 }
 
+/* The sequence of the last flush that the sidecar of the log of ORIGIN has. */
+static uint64_t last_flush(struct rig *rig, const struct guid *origin)
+{
+	uint8_t buf[SIDECAR_RECORD_BYTES];
+	struct sidecar_record record;
+	struct log_files f;
+	uint64_t last = 0;
+
+	ok(log_files_open(rig->store, &vm_system(rig->vm)->store, origin, 0, &f,
+			  &err));
+	for (uint64_t n = 0;
+	     file_read(f.side, buf, sizeof(buf), sidecar_offset(n), NULL) ==
+		 sizeof(buf) &&
+	     sidecar_record_decode(buf, &f.head, n, &record, NULL) == 0;
+	     n++)
+		if (record.kind == SIDECAR_FLUSH)
+			last = record.sequence;
+	log_files_close(&f);
+	return last;
+}
+
+/* Else a kill would have all of it logged once more. */
+static void who_never_flushes_is_flushed(void **state)
+{
+	const struct timespec moment = {0, 50000000};
+	struct guid first;
+	struct rig *rig = rig_up(NULL, NULL, MIB(1024), &first);
+	unsigned writes = 2 * (LOG_UNFLUSHED_BYTES >> 20);
+
+	(void)write_mib(rig, writes);
+	for (unsigned i = 0; i < 200 && last_flush(rig, &first) == 0; i++) {
+		(void)write_mib(rig, 1); /* so that records are written */
+		(void)nanosleep(&moment, NULL);
+	}
+	assert_true(last_flush(rig, &first) >= writes / 4);
+	rig_down(rig);
+}
+
 /* ---- limits ----------------------------------------------------------- */
 
 static void a_limit_that_is_reached_costs_the_log_alone(void **state)
@@ -428,6 +467,7 @@ int main(void)
 	    cmocka_unit_test(wrong_chains_are_refused_by_name),
 	    cmocka_unit_test(a_scrub_finds_what_is_damaged),
 	    cmocka_unit_test(removed_on_the_newest_ends_logging),
+	    cmocka_unit_test(who_never_flushes_is_flushed),
 	    cmocka_unit_test(a_limit_that_is_reached_costs_the_log_alone),
 	    cmocka_unit_test(a_limit_too_small_for_a_write_is_refused),
 	    cmocka_unit_test(a_log_that_fails_is_given_up),
