@@ -37,7 +37,7 @@ struct vm_env {
 	struct guid machine;
 	bool threads; /* start a keeper and an undertaker */
 	void *arg;
-	int64_t (*now_ns)(void *arg); /* CLOCK_REALTIME; coarse is enough */
+	int64_t (*now_ns)(void *arg); /* CLOCK_REALTIME, not the coarse one */
 	/* The image's stamp as it is now. */
 	int (*stamp)(void *arg, uint32_t disk, struct image_stamp *ret_stamp,
 		     struct err *err);

@@ -11,7 +11,9 @@ import os
 import shutil
 import signal
 import stat
+import struct
 import sys
+import time
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -145,6 +147,22 @@ class Chains(Logs, Case):
              for x in done['disks'][0]['logs']])
         # nothing is exported into it
         self.assertIn('is an export', self.refused(4, b, self.target('x/y')))
+
+    def test_a_write_has_the_time_at_which_it_was_made(self):
+        point = self.point()
+        times = [time.time_ns()]
+        for i in range(20):
+            self.write('vda', bytes([i + 1]) * 4096, i * 4096)
+            times.append(time.time_ns())
+        self.point()
+        with open(self.stored(point, 'vda')[1], 'rb') as f:
+            f.seek(4096)
+            records = f.read()
+        told = [struct.unpack_from('<q', records, at + 32)[0]
+                for at in range(0, len(records), 64) if records[at + 8] == 1]
+        self.assertEqual(len(told), 20)
+        for before, at, after in zip(times, told, times[1:]):
+            self.assertTrue(before <= at <= after, (before, at, after))
 
     def test_disks_can_be_exported_all_the_same(self):
         self.point()
