@@ -30,18 +30,16 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, 'tests'))
-from harness import backup, blocks, process, qemu, writelog  # noqa: E402
+from harness import backup, process, qemu, recorded  # noqa: E402
 from harness.process import Failure  # noqa: E402
-from harness.refpoint import (Refpointd, built, kill_now,  # noqa: E402
-                              parse_uri)
+from harness.recorded import MIB, VM  # noqa: E402
+from harness.refpoint import built, kill_now  # noqa: E402
 
 try:
     import nbd
 except ImportError:
     nbd = None
 
-VM = 'v'
-MIB = 1 << 20
 SIZES = {'root': 64 * MIB, 'data': 96 * MIB}
 CYCLES = int(os.environ.get('CYCLES', 200 if 'REFPOINT_SOAK' in os.environ
                             else 20))
@@ -55,39 +53,6 @@ POINTS_KEPT = 2
 READERS = [backup.Nbdcopy, backup.QemuImg, backup.Python, backup.QemuIo,
            backup.Export]
 EVENTS = ['nothing', 'worker', 'refpointd', 'reader']
-
-
-class Recorded:
-    """What one disk holds, by the recorder alone."""
-
-    def __init__(self, disk, size, directory):
-        self.size = size
-        self.log = writelog.WriteLog(os.path.join(directory, disk + '.log'))
-        self.at = 0
-        self.model = os.path.join(directory, disk + '.model')
-        with open(self.model, 'wb') as f:
-            f.truncate(size)
-
-    def replay_to(self, position):
-        self.log.replay(self.model, self.at, position)
-        self.at = position
-
-    def candidates(self, held, block, first, last):
-        """What a block may hold: what it HELD, and then after each entry."""
-        start, end = block * blocks.BLOCK, (block + 1) * blocks.BLOCK
-        found, now = {held}, bytearray(held)
-        with open(self.log.path, 'rb') as f:
-            for e in self.log.between(first, last):
-                a, b = max(start, e.offset), min(end, e.offset + e.length)
-                if a >= b:
-                    continue
-                data = bytes(b - a)
-                if not e.flags & writelog.DISCARD:
-                    f.seek(e.data_offset + a - e.offset)
-                    data = f.read(b - a)
-                now[a - start:b - start] = data
-                found.add(bytes(now))
-        return found
 
 
 class Snapshot:
@@ -104,7 +69,7 @@ class Snapshot:
 
     def take(self, paused):
         world = self.world
-        self.rows = int(world.guest.console.command('rows', 'rows'))
+        self.rows = world.rows()
         if paused:
             world.guest.stop()
         self.first = world.positions()
@@ -112,14 +77,7 @@ class Snapshot:
         if not paused:
             world.guest.stop()
         self.last = world.positions()
-        for disk, recorded in world.recorded.items():
-            recorded.replay_to(self.first[disk])
-            shutil.copyfile(recorded.model, self.truth[disk])
-            recorded.replay_to(self.last[disk])
-            wrong = blocks.differing(recorded.model, world.images[disk])
-            if len(wrong):
-                raise Failure(f'{disk}: the image is not what the guest '
-                              f'wrote, at {wrong.addresses()}')
+        world.truth(self.first, self.last, self.truth)
         world.guest.cont()
         self.told = told
         self.id = told['id']
@@ -128,31 +86,11 @@ class Snapshot:
         return [backup.Source(self.told, disk, base and base.id,
                               base and base.copies[disk]) for disk in SIZES]
 
-    def judge_blocks(self, disk):
-        recorded = self.world.recorded[disk]
-        copy, truth = self.copies[disk], self.truth[disk]
-        if os.path.getsize(copy) != SIZES[disk]:
-            raise Failure(f'{disk}: {os.path.getsize(copy)} bytes')
-        wrong = []
-        with open(copy, 'rb') as c, open(truth, 'rb') as t:
-            differing = blocks.differing(copy, truth)
-            for at, length in differing.extents():
-                for block in range(at // blocks.BLOCK,
-                                   (at + length) // blocks.BLOCK):
-                    held, found = (os.pread(f.fileno(), blocks.BLOCK,
-                                            block * blocks.BLOCK)
-                                   for f in (t, c))
-                    if found not in recorded.candidates(
-                            held, block, self.first[disk], self.last[disk]):
-                        wrong.append(block * blocks.BLOCK)
-        if wrong:
-            raise Failure(f'{disk}: {len(wrong)} blocks are not what they '
-                          f'were at the instant, at {wrong[:8]}')
-        return len(differing)
-
     def judge(self):
         """Of all disks: the blocks, the file systems, the databases."""
-        unsure = sum(self.judge_blocks(disk) for disk in SIZES)
+        unsure = sum(one.judge(self.copies[d], self.truth[d], self.first[d],
+                               self.last[d])
+                     for d, one in self.world.recorded.items())
         directory = self.world.path(f'judge.{self.number}')
         os.mkdir(directory)
         newest = [backup.examine(self.copies[d], directory) for d in SIZES]
@@ -194,50 +132,14 @@ class Background(threading.Thread):
             raise Failure(str(self.failure)) from self.failure
 
 
-class World:
+class World(recorded.World):
     def __init__(self, directory):
-        self.directory = directory
+        super().__init__(directory, SIZES)
         self.rng = random.Random(SEED)
-        root = self.path('root')
-        os.mkdir(root, 0o755)
-        self.daemon = Refpointd(root)
-        self.guest = None
-        self.images = {d: self.path(d + '.img') for d in SIZES}
-        self.recorded = {}
         self.kept = []       # snapshots that are points now, oldest first
         self.numbers = 0
         self.frozen = None
         self.counts = dict.fromkeys(['copies', 'kills', 'again', 'unsure'], 0)
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def begin(self):
-        for disk, path in self.images.items():
-            with open(path, 'wb') as f:
-                f.truncate(SIZES[disk])
-        self.daemon.start()
-        self.daemon.cli('define', VM, *(
-            f'--disk={d}={path}' for d, path in self.images.items()))
-        self.daemon.cli('serve', VM)
-        disks = []
-        for disk in self.daemon.wait_serving(VM)['disks']:
-            one = Recorded(disk['id'], disk['size'], self.directory)
-            self.recorded[disk['id']] = one
-            disks.append(qemu.Disk(disk['id'], *parse_uri(disk['nbd_uri']),
-                                   one.log.path))
-        self.guest = qemu.Guest(self.directory, disks)
-        self.guest.wait_writing()
-
-    def positions(self):
-        return {d: r.log.refresh() for d, r in self.recorded.items()}
-
-    def busy(self):
-        """The guest goes on, on every disk."""
-        for disk, recorded in self.recorded.items():
-            goal = recorded.log.refresh() + BUSY
-            process.wait_until(f'the guest to write to {disk}', lambda:
-                               recorded.log.refresh() >= goal, 60)
 
     # ---- what happens in mid-read
 
@@ -251,12 +153,6 @@ class World:
             self.daemon.kill()
         else:
             kill_now(self.daemon.call('Status', vm=VM)['status']['worker_pid'])
-
-    def recover(self):
-        """All that serves is back."""
-        if self.daemon.process.poll() is not None:
-            self.daemon.start()
-        self.daemon.wait_serving(VM)
 
     def read(self, kind, snapshot, base, what):
         """All disks; one with an event in the middle."""
@@ -369,7 +265,7 @@ class World:
             kind = backup.Nbdcopy
         one = self.snapshot(number % 2 == 0)
         end = self.second() if what == 'nothing' else lambda: None
-        self.busy()
+        self.busy(BUSY)
         self.read(kind, one, base, what)
         if self.daemon.cli('convert', VM, one.id).strip() != one.id:
             raise Failure('conversion changed the id')
@@ -397,27 +293,13 @@ class World:
                 self.freeze_one()
             self.cycle(number, kind, what)
             while number == CYCLES and 0 < self.stood() < STOPPED_SECONDS:
-                self.busy()
+                self.busy(BUSY)
             if self.stood() >= STOPPED_SECONDS:
                 self.thaw_one()
-        if self.guest.errors():
-            raise Failure(f'the guest saw errors: {self.guest.errors()}')
-        if self.guest.console.command('check', 'check') != '0':
-            raise Failure("the guest's file systems are damaged")
-        self.guest.quit()
+        self.end_guest()
         if self.daemon.json('snapshots', VM)['snapshots']:
             raise Failure('a snapshot is left')
-        self.daemon.cli('unserve', VM)
-        self.daemon.cli('check', VM)
-
-    def close(self):
-        if self.guest:
-            self.guest.close()
-        self.daemon.close()
-
-    def logs(self):
-        return self.daemon.logs() + [self.path('guest-console.log'),
-                                     self.path('guest-qemu.log')]
+        self.end()
 
 
 def main():
