@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hrl/hrl.h"
 #include "log/logs-internal.h"
+#include "store/preallocated.h"
 
 struct span {
 	const struct guid *base; /* or NULL */
@@ -100,6 +102,21 @@ static int collect(void *arg, const struct log_part_row *row)
 	return 0;
 }
 
+/* Whatever the rows say: who is given one is given a whole one. */
+static int check_end(const struct log_files *files, struct err *err)
+{
+	uint8_t buf[HRL_HEADER_BYTES];
+	struct hrl_header header;
+	int r = file_read_all(files->data, buf, sizeof(buf), 0, err);
+
+	if (r == 0)
+		r = hrl_header_decode(buf, &header, err);
+	if (r == 0 && header.end == 0)
+		r = err_set(err, -RP_ECORRUPT, "'%s' was not closed",
+			    files->data->name);
+	return r;
+}
+
 /* Opens one, which must follow BEFORE. */
 static int open_one(struct logs *logs, uint32_t disk, struct logs_file *file,
 		    struct guid *before, struct err *err)
@@ -120,6 +137,11 @@ static int open_one(struct logs *logs, uint32_t disk, struct logs_file *file,
 			       "the log that begins at %s does not follow the "
 			       "one before: a log between them is gone",
 			       text);
+	}
+	r = check_end(&files, err);
+	if (r < 0) {
+		log_files_close(&files);
+		return r;
 	}
 	*before = files.head.log;
 	file->log = files.data;
