@@ -434,6 +434,14 @@ static int check_sizes(const struct replay *replay, struct err *err)
 	return 0;
 }
 
+/* When the chain begins: what was there before no log tells. */
+static int64_t begin_of(const struct one_log *log)
+{
+	return log->sidecar
+		   ? sidecar_head(log->sidecar)->first_time_ns
+		   : hrl_time_ns(hrl_reader_header(log->reader)->created);
+}
+
 /* When the chain ends: what came later no log tells. */
 static int64_t end_of(const struct one_log *log)
 {
@@ -451,8 +459,7 @@ static int check_range(const struct replay *replay, struct err *err)
 	char text[TIME_TEXT_BYTES], end[TIME_TEXT_BYTES];
 
 	time_format(replay->until_ns, text);
-	if (first->sidecar &&
-	    replay->until_ns < sidecar_head(first->sidecar)->first_time_ns)
+	if (replay->until_ns < begin_of(first))
 		return err_set(err, -RP_EPARAM, "%s is before '%s' begins",
 			       text, first->input.name);
 	if (replay->until_ns <= end_of(last))

@@ -8,8 +8,8 @@
  *   P2  With sidecars a moment is one place in the order of all writes of all
  *       disks, as times never step back along it: all disks of a virtual system
  *       that are replayed until the same time are as they were at one instant.
- *       A moment that the logs do not reach is refused.  Without sidecars it is
- *       the end of a second by each log's own stamps.
+ *       A moment that the logs do not reach, at either end, is refused.
+ *       Without sidecars it is the end of a second by each log's own stamps.
  *   P3  Within a span that was mended after a crash there are no moments.  Only
  *       sidecars tell.
  *   P4  Data is checked once more when it is applied: a log that changes

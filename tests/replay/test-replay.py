@@ -96,6 +96,7 @@ class Chain:
     def make(self, path, writes, breaks):
         unique = uuid.UUID(int=self.rng.getrandbits(128))
         side = Sidecar(unique, self.previous, self.sequence, self.time)
+        created = (self.time - 946684800 * 10**9) // 10**9
         rows, at, group = [], 4096, 0
         for i in range(writes):
             broken = breaks and writes // 3 <= i < writes // 2
@@ -129,6 +130,7 @@ class Chain:
         log = bytearray(hrl_text.write(
             rows, 4096, 50,
             modified=(self.time - 946684800 * 10**9) // 10**9))
+        log[12:16] = struct.pack('<I', created)
         log[60:76] = unique.bytes_le
         log[76:92] = self.previous.bytes_le if self.previous else bytes(16)
         log[:4096] = hrl_text.sealed(bytes(log[:4096]), 40)
@@ -272,6 +274,18 @@ class Replay(Case):
                      '2026-01-01T00:00:00.Z', '1969-12-31T23:59:59Z',
                      '2026-01-01T00:00:00+1:00'):
             self.refused('is not a time', '--until', text, *chain.paths)
+
+    def test_a_second_before_the_first_log_without_sidecars(self):
+        chain = self.chain(2, 20)
+        for path in chain.paths:
+            os.unlink(path[:-4] + '.side')
+        self.put_image(chain.base)
+        for before in 1, 10**6:
+            self.refused(f"is before '{chain.paths[0]}' begins", '--until',
+                         rfc3339(BEGIN - before * 10**9), *chain.paths)
+        # what was written until the end of that second
+        self.replay('--until', rfc3339(BEGIN), *chain.paths)
+        self.assertEqual(self.image(), chain.truth(BEGIN + 10**9 - 1))
 
     def test_check_writes_nothing(self):
         chain = self.chain(2)
