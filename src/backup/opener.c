@@ -108,6 +108,19 @@ static bool is_empty(int parent, const char *name)
 	return empty;
 }
 
+/* Then no other directory can take its place.  Kernels before 5.8 do not say,
+ * but for another file system. */
+static bool is_mounted(const struct export_files *f, const struct stat *st)
+{
+	struct statx stx;
+	struct stat parent;
+
+	if (statx(f->parent, f->name, AT_SYMLINK_NOFOLLOW, 0, &stx) == 0 &&
+	    (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT))
+		return stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+	return fstat(f->parent, &parent) == 0 && parent.st_dev != st->st_dev;
+}
+
 static int check_free(const struct export_files *f, struct err *err)
 {
 	struct stat st;
@@ -115,6 +128,11 @@ static int check_free(const struct export_files *f, struct err *err)
 	if (fstatat(f->parent, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0
 				       : err_set(err, -errno, "'%s'", f->dir);
+	if (S_ISDIR(st.st_mode) && is_mounted(f, &st))
+		return err_set(err, -RP_EPARAM,
+			       "'%s' is where something is mounted, which "
+			       "cannot be replaced: give a directory in it",
+			       f->dir);
 	if (S_ISDIR(st.st_mode) && is_empty(f->parent, f->name))
 		return 0;
 	return err_set(err, -RP_EALREADY,

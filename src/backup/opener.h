@@ -15,9 +15,9 @@
  *  1. What stands under DIR's own name is complete and durable, or was there
  *     before: an empty directory, which is replaced by one that as few may
  *     look into (owner, group, mode and ACLs are taken over; a group that
- *     cannot be gets no rights); anything else is refused before there is
- *     anything to clean up.  It holds what is said of it and nothing else: no
- *     export is made within another one.
+ *     cannot be gets no rights); anything else, and where something is
+ *     mounted, is refused before there is anything to clean up.  It holds what
+ * is said of it and nothing else: no export is made within another one.
  *  2. export_files_free() leaves nothing behind but what export_files_finish()
  *     made true.  Only a SIGKILL or a power cut leaves a DIR.partial-XXXXXX:
  *     nobody's, to be removed by hand (export_files_leftover()).
@@ -59,8 +59,8 @@ void export_log_name(const char *disk, unsigned number, bool sidecar,
  * above, all different).  -RP_EALREADY: DIR is there and no empty directory, or
  * a directory that it would be in, as far up as may be searched, is an export
  * (it has a refpoint.json as written here, the caller's or root's);
- * -RP_EPARAM: it cannot be a directory's name; -errno.  On failure nothing is
- * left.  -RP_ELIMIT: more than EXPORT_FILES_MAX.
+ * -RP_EPARAM: it cannot be a directory's name, or something is mounted there;
+ * -errno.  On failure nothing is left.  -RP_ELIMIT: more than EXPORT_FILES_MAX.
  */
 int export_files_new(const char *dir, const char *const *names, unsigned n,
 		     struct export_files **ret_files, struct err *err);

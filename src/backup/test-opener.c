@@ -7,11 +7,14 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -474,6 +477,52 @@ static void an_export_of_somebody_else_keeps_nobody_out(void **state)
 	may_begin_below(true);
 }
 
+/* Nobody else sees what is mounted, and it goes with this process. */
+static bool can_mount(void)
+{
+	if (unshare(CLONE_NEWNS) == 0 &&
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+		return true;
+	print_message("nothing can be mounted here: %s\n", strerror(errno));
+	return false;
+}
+
+static void refuse_mounted(const char *dir)
+{
+	struct export_files *files = NULL;
+	struct err err = {0};
+
+	assert_int_equal(begin(dir, &files, &err), -RP_EPARAM);
+	assert_null(files);
+	assert_non_null(strstr(err.text, "give a directory in it"));
+	assert_int_equal(umount(dir), 0);
+	assert_int_equal(count("."), 1);
+}
+
+static void where_something_is_mounted_is_told_at_once(void **state)
+{
+	struct export_files *files;
+	struct err err = {0};
+
+	assert_int_equal(mkdir("out", 0700), 0);
+	if (!can_mount())
+		skip();
+	assert_int_equal(mount("none", "out", "tmpfs", 0, NULL), 0);
+	refuse_mounted("out");
+	assert_int_equal(mount("none", "out", "tmpfs", 0, NULL), 0);
+	assert_int_equal(mkdir("out/lost+found", 0700), 0);
+	refuse_mounted("out/");
+	/* of the same file system */
+	assert_int_equal(mount("out", "out", NULL, MS_BIND, NULL), 0);
+	refuse_mounted("out");
+	assert_int_equal(mount("none", "out", "tmpfs", 0, NULL), 0);
+	assert_int_equal(begin("out/in", &files, &err), 0);
+	assert_int_equal(finish(files, NULL, &err), 0);
+	export_files_free(files);
+	assert_int_equal(count("out/in"), 3);
+	assert_int_equal(umount("out"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -495,6 +544,7 @@ int main(void)
 	    TEST(a_place_that_one_may_not_write_to_is_told),
 	    TEST(only_an_export_keeps_others_out),
 	    TEST(an_export_of_somebody_else_keeps_nobody_out),
+	    TEST(where_something_is_mounted_is_told_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
