@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/import.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,16 @@ static bool is_unknown(const struct err *err)
 	return err->code != -RP_ECANCELLED && (result == 2 || result == 3);
 }
 
+/* A success: err_set() would add an errno's text. */
+static void note_invalid(struct request *request, const json_t *imported)
+{
+	const char *reason =
+	    json_string_value(json_object_get(imported, "reason"));
+
+	(void)snprintf(request->note.text, sizeof(request->note.text),
+		       "the points are invalid: %s", reason ? reason : "");
+}
+
 static void succeed(struct import *import, json_t *parameters)
 {
 	struct request *request = leave(import);
@@ -77,8 +88,7 @@ static void succeed(struct import *import, json_t *parameters)
 	if (record)
 		record->has_point = id && guid_parse(id, &record->point);
 	if (record && json_is_false(json_object_get(imported, "valid")))
-		err_set(&request->note, 0, "the points are invalid: %s",
-			json_string_value(json_object_get(imported, "reason")));
+		note_invalid(request, imported);
 	request_reply(request, json_incref(parameters));
 }
 
