@@ -353,7 +353,7 @@ static int attach_locked(struct vm *vm, struct file *const *images,
 	vm->undone = false;
 	atomic_store(&vm->record_stale, false);
 	vm->untracked = flags & VM_ATTACH_UNTRACKED;
-	atomic_store(&vm->strict, log_rows_open(vm));
+	atomic_store(&vm->strict, log_rows_open(vm) != NULL);
 	atomic_store(&vm->settling, false);
 	atomic_store(&vm->sync_failed, false);
 	atomic_store(&vm->latch, LATCH_OFF);

@@ -11,6 +11,10 @@
  *      asked for generations: nothing of what they are keeps those, and
  *      nothing of others' answers gets worse.
  *  I3  All of them come in one commit, or none.  A log-based one has no data.
+ *  I4  So none comes while a log is open: that is the newest log-based point's,
+ *      and would be nobody's behind one without data.
+ *  I5  What is there already is never changed: a second import of successive
+ *      exports brings only what is new.
  */
 #include <string.h>
 
@@ -127,78 +131,143 @@ static int check_disks(const struct vm *vm, const struct point_row *row,
 {
 	if (row->disks != vm->disk_count)
 		return err_set(err, -RP_EPARAM,
-			       "the points are of %u disks, and there are %u",
-			       row->disks, vm->disk_count);
+			       "the points are of more or fewer disks than "
+			       "there are");
 	for (uint32_t i = 0; last && i < row->disks; i++)
 		if (row->bytes[i] != vm->disks[i].bytes)
-			return err_set(err, -RP_EPARAM,
-				       "disk '%s' had %llu bytes at the point, "
-				       "and has %llu",
-				       vm->disks[i].id,
-				       (unsigned long long)row->bytes[i],
-				       (unsigned long long)vm->disks[i].bytes);
+			return err_set(
+			    err, -RP_EPARAM,
+			    "disk '%s' had another size at the point",
+			    vm->disks[i].id);
 	return 0;
 }
 
-/* Of a snapshot, too. */
-static int check_new(const struct vm *vm, const struct guid *id,
+/* Is a point of that id there?  A snapshot's row counts, too. */
+static bool is_there(const struct vm *vm, const struct guid *id)
+{
+	for (uint32_t i = 0; i < vm->point_count; i++)
+		if (guid_equal(&vm->points[i].id, id))
+			return true;
+	return false;
+}
+
+/* I5: the exported point is new, older ones that are there stay as they are. */
+static int leave_out(const struct vm *vm, struct point_row *rows, uint32_t *n,
 		     struct err *err)
 {
-	char text[GUID_TEXT_BYTES];
+	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < vm->point_count; i++) {
-		if (!guid_equal(&vm->points[i].id, id))
+	if (is_there(vm, &rows[*n - 1].id))
+		return err_set(err, -RP_EALREADY,
+			       "the exported point is there already");
+	for (uint32_t i = 0; i < *n; i++) {
+		if (is_there(vm, &rows[i].id))
 			continue;
-		guid_format(id, text);
-		return err_set(err, -RP_EALREADY, "point %s is there already",
-			       text);
+		if (kept != i)
+			rows[kept] = rows[i];
+		kept++;
 	}
+	*n = kept;
 	return 0;
 }
 
-static int admit(const struct vm *vm, const struct point_row *rows, uint32_t n,
+static bool shares_tracking(const struct point_row *a,
+			    const struct point_row *b)
+{
+	for (uint32_t i = 0; i < a->disks && i < b->disks; i++)
+		if (strcmp(a->tracking_id[i], b->tracking_id[i]) == 0)
+			return true;
+	return false;
+}
+
+/* A tracking id means one point, of those there and of those that come. */
+static int check_tracking(const struct vm *vm, const struct point_row *rows,
+			  uint32_t i, struct err *err)
+{
+	bool shared = false;
+
+	for (uint32_t k = 0; k < vm->point_count && !shared; k++)
+		shared = shares_tracking(&vm->points[k], &rows[i]);
+	for (uint32_t k = 0; k < i && !shared; k++)
+		shared = shares_tracking(&rows[k], &rows[i]);
+	return shared ? err_set(err, -RP_EALREADY,
+				"a tracking id of a point to be imported is "
+				"another point's")
+		      : 0;
+}
+
+/* I4 */
+static int check_logs(const struct vm *vm, struct err *err)
+{
+	const struct guid *open = log_rows_open(vm);
+	char text[GUID_TEXT_BYTES];
+
+	if (!open)
+		return 0;
+	guid_format(open, text);
+	return err_set(err, -RP_ESTATE,
+		       "a log is open since point %s: drop it first (refpoint "
+		       "drop-log), or import into another VM",
+		       text);
+}
+
+static int admit(const struct vm *vm, struct point_row *rows, uint32_t *n,
 		 struct err *err)
 {
-	int r = 0;
+	int r = check_logs(vm, err);
 
-	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		r = check_disks(vm, &rows[i], i + 1 == n, err);
-		if (r == 0)
-			r = check_new(vm, &rows[i].id, err);
-		if (r == 0 && !rows[i].invalid[0] && i + 1 < n)
-			r = err_set(err, -RP_EPARAM,
-				    "only the last point can be valid");
-	}
-	if (r == 0 && model_count(vm, false) + n > vm->system.points_max)
+	for (uint32_t i = 0; r == 0 && i < *n; i++)
+		r = check_disks(vm, &rows[i], i + 1 == *n, err);
+	if (r == 0)
+		r = leave_out(vm, rows, n, err);
+	for (uint32_t i = 0; r == 0 && i < *n; i++)
+		r = check_tracking(vm, rows, i, err);
+	if (r == 0 && model_count(vm, false) + *n > vm->system.points_max)
 		r = err_set(err, -RP_ELIMIT,
-			    "there are %u points already, and %u to be "
-			    "imported; %u is the limit: destroy some first",
-			    model_count(vm, false), n, vm->system.points_max);
+			    "there are %u points already, and %u is the limit: "
+			    "destroy some first",
+			    model_count(vm, false), vm->system.points_max);
 	return r;
 }
 
-static int import_locked(struct vm *vm, struct point_row *rows, uint32_t n,
+static int import_locked(struct vm *vm, struct point_row *rows, uint32_t *n,
 			 struct err *err)
 {
-	struct import import = {rows, n, !rows[n - 1].invalid[0]};
+	struct import import = {rows, 0, false};
 	struct vm_point_request request = {.type = POINT_RCT,
 					   .consistency = CONSISTENCY_CRASH,
-					   .id = rows[n - 1].id,
 					   .import = &import};
 	struct point_row point;
 	int r = admit(vm, rows, n, err);
 
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; r == 0 && i < *n; i++) {
 		rows[i].snapshot = false;
 		rows[i].request_id[0] = '\0';
+		if (!rows[i].invalid[0] && i + 1 < *n)
+			r = err_set(err, -RP_EPARAM,
+				    "only the last point can be valid");
 	}
+	if (r < 0)
+		return r;
+	import.n = *n;
+	import.sealed = !rows[*n - 1].invalid[0];
+	request.id = rows[*n - 1].id;
 	return import.sealed ? seal_create(vm, &request, &point, err)
 			     : commit_invalid(vm, &import, err);
 }
 
-int vm_import(struct vm *vm, struct point_row *rows, uint32_t n,
+int vm_import_admit(struct vm *vm, struct point_row *rows, uint32_t *n,
+		    struct err *err)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&vm->control);
+	r = admit(vm, rows, n, err);
+	(void)pthread_mutex_unlock(&vm->control);
+	return r;
+}
+
+int vm_import(struct vm *vm, struct point_row *rows, uint32_t *n,
 	      struct err *err)
 {
 	int r;

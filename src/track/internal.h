@@ -293,7 +293,7 @@ int log_rows_read_lost(void *arg, const struct log_lost_row *row);
 void log_rows_read_limit(void *arg, uint64_t bytes);
 int log_rows_verify(const struct vm *vm, struct err *err);
 /* Has the newest log-based point its data? */
-bool log_rows_open(const struct vm *vm);
+const struct guid *log_rows_open(const struct vm *vm);
 /* What the destruction of POINT, while it is in the model, does to logs: in its
  * commit, and in the model, whose lock is held. */
 int log_rows_put_destroy(struct vm *vm, const struct guid *point,

@@ -80,12 +80,15 @@ static const struct guid *heir(const struct vm *vm, const struct guid *point)
 	return older && !given_up(vm, older) ? older : NULL;
 }
 
-bool log_rows_open(const struct vm *vm)
+const struct guid *log_rows_open(const struct vm *vm)
 {
-	for (uint32_t i = vm->point_count; i-- > 0;)
+	for (uint32_t i = vm->point_count; i-- > 0;) {
+		const struct guid *id = &vm->points[i].id;
+
 		if (is_log_based(&vm->points[i]))
-			return !given_up(vm, &vm->points[i].id);
-	return false;
+			return given_up(vm, id) ? NULL : id;
+	}
+	return NULL;
 }
 
 static int contradiction(const struct guid *id, const char *what,

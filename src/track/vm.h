@@ -193,16 +193,21 @@ struct vm_point_request {
 int vm_point_create(struct vm *vm, const struct vm_point_request *request,
 		    struct point_row *ret_point, struct err *err);
 /*
- * Makes N points of another host, oldest first, known here, all or none
+ * Makes *N points of another host, oldest first, known here, all or none
  * (docs/format/log-export.md).  Of ROWS count: id, type, consistency, label,
  * created_ns, disks, tracking_id, bytes; and `invalid`, why every answer about
  * a point is.  That may be "" of the last one alone, whose content the disks
  * then have now: the caller, who attached them, has seen to it and lets nobody
- * write.  -RP_EALREADY: one is there; -RP_EPARAM: they are of other disks;
+ * write.  Older ones that are there already stay as they are and are left out
+ * of ROWS and *N.  -RP_EALREADY: the last one is there, or a tracking id;
+ * -RP_EPARAM: they are of other disks; -RP_ESTATE: a log is open, too;
  * -RP_ELIMIT; else as vm_point_create().
  */
-int vm_import(struct vm *vm, struct point_row *rows, uint32_t n,
+int vm_import(struct vm *vm, struct point_row *rows, uint32_t *n,
 	      struct err *err);
+/* All that it would refuse without asking the disks, and what is left out. */
+int vm_import_admit(struct vm *vm, struct point_row *rows, uint32_t *n,
+		    struct err *err);
 /* -RP_ENOPOINT: also of a snapshot's row. */
 int vm_point_destroy(struct vm *vm, const struct guid *id, struct err *err);
 /* The guest was frozen at its cut, which is known only when that is long over:

@@ -50,8 +50,8 @@ static int check_disks(const struct metadata *m, struct vm *vm, struct err *err)
 {
 	if (m->n_disks != vm_disk_count(vm))
 		return err_set(err, -RP_EPARAM,
-			       "the points are of %u disks, and there are %u",
-			       m->n_disks, vm_disk_count(vm));
+			       "the points are of more or fewer disks than "
+			       "there are");
 	for (unsigned i = 0; i < m->n_disks; i++) {
 		const struct disk_row *disk = vm_disk(vm, i);
 
@@ -62,33 +62,16 @@ static int check_disks(const struct metadata *m, struct vm *vm, struct err *err)
 				       i + 1, disk->id);
 		if (m->disks[i].bytes != disk->bytes)
 			return err_set(err, -RP_EPARAM,
-				       "disk '%s' had %" PRIu64
-				       " bytes at the point, and has %" PRIu64,
-				       disk->id, m->disks[i].bytes,
-				       disk->bytes);
-	}
-	return 0;
-}
-
-/* Before hours of hashing: the import itself asks again. */
-static int check_new(const struct metadata *m, struct vm *vm, struct err *err)
-{
-	struct point_row row;
-	char id[GUID_TEXT_BYTES];
-
-	for (unsigned i = 0; i < m->n_points; i++) {
-		if (vm_point_find(vm, &m->points[i].id, &row, NULL) < 0)
-			continue;
-		guid_format(&row.id, id);
-		return err_set(err, -RP_EALREADY, "point %s is there already",
-			       id);
+				       "disk '%s' had another size at the "
+				       "point than it has",
+				       disk->id);
 	}
 	return 0;
 }
 
 static int check(const struct request *request, struct err *err)
 {
-	const struct metadata *m = request->importing->metadata;
+	struct metadata *m = request->importing->metadata;
 	struct worker *worker = request->worker;
 	int r = worker_check_defined(worker, err);
 
@@ -100,7 +83,10 @@ static int check(const struct request *request, struct err *err)
 			    worker->name);
 	if (r == 0)
 		r = check_disks(m, worker->vm, err);
-	return r < 0 ? r : check_new(m, worker->vm, err);
+	/* Before hours of hashing: the import itself asks again. */
+	return r < 0
+		   ? r
+		   : vm_import_admit(worker->vm, m->points, &m->n_points, err);
 }
 
 /* ---- The verdict ----------------------------------------------------------
@@ -204,6 +190,8 @@ static int import(struct worker *worker, struct importing *x, struct err *err)
 	for (unsigned i = 0; i < m->n_points; i++) {
 		struct point_row *row = &m->points[i];
 
+		if (!x->trusted)
+			row->consistency = CONSISTENCY_CRASH;
 		if (i + 1 == m->n_points || x->reason[0])
 			(void)strcpy(row->invalid, x->reason);
 		else
@@ -212,7 +200,7 @@ static int import(struct worker *worker, struct importing *x, struct err *err)
 				       "from it to point %s was not seen here",
 				       id);
 	}
-	return vm_import(worker->vm, m->points, m->n_points, err);
+	return vm_import(worker->vm, m->points, &m->n_points, err);
 }
 
 static int compare_and_import(struct worker *worker, void *arg, struct err *err)

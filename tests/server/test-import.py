@@ -208,7 +208,9 @@ class Verdicts(Case):
         told = self.imported(texts)
         self.assertFalse(told['valid'])
         self.none_is_valid('its MAC is not of a key that is known here')
-        self.assertIn(self.ids[0], self.refused(4, texts))
+        self.assertIn('the exported point is there', self.refused(4, texts))
+        self.assertEqual({p['consistency'] for p in self.points().values()},
+                         {'crash'})
 
     def test_documents_that_were_changed_are_invalid(self):
         config, state = sealed(*self.documents())
@@ -259,14 +261,54 @@ class Refusals(Case):
         self.assertIn('unserve', self.refused(4, sealed(*good), '--key', key))
         self.assertEqual(self.points(), {})
 
-    def test_a_point_that_is_there_keeps_all_of_them_out(self):
+    def test_an_exported_point_that_is_there_keeps_all_of_them_out(self):
         texts = sealed(*self.documents())
         self.imported(texts)
         self.daemon.cli('destroy', 'vm', self.ids[0])
-        self.daemon.cli('destroy', 'vm', self.ids[2])
+        self.daemon.cli('destroy', 'vm', self.ids[1])
         before = self.points()
-        self.assertIn(self.ids[1], self.refused(4, texts))
+        self.refused(4, texts)
         self.assertEqual(self.points(), before)
+
+    def test_a_log_that_is_open_keeps_them_out(self):
+        self.daemon.cli('serve', 'vm')
+        own = self.daemon.create('vm', '--type', 'log')['id']
+        self.daemon.cli('unserve', 'vm')
+        texts = sealed(*self.documents())
+        said = self.refused(4, texts, '--key', self.key_file())
+        self.assertIn(own, said)
+        self.assertIn('drop-log', said)
+        self.assertEqual(list(self.points()), [own])
+        self.daemon.cli('serve', 'vm')
+        self.assertEqual(self.points()[own]['log']['state'], 'open')
+        self.assertTrue(self.daemon.json('check', 'vm')['ok'])
+        self.daemon.cli('drop-log', 'vm', own)
+        self.daemon.cli('unserve', 'vm')
+        self.assertTrue(self.imported(sealed(*self.documents()), '--key',
+                                      self.key_file())['valid'])
+
+    def test_no_message_tells_what_the_documents_say(self):
+        """Who may import may not read any file that way."""
+        config, state = self.documents()
+        state['disks'] = []
+        grown = json.loads(json.dumps(config).replace(
+            str(SIZES['data']), '3584'))
+        said = self.refused(2, sealed(grown, state))
+        self.assertIn("disk 'data' had another size", said)
+        self.assertNotIn('3584', said)
+        fewer = json.loads(json.dumps(config))
+        for row in (fewer, *fewer['points']):
+            del row['disks'][1]
+        self.assertNotRegex(self.refused(2, sealed(fewer, state)), '[0-9]')
+        self.imported(sealed(config, state))
+        said = self.refused(4, sealed(config, state))
+        self.assertNotIn(self.ids[2], said)
+        state['id'] = config['id'] = str(uuid.uuid4())
+        config['points'][2]['id'] = state['id']
+        said = self.refused(4, sealed(config, state))
+        self.assertIn('tracking id', said)
+        self.assertNotIn('rctX', said)
+        self.assertNotIn(state['id'], said)
 
 
 class RoundTrip(Case):
@@ -332,6 +374,32 @@ class RoundTrip(Case):
         self.assertEqual(
             [p['id'] for p in other.json('points', 'copy')['points']],
             [self.base, self.exported])
+
+    def test_successive_exports_are_imported_one_after_the_other(self):
+        key = self.key_file()
+        directory, _ = self.exported_hashed('--key', key)
+        other = self.other_root()
+        self.assertEqual(other.json('import', 'copy', directory, '--key',
+                                    key)['points'], 2)
+        ids = [self.base, self.exported]
+        for i in range(2):
+            self.write('root', i * 4096)
+            self.exported = self.daemon.create('vm', '--type', 'log')['id']
+            shutil.rmtree(directory)
+            directory, _ = self.exported_hashed('--key', key, '--base',
+                                                ids[0])
+            for path in self.images.values():
+                shutil.copyfile(path, f'{path}.copy')
+            told = other.json('import', 'copy', directory, '--key', key)
+            self.assertEqual((told['id'], told['valid'], told['points']),
+                             (self.exported, True, 1))
+            ids.append(self.exported)
+            self.assertEqual(
+                [p['id'] for p in other.json('points', 'copy')['points']],
+                ids)
+        self.assertEqual(
+            [d['accuracy'] for d in other.changes('copy', ids[-1])['disks']],
+            ['exact'] * 2)
 
     def test_another_roots_key_is_not_known(self):
         directory, _ = self.exported_hashed()
@@ -406,7 +474,9 @@ class Jobs(JobsCase):
     def test_an_invalid_import_says_so(self):
         job = self.ended(self.begin())
         self.assertEqual(job['state'], 'completed')
-        self.assertIn('MAC', job['message'])
+        self.assertEqual(job['message'],
+                         'the points are invalid: it was imported, and its '
+                         'MAC is not of a key that is known here')
 
     def test_who_may_name_no_key_and_who_may_not_import(self):
         with self.assertRaises(Error) as caught:

@@ -47,7 +47,9 @@ static void make_rows(const char *last_invalid)
 
 static int import(void)
 {
-	return vm_import(w->vm, rows, 3, &err);
+	uint32_t n = 3;
+
+	return vm_import(w->vm, rows, &n, &err);
 }
 
 static struct vm_changes changed(const struct guid *since,
@@ -157,8 +159,24 @@ static void points_of_nowhere_are_known_and_spoil_no_others(void **state)
 	assert_int_equal(vm_point_count(w->vm), 6);
 }
 
+static int drained(void *arg, uint32_t ms, struct err *e)
+{
+	return 0;
+}
+
+/* Of the newest point's DISK. */
+static const char *own_tracking(uint32_t disk)
+{
+	static struct point_row row;
+
+	ok(vm_point_find(w->vm, &point(0)->id, &row, &err));
+	return row.tracking_id[disk];
+}
+
 static void points_that_cannot_be_ours_are_refused(void **state)
 {
+	uint32_t one = 1;
+
 	scene_begin(3, 8);
 	start();
 	make_rows("");
@@ -171,14 +189,86 @@ static void points_that_cannot_be_ours_are_refused(void **state)
 	rows[1].invalid[0] = '\0';
 	assert_int_equal(import(), -RP_EPARAM);
 	make_rows("");
-	ok(vm_import(w->vm, rows + 1, 1, &err));
+	ok(vm_import(w->vm, rows + 2, &one, &err));
 	assert_int_equal(import(), -RP_EALREADY);
 	assert_int_equal(vm_point_count(w->vm), 1);
 	make_rows("");
 	ok(world_detach(w, &err));
-	assert_int_equal(vm_import(w->vm, rows + 2, 1, &err), -RP_ESTATE);
+	rows[2].id = rct;
+	(void)strcpy(rows[2].tracking_id[0], "rctX:a4:0");
+	(void)strcpy(rows[2].tracking_id[1], "rctX:a4:1");
+	assert_int_equal(vm_import(w->vm, rows + 2, &one, &err), -RP_ESTATE);
 	assert_int_equal(vm_point_count(w->vm), 1);
 	world_stop(w);
+}
+
+/* It is the newest log-based point's, which an imported one must not be. */
+static void none_is_imported_while_a_log_is_open(void **state)
+{
+	struct vm_point_request request = {.type = POINT_LOG,
+					   .consistency = CONSISTENCY_CRASH,
+					   .drained = drained};
+	struct point_row log;
+	char text[GUID_TEXT_BYTES];
+
+	scene_begin(5, 8);
+	start();
+	ok(vm_point_create(w->vm, &request, &log, &err));
+	for (unsigned i = 0; i < 2; i++) {
+		make_rows(i == 0 ? "" : "the MAC is wrong");
+		assert_int_equal(import(), -RP_ESTATE);
+		guid_format(&log.id, text);
+		assert_non_null(strstr(err.text, text));
+	}
+	assert_int_equal(vm_point_count(w->vm), 1);
+	ok(vm_log_lose(w->vm, &log.id, "enough", &err));
+	make_rows("");
+	ok(import());
+	assert_int_equal(vm_point_count(w->vm), 4);
+}
+
+/* As of a host that imports one export after the other. */
+static void what_is_there_is_left_as_it_is(void **state)
+{
+	static const struct guid next = {{0xa5}};
+	struct point_row row;
+	uint32_t n = 3;
+
+	scene_begin(6, 8);
+	start();
+	make_rows("");
+	ok(import());
+	make_rows("");
+	make_row(&rows[0], &last, POINT_LOG, "not seen then");
+	(void)strcpy(rows[0].label, "another");
+	make_row(&rows[2], &next, POINT_LOG, "");
+	ok(vm_import(w->vm, rows, &n, &err));
+	assert_int_equal(n, 1);
+	assert_memory_equal(&rows[0].id, &next, sizeof(next));
+	assert_int_equal(vm_point_count(w->vm), 4);
+	is_exactly(&last, NULL, 0);
+	is_exactly(&next, NULL, 0);
+	stop();
+	start();
+	ok(vm_point_find(w->vm, &last, &row, &err));
+	assert_string_equal(row.label, "theirs");
+	is_exactly(&next, NULL, 0);
+	is_exactly(&last, &next, 0);
+}
+
+static void a_tracking_id_means_one_point(void **state)
+{
+	scene_begin(7, 8);
+	start();
+	ok(world_point(w, &err));
+	make_rows("");
+	(void)strcpy(rows[1].tracking_id[1], own_tracking(1));
+	assert_int_equal(import(), -RP_EALREADY);
+	assert_null(strstr(err.text, "rctX"));
+	make_rows("");
+	(void)strcpy(rows[2].tracking_id[0], rows[0].tracking_id[0]);
+	assert_int_equal(import(), -RP_EALREADY);
+	assert_int_equal(vm_point_count(w->vm), 1);
 }
 
 static unsigned count_theirs(void)
@@ -252,6 +342,12 @@ int main(void)
 		points_of_nowhere_are_known_and_spoil_no_others,
 		scene_tear_down),
 	    cmocka_unit_test_teardown(points_that_cannot_be_ours_are_refused,
+				      scene_tear_down),
+	    cmocka_unit_test_teardown(none_is_imported_while_a_log_is_open,
+				      scene_tear_down),
+	    cmocka_unit_test_teardown(what_is_there_is_left_as_it_is,
+				      scene_tear_down),
+	    cmocka_unit_test_teardown(a_tracking_id_means_one_point,
 				      scene_tear_down),
 	    cmocka_unit_test_teardown(a_power_cut_leaves_all_of_them_or_none,
 				      scene_tear_down),
