@@ -25,7 +25,7 @@ struct export
 	struct request *request;
 	enum stage stage;
 	bool cancelled; /* while it was starting */
-	bool has_key;   /* of those that hosts share */
+	bool has_key;   /* which vouches for documents */
 	struct sealing_key key;
 	struct export *next;
 };
@@ -159,12 +159,23 @@ static int check_system(const struct request *request, const char *config,
 			    request->vm_name);
 }
 
+/* The one that came, or the host's. */
+static int have_key(struct export *export, struct err *err)
+{
+	int r = 0;
+
+	if (!export->has_key)
+		r = sealing_key_own(export->request->daemon->paths.lib,
+				    &export->key, err);
+	export->has_key = r == 0;
+	return r;
+}
+
 static int seal_texts(struct export *export, json_t *documents,
 		      const char *config, const char *state, struct err *err)
 {
 	_cleanup_free_ char *config_text = NULL, *state_text = NULL;
-	const char *lib = export->request->daemon->paths.lib;
-	int r = export->has_key ? 0 : sealing_key_own(lib, &export->key, err);
+	int r = have_key(export, err);
 
 	if (r == 0)
 		r = sealing_seal(&export->key, config, state, &config_text,
@@ -369,6 +380,9 @@ static int begin(struct export *export, struct err *err)
 	struct vm *vm = request->vm;
 	int r = take_key(export, err);
 
+	/* one that is not to be had is told before anything is written */
+	if (r == 0 && is_of_logs(request))
+		r = have_key(export, err);
 	if (r == 0)
 		r = job_begin(request->daemon->jobs, request->method, vm->name,
 			      false, &request->job, err);

@@ -146,11 +146,11 @@ static int read_private(int dirfd, const char *name, char *text, size_t room,
 	struct stat st;
 	ssize_t n;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 && errno != EACCES)
 		return err_set(err, -errno, "key '%s'", name);
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-	    (st.st_mode & 077))
-		return err_set(err, -RP_EDENIED,
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    st.st_uid != geteuid() || (st.st_mode & 077))
+		return err_set(err, -RP_EFAILED,
 			       "key '%s' is not a file of ours alone: give it "
 			       "to refpointd's user, mode 0600",
 			       name);
@@ -216,13 +216,15 @@ int sealing_key_own(const char *lib, struct sealing_key *ret_key,
 
 	if (dirfd < 0)
 		return dirfd;
-	if (faccessat(dirfd, OWN_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    errno == ENOENT) {
-		r = make_own(dirfd, err);
-		if (r < 0)
-			return r;
-	}
-	return read_own(dirfd, ret_key, err);
+	r = faccessat(dirfd, OWN_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    errno == ENOENT
+		? make_own(dirfd, err)
+		: 0;
+	if (r == 0)
+		r = read_own(dirfd, ret_key, err);
+	if (r < 0)
+		(void)err_wrap(err, "in '%s'", lib);
+	return r;
 }
 
 /* ---- Which of them --------------------------------------------------------

@@ -29,7 +29,9 @@ struct sealing_key {
  * -RP_EPARAM, which does not quote it. */
 int sealing_key_parse(const char *text, struct sealing_key *ret_key,
 		      struct err *err);
-/* LIB/import-key, made if it is not there. */
+/* LIB/import-key, made if it is not there.  -RP_EFAILED: it is not ours alone
+ * (V2; not -RP_EDENIED: it is no matter of who asks); -RP_ECORRUPT: no key;
+ * -errno. */
 int sealing_key_own(const char *lib, struct sealing_key *ret_key,
 		    struct err *err);
 

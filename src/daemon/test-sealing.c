@@ -146,7 +146,8 @@ static void the_hosts_key_is_made_once_and_ours_alone(void **state)
 	assert_true(sealing_is_good(lib, NULL, s.config, s.state));
 	assert_int_equal(chmod(in("import-key"), 0640), 0);
 	assert_false(sealing_is_good(lib, NULL, s.config, s.state));
-	assert_int_equal(sealing_key_own(lib, &b, NULL), -RP_EDENIED);
+	assert_int_equal(sealing_key_own(lib, &b, &err), -RP_EFAILED);
+	assert_non_null(strstr(err.text, lib));
 	put("import-key", "0123\n", 0600);
 	assert_int_equal(sealing_key_own(lib, &b, NULL), -RP_ECORRUPT);
 	assert_false(sealing_is_good(lib, NULL, s.config, s.state));

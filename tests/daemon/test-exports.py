@@ -173,6 +173,38 @@ class Logs(Case):
                 self.export(self.documents(), key=bad)
             self.assertEqual(caught.exception.name, 'InvalidParameter')
 
+    def test_a_host_without_a_fit_key_writes_nothing(self):
+        path = os.path.join(self.rig.root, 'lib', 'import-key')
+        self.rig.behave('v', exported={'documents': self.documents()})
+        for text, mode, name in ((self.KEY, 0o640, 'Failed'),
+                                 (self.KEY, 0o604, 'Failed'),
+                                 ('5a\n', 0o600, 'Damaged')):
+            with open(path, 'w', encoding='ascii') as f:
+                os.fchmod(f.fileno(), mode)
+                f.write(text)
+            targets = [self.target, self.open(self.path + '-side')]
+            for method in 'Export', 'ExportJob':
+                client = self.rig.client('admin')
+                self.addCleanup(client.close)
+                with self.assertRaises(Error) as caught:
+                    client.send(f'org.refpoint.{method}', {
+                        'vm': 'v', 'source': SOURCE, 'disks': ['d0'],
+                        'content': 'logs', 'logs': [SOURCE]}, targets,
+                                more=True)
+                    while client.answer().get('continues'):
+                        pass
+                self.assertEqual(caught.exception.name, name)
+                self.assertIn(f"'{os.path.dirname(path)}'",
+                              str(caught.exception))
+                self.assertIn("'import-key'", str(caught.exception))
+            os.unlink(path)
+        self.assertEqual(self.rig.events('v', 'exported'), [])
+        self.assertEqual(os.stat(self.path).st_size, 0)
+        self.assertEqual(self.jobs(), [])
+        # who brings a key needs none of the host's
+        os.mkdir(path)
+        self.export(self.documents(), key=self.KEY)
+
     def test_a_worker_speaks_for_its_own_system_alone(self):
         for bad in (self.documents(vm='w'), self.documents(uuid=SOURCE),
                     {'config': '{"version":2,\n', 'state': '{'},
