@@ -48,14 +48,46 @@ static bool is_below(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
 }
 
+/* Absolute PATH with each "." and ".." carried out by its names alone, and no
+ * slash at its end.  Never longer than PATH. */
+static void fold(const char *path, char ret_folded[PATH_BYTES])
+{
+	char *end = ret_folded;
+
+	for (const char *p = path; *p;) {
+		size_t n;
+
+		p += strspn(p, "/");
+		n = strcspn(p, "/");
+		if (n == 2 && p[0] == '.' && p[1] == '.') {
+			while (end > ret_folded && *--end != '/')
+				;
+		} else if (n > 0 && !(n == 1 && *p == '.')) {
+			*end++ = '/';
+			memcpy(end, p, n);
+			end += n;
+		}
+		p += n;
+	}
+	*end = '\0';
+}
+
+/* Where it would lead first: who steps out of the root is told no more of its
+ * path than who names what is elsewhere. */
 static int check_names(const char *root, const char *path, struct err *err)
 {
+	char folded[PATH_BYTES];
+
+	if (*path == '/' && strlen(path) < sizeof(folded)) {
+		fold(path, folded);
+		if (!is_below(folded, root))
+			return err_set(err, -RP_EDENIED,
+				       "'%.256s' is not below '%s'", path,
+				       root);
+	}
 	if (!is_plain(path))
 		return err_set(err, -RP_EPARAM,
 			       "'%.256s' is no plain absolute path", path);
-	if (!is_below(path, root))
-		return err_set(err, -RP_EDENIED, "'%s' is not below '%s'", path,
-			       root);
 	return 0;
 }
 

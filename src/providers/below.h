@@ -4,6 +4,8 @@
  *
  * R1  A path is held against the root by its names first, before the file
  *     system is asked of it: nothing is to be learnt of what is elsewhere.
+ *     One that steps out by ".." is as one that names what is there; any other
+ *     "." or ".." makes it no plain path, as a link may stand before it.
  * R2  Links may lead about below the root.  Where one leads out of it is found
  *     by where a directory's parent really is, which may change at once, and
  *     is then Landlock's to refuse (gateway/confine.c); of a file that is read

@@ -115,14 +115,46 @@ static void what_is_elsewhere_is_denied_whether_it_is_there(void **state)
 
 static void a_path_has_to_be_plain(void **state)
 {
-	static const char *const names[] = {"root/../secret",
-					    "root/a/../a/file", "root/./a/file",
-					    "root//a/file"};
+	static const char *const names[] = {
+	    "root/a/../a/file", "root/./a/file",       "root//a/file",
+	    "root/a//",         "root/a/../../root/a", "root/b/../a/file/.",
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		assert_refused(at(names[i]), -RP_EPARAM);
 	assert_refused("root/a/file", -RP_EPARAM);
 	assert_refused("", -RP_EPARAM);
+}
+
+/* By their names alone: no link is followed, whatever is there. */
+static void who_steps_out_is_denied_as_who_names_it(void **state)
+{
+	static const char *const names[] = {
+	    "root/../secret",
+	    "root/../none",
+	    "root/..",
+	    "root/a/..",
+	    "root/../",
+	    "root/../rooted",
+	    "root/./../secret",
+	    "root//..//secret",
+	    "root/a/../../secret",
+	    "root/../root/../none",
+	    "root/none/../../../../../../etc/passwd",
+	    "secret/.",
+	    "./secret",
+	    "rooted//secret",
+	    "root/../root",
+	};
+	struct err err = {0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_refused(at(names[i]), -RP_EDENIED);
+		assert_int_equal(below_check(root, at(names[i]), &err),
+				 -RP_EDENIED);
+	}
+	assert_refused("/../etc/passwd", -RP_EDENIED);
+	assert_refused("root/../secret", -RP_EPARAM);
 }
 
 static void a_link_may_not_lead_out(void **state)
@@ -189,6 +221,7 @@ int main(void)
 	    BELOW(a_file_below_the_root_is_read),
 	    BELOW(what_is_elsewhere_is_denied_whether_it_is_there),
 	    BELOW(a_path_has_to_be_plain),
+	    BELOW(who_steps_out_is_denied_as_who_names_it),
 	    BELOW(a_link_may_not_lead_out),
 	    BELOW(what_is_no_short_text_is_refused),
 	    BELOW(without_a_root_nothing_is_there),

@@ -256,7 +256,7 @@ class Refusals(Exports):
         for directory, code in (
                 (self.rig.path('elsewhere'), '32769'), ('/etc/x', '32769'),
                 (self.export_root, '32769'), ('x', '32773'),
-                (self.place('../x'), '32773'), (self.place('no/x'), '32773')):
+                (self.place('../x'), '32769'), (self.place('no/x'), '32773')):
             out = self.export(snapshot, directory)
             self.assertEqual(out['ReturnValue'], code, directory)
         os.mkdir(self.place('full'))
