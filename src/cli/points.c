@@ -22,11 +22,25 @@ static void add_log(struct table *table, const json_t *log)
 			   text_size(json_number(log, "bytes"), size));
 }
 
+/* Why it is of no use, or its log. */
+static void add_reason(struct table *table, const json_t *point)
+{
+	const json_t *log = json_object_get(point, "log");
+	const char *invalid = json_text(point, "invalid");
+
+	if (*invalid)
+		table_addf(table, "invalid: %s", invalid);
+	else if (strcmp(json_text(log, "state"), "gone") == 0)
+		table_addf(table, "log gone: %s", json_text(log, "reason"));
+	else
+		table_add(table, "");
+}
+
 static void print_points(const json_t *points)
 {
 	static const char *const titles[] = {"POINT",       "TYPE",    "LOG",
 					     "CONSISTENCY", "CREATED", "LABEL",
-					     NULL};
+					     "REASON",      NULL};
 	struct table *table = table_new(titles);
 	const json_t *point;
 	size_t i;
@@ -39,6 +53,7 @@ static void print_points(const json_t *points)
 		table_add(table, json_text(point, "consistency"));
 		table_add_time(table, json_text(point, "created"));
 		table_add(table, json_text(point, "label"));
+		add_reason(table, point);
 	}
 	table_print(table);
 }

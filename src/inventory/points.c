@@ -57,7 +57,7 @@ static int check_point(json_t *json, struct guid *ret_id, bool *ret_log,
 		       struct err *err)
 {
 	const char *id = NULL, *type = NULL, *level = NULL, *label = NULL;
-	const char *created = NULL;
+	const char *created = NULL, *invalid = "";
 	json_t *disks = NULL, *log = NULL;
 	const struct rpc_field fields[] = {
 	    {"id", RPC_STRING, true, GUID_TEXT_BYTES, &id, NULL},
@@ -66,6 +66,7 @@ static int check_point(json_t *json, struct guid *ret_id, bool *ret_log,
 	    {"label", RPC_STRING, true, LABEL_BYTES, &label, NULL},
 	    {"created", RPC_STRING, true, CREATED_BYTES, &created, NULL},
 	    {"log", RPC_OBJECT, false, 0, &log, NULL},
+	    {"invalid", RPC_STRING, false, REASON_BYTES, &invalid, NULL},
 	    {"disks", RPC_ARRAY, true, DISKS_PER_VM_MAX, &disks, NULL},
 	    {0}};
 	int r = rpc_read_fields(json, fields, err);
@@ -78,7 +79,8 @@ static int check_point(json_t *json, struct guid *ret_id, bool *ret_log,
 	if (!guid_parse(id, ret_id) || !one_of(type, "rct", "log") ||
 	    *ret_log != (log != NULL) ||
 	    !one_of(level, "crash", "application") ||
-	    text_has_controls(label) || text_has_controls(created))
+	    text_has_controls(label) || text_has_controls(created) ||
+	    text_has_controls(invalid))
 		return err_set(err, -RP_EWIRE, "its values");
 	for (size_t i = 0; r == 0 && i < json_array_size(disks); i++)
 		r = check_disk(json_array_get(disks, i), err);
@@ -356,6 +358,15 @@ static bool take_log(const char **at)
 	       take(at, ",\"parts\":") && take_number(at) && take(at, "}");
 }
 
+/* It may be left out. */
+static bool take_invalid(const char **at)
+{
+	if (!take(at, ",\"invalid\":"))
+		return true;
+	return take(at, "null") ||
+	       (take(at, "\"") && take_plain(at, REASON_BYTES));
+}
+
 static bool take_point(const char **at, struct guid *ret_id, bool *ret_log)
 {
 	if (!take(at, "{\"id\":\"") || !take_guid(at, ret_id) ||
@@ -369,7 +380,8 @@ static bool take_point(const char **at, struct guid *ret_id, bool *ret_log)
 	       take(at, ",\"created\":\"") && take_plain(at, CREATED_BYTES) &&
 	       (*ret_log ? take(at, ",\"log\":") && take_log(at)
 			 : take(at, ",\"log\":null") || true) &&
-	       take(at, ",\"disks\":[") && take_disks(at) && take(at, "}");
+	       take_invalid(at) && take(at, ",\"disks\":[") && take_disks(at) &&
+	       take(at, "}");
 }
 
 bool inventory_points_scan(struct inventory_points *points, const char **text)

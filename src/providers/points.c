@@ -94,17 +94,22 @@ static int set_disks(struct telling *t, const struct system_view *system,
 	return 0;
 }
 
-/* What no property is there for: when it was made, and why it has no log. */
+/* What no property is there for: when it was made, why it has no log, and why
+ * what changed since it is not known. */
 static const char *describe(struct telling *t, const struct point_view *point)
 {
 	static const char made[] = "Made ";
 	size_t n = strlen(point->created);
 	char *text;
 
-	if (point->log_reason)
-		return arena_printf(t->request->arena,
-				    "Made %s; its log is gone: %s",
-				    point->created, point->log_reason);
+	if (point->log_reason || point->invalid)
+		return arena_printf(t->request->arena, "Made %s%s%s%s%s",
+				    point->created,
+				    point->log_reason ? "; its log is gone: "
+						      : "",
+				    point->log_reason ? point->log_reason : "",
+				    point->invalid ? "; it is invalid: " : "",
+				    point->invalid ? point->invalid : "");
 	text = arena_alloc(t->request->arena, sizeof(made) + n);
 	if (!text)
 		return NULL;

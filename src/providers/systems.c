@@ -208,6 +208,8 @@ static void read_of_point(struct walk *w, struct pull *p, const char *key,
 		point->created = pull_string(p);
 	else if (is(key, "log"))
 		read_log(p, point, words);
+	else if (is(key, "invalid"))
+		point->invalid = pull_null(p) ? NULL : pull_string(p);
 	else if (is(key, "disks"))
 		read_point_disks(w, p, point);
 	else

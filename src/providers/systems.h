@@ -33,6 +33,7 @@ struct point_view {
 	bool has_data;            /* its log is there, perhaps open */
 	bool application;         /* consistent, or crash consistent */
 	const char *log_reason;   /* why it is not; NULL */
+	const char *invalid;      /* why every answer about it is; NULL */
 	const char *label, *created;
 	uint32_t disk_count;
 	const struct point_disk_view *disks;

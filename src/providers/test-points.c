@@ -538,6 +538,29 @@ static void it_has_data_until_its_log_is_gone(void **state)
 			 0);
 }
 
+static void it_says_why_it_is_invalid(void **state)
+{
+	json_t *points =
+	    json_object_get(json_array_get(scene->systems, 0), "points");
+
+	set_log("gone", "it was imported");
+	(void)json_object_set_new(json_array_get(points, 2), "invalid",
+				  json_string("a disk differs"));
+	(void)json_object_set_new(json_array_get(points, 0), "invalid",
+				  json_string("not seen here"));
+	(void)json_object_set_new(json_array_get(points, 1), "invalid",
+				  json_null());
+	assert_string_equal(text_of(got(POINT_PATH(ALPHA, 03)), "Description"),
+			    "Made 2026-01-04T03:04:05.000000001Z; its log is "
+			    "gone: it was imported; it is invalid: a disk "
+			    "differs");
+	assert_non_null(
+	    strstr(text_of(got(POINT_PATH(ALPHA, 01)), "Description"),
+		   "Z; it is invalid: not seen here"));
+	assert_null(
+	    strstr(text_of(got(POINT_PATH(ALPHA, 02)), "Description"), ";"));
+}
+
 static void what_is_told_of_a_log_makes_sense(void **state)
 {
 	json_t *points =
@@ -591,6 +614,7 @@ int main(void)
 	    SCENE(a_log_that_is_gone_is_an_invalid_state),
 	    SCENE(a_log_based_point_has_disks_and_no_tracking_ids),
 	    SCENE(it_has_data_until_its_log_is_gone),
+	    SCENE(it_says_why_it_is_invalid),
 	    SCENE(what_is_told_of_a_log_makes_sense),
 	};
 

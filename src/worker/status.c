@@ -37,13 +37,14 @@ json_t *point_json(struct worker *worker, const struct point_row *row)
 				     "tracking_id", row->tracking_id[i]));
 	guid_format(&row->id, id);
 	time_format(row->created_ns, created);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "id", id,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s?, s:o}", "id", id,
 			 "type", row->type == POINT_RCT ? "rct" : "log",
 			 "consistency",
 			 row->consistency == CONSISTENCY_CRASH ? "crash"
 							       : "application",
 			 "label", row->label, "created", created, "log",
-			 point_log_json(worker, row), "disks", disks);
+			 point_log_json(worker, row), "invalid",
+			 row->invalid[0] ? row->invalid : NULL, "disks", disks);
 }
 
 json_t *uri_json(const char *path, const char *id)

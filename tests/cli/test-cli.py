@@ -423,19 +423,32 @@ class Looking(Case):
         lines = self.good('points', 'vm1').splitlines()
         self.assertEqual(lines[1].split(),
                          [POINT, 'rct', '-', 'crash', '2024-05-01T12:34:56Z',
-                          'nightly'])
+                          'nightly', '-'])
 
     def test_a_log_based_point_shows_its_log(self):
         for state, shown in (('open', ['open,', '3.0', 'MiB']),
                              ('closed', ['closed,', '3.0', 'MiB']),
                              ('gone', ['gone'])):
+            why = 'too long' if state == 'gone' else ''
             point = dict(POINT_REPLY, type='log', log={
-                'state': state, 'reason': '', 'bytes': 3 << 20, 'parts': 1})
+                'state': state, 'reason': why, 'bytes': 3 << 20, 'parts': 1})
             self.answer(Points={'points': [point]})
             lines = self.good('points', 'vm1').splitlines()
             self.assertEqual(lines[1].split(), [
                 POINT, 'log', *shown, 'crash', '2024-05-01T12:34:56Z',
-                'nightly'])
+                'nightly', *('log gone: too long' if why else '-').split()])
+
+    def test_an_invalid_point_looks_it(self):
+        log = {'state': 'gone', 'reason': 'it was imported', 'bytes': 0,
+               'parts': 0}
+        for more in ({}, {'type': 'log', 'log': log}):
+            point = dict(POINT_REPLY, invalid='its MAC is\x1b bad', **more)
+            self.answer(Points={'points': [point]})
+            lines = self.good('points', 'vm1').splitlines()
+            self.assertTrue(lines[0].endswith('REASON'))
+            self.assertRegex(lines[1], r'nightly +invalid: its MAC is.* bad$')
+            self.assertNotIn('\x1b', lines[1])
+            self.assertEqual(self.json('points', 'vm1')['points'], [point])
 
     def test_the_log_of_a_point_is_dropped(self):
         self.answer(DropLog={})

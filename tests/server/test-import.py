@@ -129,6 +129,17 @@ class Case(unittest.TestCase):
     def points(self):
         return {p['id']: p for p in self.daemon.json('points', 'vm')['points']}
 
+    def told(self):
+        """As refpointd has them, and as it finds them again."""
+        def ask():
+            return [p for s in self.daemon.call('Systems', points=True)[
+                'systems'] for p in s['points']]
+        before = ask()
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(ask(), before)
+        return before
+
     def accuracy(self, since, until=None):
         changes = self.daemon.changes('vm', since, until)
         disks = changes['disks'] if isinstance(changes, dict) else changes
@@ -137,6 +148,8 @@ class Case(unittest.TestCase):
 
     def none_is_valid(self, why):
         self.assertEqual(set(self.ids), set(self.points()))
+        for point in (*self.points().values(), *self.told()):
+            self.assertIn(why, point['invalid'])
         for number in self.ids:
             for disk, accuracy, reason, count in self.accuracy(number):
                 self.assertEqual(accuracy, 'invalid')
@@ -163,9 +176,12 @@ class Verdicts(Case):
         self.assertEqual((last['log']['state'], last['log']['reason']),
                          ('gone', 'it was imported'))
         self.assertIsNone(points[self.ids[1]]['log'])
+        self.assertEqual([points[i]['invalid'] for i in (own, self.ids[2])],
+                         [None, None])
+        for number in self.ids[:2]:
+            self.assertIn('was not seen here', points[number]['invalid'])
         self.assertEqual(
-            [p['id'] for s in self.daemon.call('Systems', points=True)[
-                'systems'] for p in s['points']], list(points))
+            self.told(), list(points.values()))
         self.daemon.cli('serve', 'vm')
         self.assertEqual(self.accuracy(self.ids[2]),
                          [('root', 'exact', '', 0), ('data', 'exact', '', 0)])
