@@ -120,6 +120,7 @@ int read_key(const char *path, char ret_key[KEY_TEXT_BYTES], struct err *err)
 	char text[KEY_TEXT_BYTES + 2] = "";
 	struct stat st;
 	ssize_t n;
+	int r = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "the key '%s'", path);
@@ -132,11 +133,11 @@ int read_key(const char *path, char ret_key[KEY_TEXT_BYTES], struct err *err)
 	if (n < 0)
 		return err_set(err, -errno, "read the key '%s'", path);
 	if (!is_key(text, (size_t)n))
-		return err_set(err, -RP_EPARAM,
-			       "'%s' does not hold a key: 64 hexadecimal "
-			       "digits",
-			       path);
-	(void)snprintf(ret_key, KEY_TEXT_BYTES, "%.64s", text);
+		r = err_set(err, -RP_EPARAM,
+			    "'%s' does not hold a key: 64 hexadecimal digits",
+			    path);
+	else
+		(void)snprintf(ret_key, KEY_TEXT_BYTES, "%.64s", text);
 	explicit_bzero(text, sizeof(text));
-	return 0;
+	return r;
 }

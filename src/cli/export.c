@@ -254,11 +254,17 @@ static int name_files(struct export *export, struct err *err)
 
 	if (r == 0 && is_of_logs(export))
 		return ask_logs(export, err);
+	if (r == 0 && *export->key)
+		r = err_set(err, -RP_EPARAM,
+			    "--key is for logs, and this would be an export of "
+			    "disks");
+	if (r < 0)
+		return r;
 	export->n_files = export->n;
 	for (unsigned i = 0; i < export->n; i++)
 		export_file_name(export->disks[i], &export->source,
 				 export->names[i]);
-	return r;
+	return 0;
 }
 
 static int make_files(struct export *export, struct export_files **ret_files,
@@ -441,7 +447,6 @@ static int export_all(struct export *export, struct err *err)
 		print_result(export);
 	json_decref(export->exported);
 	json_decref(export->logs);
-	explicit_bzero(export->key, sizeof(export->key));
 	return r;
 }
 
@@ -481,6 +486,7 @@ static int run_export(struct cli *cli, const struct cli_args *args,
 		r = choose_disks(&export, args, status, err);
 	if (r == 0)
 		r = export_all(&export, err);
+	explicit_bzero(export.key, sizeof(export.key));
 	json_decref(status);
 	return r;
 }

@@ -249,12 +249,18 @@ static void on_answer(void *arg, const struct err *err, json_t *parameters,
 /* ---- The question ---------------------------------------------------------
  */
 
-static bool is_of_logs(const struct request *request)
+/* The content that was asked for: none, it is the worker's to say. */
+static bool is_of(const struct request *request, const char *what)
 {
 	const char *content =
 	    json_string_value(json_object_get(request->parameters, "content"));
 
-	return content && strcmp(content, "logs") == 0;
+	return content && strcmp(content, what) == 0;
+}
+
+static bool is_of_logs(const struct request *request)
+{
+	return is_of(request, "logs");
 }
 
 /* One for each disk, or two for each log; none for who asks which logs there
@@ -368,6 +374,10 @@ static int take_key(struct export *export, struct err *err)
 		return 0;
 	if (!json_is_string(key))
 		return err_set(err, -RP_EPARAM, "'key' is no text");
+	if (is_of(export->request, "disks"))
+		return err_set(err, -RP_EPARAM,
+			       "'key' vouches for logs' documents, and disks "
+			       "have none");
 	r = sealing_key_parse(json_string_value(key), &export->key, err);
 	export->has_key = r == 0;
 	(void)json_object_del(export->request->parameters, "key");

@@ -268,6 +268,7 @@ static int judge(const struct request *request, const struct asked *asked,
 	if (r == 0)
 		*ret_trusted = sealing_is_good(lib, asked->key ? &key : NULL,
 					       asked->config, asked->state);
+	explicit_bzero(&key, sizeof(key));
 	return r;
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "common/hex.h"
 #include "common/limits.h"
 #include "common/log.h"
@@ -122,18 +123,18 @@ int sealing_key_parse(const char *text, struct sealing_key *ret_key,
 {
 	char digits[2 * SEALING_KEY_BYTES + 1];
 	size_t n = strcspn(text, "\n");
+	bool is = false;
 
-	if (n != 2 * (size_t)SEALING_KEY_BYTES ||
-	    (text[n] && strcmp(text + n, "\n") != 0))
-		return err_set(err, -RP_EPARAM,
-			       "a key has 64 hexadecimal digits");
-	for (size_t i = 0; i < n; i++)
-		digits[i] = (char)tolower((unsigned char)text[i]);
-	digits[n] = '\0';
-	if (!hex_parse(digits, SEALING_KEY_BYTES, ret_key->bytes))
-		return err_set(err, -RP_EPARAM,
-			       "a key has 64 hexadecimal digits");
-	return 0;
+	if (n == 2 * (size_t)SEALING_KEY_BYTES &&
+	    (!text[n] || strcmp(text + n, "\n") == 0)) {
+		for (size_t i = 0; i < n; i++)
+			digits[i] = (char)tolower((unsigned char)text[i]);
+		digits[n] = '\0';
+		is = hex_parse(digits, SEALING_KEY_BYTES, ret_key->bytes);
+		explicit_bzero(digits, sizeof(digits));
+	}
+	return is ? 0
+		  : err_set(err, -RP_EPARAM, "a key has 64 hexadecimal digits");
 }
 
 /* V2.  -ENOENT: there is no such file. */
@@ -171,33 +172,43 @@ static int read_own(int dirfd, struct sealing_key *ret_key, struct err *err)
 			    "'%s' is damaged: what was exported with it is of "
 			    "use only with it; else remove it",
 			    OWN_NAME);
+	explicit_bzero(text, sizeof(text));
 	return r;
 }
 
-/* V1: under a name of its own until it is durable. */
-static int make_own(int dirfd, struct err *err)
+/* Gets the name when what it holds is durable; sealing_key_own() then sees to
+ * the name. */
+static int put_own(int dirfd, const char *text, struct err *err)
 {
 	static const char temporary[] = "." OWN_NAME ".new";
-	char text[SEALING_KEY_BYTES * 2 + 2];
-	struct sealing_key key;
 	_cleanup_close_ int fd = -1;
-	int r = 0;
+	int r;
 
-	if (getrandom(key.bytes, sizeof(key.bytes), 0) !=
-	    (ssize_t)sizeof(key.bytes))
-		return err_set(err, -errno, "random bytes");
-	hex_format(key.bytes, sizeof(key.bytes), text);
-	(void)strcat(text, "\n");
 	(void)unlinkat(dirfd, temporary, 0);
 	fd = openat(dirfd, temporary,
 		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
-	    fsync(fd) < 0 ||
-	    (linkat(dirfd, temporary, dirfd, OWN_NAME, 0) < 0 &&
-	     errno != EEXIST) ||
-	    fsync(dirfd) < 0)
-		r = err_set(err, -errno, "make '%s'", OWN_NAME);
+	r = fd < 0 ? -errno : fd_write(fd, text, strlen(text), 0);
+	if (r == 0 &&
+	    (fsync(fd) < 0 || linkat(dirfd, temporary, dirfd, OWN_NAME, 0) < 0))
+		r = -errno;
 	(void)unlinkat(dirfd, temporary, 0);
+	return r < 0 ? err_set(err, r, "make '%s'", OWN_NAME) : 0;
+}
+
+static int make_own(int dirfd, struct err *err)
+{
+	char text[SEALING_KEY_BYTES * 2 + 2];
+	struct sealing_key key;
+	int r;
+
+	if (getrandom(key.bytes, sizeof(key.bytes), 0) !=
+	    (ssize_t)sizeof(key.bytes))
+		return err_set(err, -EIO, "random bytes");
+	hex_format(key.bytes, sizeof(key.bytes), text);
+	(void)strcat(text, "\n");
+	r = put_own(dirfd, text, err);
+	explicit_bzero(&key, sizeof(key));
+	explicit_bzero(text, sizeof(text));
 	return r;
 }
 
@@ -220,6 +231,9 @@ int sealing_key_own(const char *lib, struct sealing_key *ret_key,
 		    errno == ENOENT
 		? make_own(dirfd, err)
 		: 0;
+	/* a crash may have come when it had just been made */
+	if (r == 0 && fsync(dirfd) < 0)
+		r = err_set(err, -errno, "sync it");
 	if (r == 0)
 		r = read_own(dirfd, ret_key, err);
 	if (r < 0)
@@ -244,6 +258,7 @@ static bool is_of_named(int dirfd, const char *name, const struct parts *parts,
 	char text[SEALING_KEY_BYTES * 2 + 3];
 	struct sealing_key key;
 	struct err err = {0};
+	bool good;
 	int r = read_private(dirfd, name, text, sizeof(text), &err);
 
 	if (r == 0)
@@ -251,7 +266,10 @@ static bool is_of_named(int dirfd, const char *name, const struct parts *parts,
 	if (r < 0)
 		log_warning("%s/%s is not used: %s", SHARED_NAME, name,
 			    err.text);
-	return r == 0 && is_of(&key, parts, mac);
+	good = r == 0 && is_of(&key, parts, mac);
+	explicit_bzero(&key, sizeof(key));
+	explicit_bzero(text, sizeof(text));
+	return good;
 }
 
 static bool is_of_shared(const char *lib, const struct parts *parts,
@@ -288,11 +306,14 @@ static bool is_of_own(const char *lib, const struct parts *parts,
 	_cleanup_close_ int dirfd = open_lib(lib, NULL);
 	struct sealing_key key;
 	struct err err = {0};
+	bool good;
 	int r = dirfd < 0 ? dirfd : read_own(dirfd, &key, &err);
 
 	if (r < 0 && r != -ENOENT)
 		log_warning("%s", err.text);
-	return r == 0 && is_of(&key, parts, mac);
+	good = r == 0 && is_of(&key, parts, mac);
+	explicit_bzero(&key, sizeof(key));
+	return good;
 }
 
 bool sealing_is_good(const char *lib, const struct sealing_key *key,

@@ -3,11 +3,14 @@
  * Who vouches for the documents of an export of logs: a MAC over both under the
  * host's key, or one that hosts share (docs/format/log-export.md).
  *
- *   V1  The host's key is made once, durable before it is used, and never
- *       leaves LIB.  Of two that are made at once one stays.
+ *   V1  The host's key is made once, by the one refpointd that has LIB, has its
+ *       name when its content is durable, is used when its name is too, even
+ *       where a crash came in between, and never leaves LIB.
  *   V2  A key in a file that others can read or write, or of another form, is
  *       none: it is told in the log, and not used.
  *   V3  Whether a MAC is good is found in the same time whatever it is.
+ *   V4  Keys that were read are wiped when they were used; what came by a
+ *       message is in its buffers as well.
  */
 #ifndef DAEMON_SEALING_H
 #define DAEMON_SEALING_H

@@ -838,7 +838,23 @@ class Export(Case):
         self.assertIn("'tapes'", self.bad(2, 'export', 'vm1', POINT,
                                           self.dir, '--content', 'tapes'))
 
+    def test_a_key_vouches_for_logs_alone(self):
+        path = os.path.join(self.target, 'key')
+        with open(path, 'w', encoding='ascii') as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write('5a' * 32)
+        # the second asks, and is told that it is of disks
+        for more in ['--content', 'disks'], []:
+            self.assertIn('--key', self.bad(2, 'export', 'vm1', POINT,
+                                            self.dir, '--key', path, *more))
+            self.assertFalse([c for c in self.asked() if c[2]])
+        os.unlink(path)
+        self.assertEqual(self.left(), [])
+
     def test_a_key_is_read_from_a_file_of_its_owners(self):
+        self.answer(Export=lambda parameters: [reply({'exported': {
+            **EXPORTED, 'content': 'logs', 'base': LATER, 'disks': [
+                {'id': d, 'logs': []} for d in parameters['disks']]}})])
         path = os.path.join(self.target, 'key')
         for text, mode, good in (('5a' * 32 + '\n', 0o600, True),
                                  ('5A' * 32, 0o400, True),

@@ -205,6 +205,13 @@ class Logs(Case):
         os.mkdir(path)
         self.export(self.documents(), key=self.KEY)
 
+    def test_a_key_is_of_no_use_for_disks(self):
+        with self.assertRaises(Error) as caught:
+            self.rig.call('Export', [self.target], vm='v', source=SOURCE,
+                          disks=['d0'], content='disks', key=self.KEY)
+        self.assertEqual(caught.exception.name, 'InvalidParameter')
+        self.assertEqual(self.rig.events('v', 'exported'), [])
+
     def test_a_worker_speaks_for_its_own_system_alone(self):
         for bad in (self.documents(vm='w'), self.documents(uuid=SOURCE),
                     {'config': '{"version":2,\n', 'state': '{'},
