@@ -127,6 +127,15 @@ static uint64_t count_common(const struct source *s, uint64_t bytes,
 	return n;
 }
 
+/* A hash is of what the disks held at the point, which nobody can vouch for: an
+ * import elsewhere takes it for that.  (What is widened has blocks.) */
+static bool is_good_for(const struct export *x, enum accuracy accuracy)
+{
+	return x->logs
+		   ? accuracy == ACCURACY_EXACT || accuracy == ACCURACY_WIDENED
+		   : accuracy != ACCURACY_INVALID;
+}
+
 /* Adds to *BLOCKS those that changed between the point and UNTIL (NULL: now).
  */
 static int count_changed(struct export *x, const struct source *s,
@@ -146,7 +155,7 @@ static int count_changed(struct export *x, const struct source *s,
 	    s, later.tail_kept ? bytes / BLOCK_BYTES * BLOCK_BYTES : bytes,
 	    later.set);
 	blockset_free(later.set);
-	if (later.accuracy.accuracy != ACCURACY_INVALID)
+	if (is_good_for(x, later.accuracy.accuracy))
 		return 0;
 	return err_set(err, -RP_ESTATE,
 		       "whether disk '%s' is as it was at the point is not "

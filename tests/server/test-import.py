@@ -20,7 +20,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
 sys.path.insert(0, os.path.join(TOP, 'tests'))
 sys.path.insert(0, os.path.join(TOP, 'tests', 'daemon'))
 from harness import process  # noqa: E402
-from harness.refpoint import RUN, Refpointd, built  # noqa: E402
+from harness.refpoint import RUN, Refpointd, built, kill_now  # noqa: E402
 from varlink import Client, Error  # noqa: E402
 
 MIB = 1 << 20
@@ -454,6 +454,54 @@ class RoundTrip(Case):
         _, done = self.export('--hash', '--content', 'logs')
         self.assertEqual(done.returncode, 4, done.stderr)
         self.assertIn('serve it first', done.stderr)
+
+
+class Assumed(Case):
+    def device(self):
+        if os.geteuid() != 0:
+            self.skipTest('only root makes loop devices')
+        path = f'{self.directory}/device.img'
+        with open(path, 'wb') as f:
+            f.truncate(64 * MIB)
+        done = subprocess.run(['losetup', '--show', '-f', path],
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.skipTest('no loop device: ' + done.stderr.strip())
+        device = done.stdout.strip()
+        self.addCleanup(subprocess.run, ['losetup', '-d', device], check=True)
+        self.addCleanup(self.daemon.close)
+        return device
+
+    def power_cut(self):
+        """As far as they can tell."""
+        self.daemon.kill()
+        for pid in process.pids_naming(self.daemon.root):
+            kill_now(pid)
+        for path in self.daemon.live_dirs():
+            process.remove_dir(path)
+        self.daemon.start()
+        self.daemon.wait_serving('device')
+
+    def test_what_the_owner_vouches_for_is_not_hashed(self):
+        """What is assumed of the disks is not what they held at the point."""
+        self.daemon.cli('define', 'device', '--disk', f'd={self.device()}',
+                        '--owner', 'refpoint')
+        self.daemon.cli('serve', 'device')
+        self.daemon.create('device', '--type', 'log')
+        point = self.daemon.create('device', '--type', 'log')['id']
+        command = [RUN, 'refpoint', '--root', self.daemon.root, 'export',
+                   'device', point, f'{self.directory}/exported',
+                   '--content', 'logs', '--hash']
+        self.power_cut()
+        disk, = self.daemon.changes('device', point)['disks']
+        self.assertEqual((disk['accuracy'], disk['changed_bytes']),
+                         ('assumed', 0))
+        done = subprocess.run(command, capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn("whether disk 'd' is as it was", done.stderr)
+        self.assertIn('power cut', done.stderr)
+        self.assertFalse(os.path.exists(command[-4]))
 
 
 class JobsCase(Case):
