@@ -5,7 +5,7 @@
 #   make           build into build/
 #   make check     run all tests; ends with "N passed, N failed, N skipped"
 #   make demo      the main job on a real Linux guest, in two to three minutes
-#   make bench     measure it and its peers; a table and JSON, in an hour and a half
+#   make bench     measure it and its peers; a table and JSON, in two hours
 #   make soak      the long form of the tests, for HOURS hours
 #   make install   install below DESTDIR
 #   make clean     remove build/, but not the downloaded kernel

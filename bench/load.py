@@ -45,12 +45,13 @@ def fio(uri, rw, seconds=0, **options):
     return job['read' if 'read' in rw else 'write']
 
 
-def once(server, rw, seconds, size):
+def once(server, rw, seconds, size, **options):
     """Requests per second, and CPU microseconds for each."""
     server.start()
+    os.sync()  # what was written before is nobody's burden
     try:
         before = cpu_seconds(server.pid)
-        result = fio(server.uri, rw, seconds, size=size)
+        result = fio(server.uri, rw, seconds, size=size, **options)
         cpu = cpu_seconds(server.pid) - before
     finally:
         server.stop()

@@ -136,6 +136,42 @@ class QemuStorageDaemon(Program):
         super().stop()
 
 
+class LogWrites(Program):
+    """qemu-storage-daemon, whose filter blklogwrites logs every write; the log
+    goes through the page cache, as ours does."""
+    name = 'qemu blklogwrites'
+    export = 'disk'
+
+    def __init__(self, directory, image, cache='direct'):
+        super().__init__(directory, image)
+        self.cache = cache
+        self.writes = image + '.writes'
+
+    def arguments(self):
+        nodes = [
+            {'driver': 'file', 'node-name': 'image', 'filename': self.image,
+             'aio': 'io_uring', 'cache': {'direct': self.cache == 'direct'}},
+            {'driver': 'file', 'node-name': 'writes', 'aio': 'io_uring',
+             'filename': self.writes},
+            {'driver': 'blklogwrites', 'node-name': 'disk', 'file': 'image',
+             'log': 'writes'}]
+        argv = ['qemu-storage-daemon', '--nbd-server',
+                f'addr.type=unix,addr.path={self.socket}']
+        for node in nodes:
+            argv += ['--blockdev', json.dumps(node)]
+        return argv + ['--export', 'type=nbd,id=disk,node-name=disk,name=disk,'
+                       'writable=on']
+
+    def start(self):
+        with open(self.writes, 'wb'):
+            pass
+        super().start()
+
+    def stop(self):
+        super().stop()
+        os.unlink(self.writes)
+
+
 class Refpoint:
     """refpointd with one virtual machine of one disk or more.
 
@@ -144,17 +180,24 @@ class Refpoint:
     the page cache instead of O_DIRECT, and `sync`, a time ("2ms") that each
     sync of the store takes longer.  With tracking off `status` must say that
     the disk is not tracked, so that tracking is never measured against itself.
+
+    With log=True its points are log-based, and when it stops its log must
+    still be written: one that was given up would cost nothing.
     """
     name = 'refpoint'
     vm = 'bench'
+    log_limit = 1 << 40
 
     def __init__(self, directory, *images, tracking=True, cache='direct',
-                 sync=None, faulty=False):
+                 sync=None, faulty=False, log=False):
         self.images = images
         self.tracking = tracking
+        self.log = log
         if not tracking:
             self.name = 'refpoint, tracking off'
-        name = f'{"on" if tracking else "off"}.{cache}.{sync}.{faulty}'
+        if log:
+            self.name = 'refpoint, logging on'
+        name = f'{"on" if tracking else "off"}.{cache}.{sync}.{faulty}.{log}'
         root = os.path.join(directory, name)
         os.mkdir(root, 0o755)
         environment = {'REFPOINT_DEBUG': 'changes'}
@@ -179,7 +222,8 @@ class Refpoint:
         if not self.defined:
             disks = [x for i, image in enumerate(self.images)
                      for x in ('--disk', f'disk{i}={image}')]
-            self.daemon.cli('define', self.vm, *disks)
+            self.daemon.cli('define', self.vm, *disks, '--log-limit',
+                            str(self.log_limit))
             self.defined = True
         self.daemon.cli('serve', self.vm)
         status = self.daemon.wait_serving(self.vm)
@@ -203,7 +247,9 @@ class Refpoint:
         """A fresh point, as a peer that wrote to the file made the tracking
         invalid; without the one before, so that they do not pile up."""
         before = self.point
-        self.point = self.daemon.call('Create', vm=self.vm)['point']['id']
+        self.point = self.daemon.call(
+            'Create', vm=self.vm,
+            type='log' if self.log else 'rct')['point']['id']
         if before:
             self.daemon.call('Destroy', vm=self.vm, point=before)
 
@@ -211,6 +257,17 @@ class Refpoint:
         """What `status` says of the whole virtual machine."""
         return self.daemon.status(self.vm)
 
+    def log_lost(self):
+        """Why the newest point's log is none any more; None: it is one."""
+        for entry in self.counters()['logs']:
+            if entry['point'] == self.point:
+                log = entry['log']
+                return None if log['state'] == 'open' else log['reason']
+        return 'there is none'
+
     def stop(self):
+        lost = self.log_lost() if self.log else None
         self.daemon.cli('unserve', self.vm)
         self.daemon.close()
+        if lost is not None:
+            raise process.Failure(f'the log was not written: {lost}')
