@@ -171,6 +171,9 @@
 #define LOG_SPANS_MEND  64      /* of which these are for mending only */
 #define LOG_WRITE_BYTES MIB(1)  /* written to the log at once */
 #define LOG_WRITES_MAX  4       /* of these under way */
+#define LOG_LAG_BYTES   KIB(64) /* of it, held back while nobody waits */
+#define LOG_LAG_RECORDS 64      /* of the sidecar, likewise */
+#define LOG_LAG_AFTER   16      /* writes after a flush that are not */
 #define LOG_RECORDS     2048    /* of the sidecar, not written yet */
 #define LOG_SIDE_BYTES  KIB(16) /* of these, written at once */
 #define LOG_SYNC_BYTES  MIB(16) /* written since the last sync: the next */

@@ -272,6 +272,14 @@ static bool is_held_back(const struct log_stream *s)
 	       s->bytes_written - s->sync_bytes > LOG_DIRTY_BYTES;
 }
 
+/* L10; holes count as well. */
+static bool is_lagging(const struct log_stream *s)
+{
+	return s->write_next >= s->due_spans &&
+	       s->writer.at - s->spans[s->write_next % LOG_SPANS].at <
+		   LOG_LAG_BYTES;
+}
+
 static bool push_one(struct log_stream *s, bool all)
 {
 	struct log_io *lio = free_write(s);
@@ -283,7 +291,7 @@ static bool push_one(struct log_stream *s, bool all)
 	if (!lio || s->write_next == s->span_head || is_held_back(s))
 		return false;
 	to = gather(s, s->write_next, &bytes, &full);
-	if (!all && !full)
+	if (!full && (!all || is_lagging(s)))
 		return false;
 	span = &s->spans[s->write_next % LOG_SPANS];
 	lio->first = s->write_next;

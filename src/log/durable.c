@@ -52,6 +52,8 @@ void stream_sync(struct log_stream *stream, struct log_flush *flush)
 	flush->records = stream->record_next;
 	flush->sequence = same_sequence(stream);
 	flush_append(&stream->flushes, flush);
+	log_hurry(stream);
+	stream->due_until = stream->span_head + LOG_LAG_AFTER;
 }
 
 void stream_flushed(struct log_stream *stream, struct log_flush *flush)
@@ -63,6 +65,7 @@ void stream_flushed(struct log_stream *stream, struct log_flush *flush)
 		return;
 	stream->flushed = MAX(stream->flushed, flush->sequence);
 	stream->flushed_at = MAX(stream->flushed_at, flush->log_end);
+	stream->flush_mark = stream->record_next;
 	side_put_mark(stream, SIDECAR_FLUSH, stream->flushed, log_time(stream),
 		      stream->flushed_at);
 }

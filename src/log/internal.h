@@ -92,6 +92,10 @@ struct log_stream {
 	uint64_t written;     /* ... are written, as far as written_at */
 	uint64_t recorded;    /* ... have their record in the sidecar */
 	uint64_t written_at;
+	uint64_t due_spans;   /* before this one are not held back, ... */
+	uint64_t due_records; /* ... L10; */
+	uint64_t due_until;   /* nor are writes that become spans before it */
+	uint64_t flush_mark;  /* the record of the last flush */
 
 	uint8_t *buffer; /* LOG_BUFFER_BYTES */
 	uint64_t head;   /* where it goes on */
@@ -152,6 +156,8 @@ void log_break(struct log_stream *stream, int64_t time_ns);
 /* What may have become possible: pieces admitted, writes and syncs begun,
  * callbacks called.  The last thing that a completion does. */
 void log_go_on(struct log_stream *stream);
+/* Nothing that was added by now is held back. */
+void log_hurry(struct log_stream *stream);
 /* Is anything still to be written? */
 bool log_is_live(const struct log_stream *stream);
 void log_drop(struct log_stream *stream, int code, const char *fmt, ...)
@@ -174,7 +180,8 @@ struct log_span *buffer_take(struct log_stream *stream, uint64_t at,
 			     uint32_t length, bool zeros);
 /* Places a metadata block; false: no room. */
 bool buffer_place_block(struct log_stream *stream);
-/* Gives spans to the queue; unless ALL only what fills a write. */
+/* Gives spans to the queue; unless ALL only what fills a write.  With ALL those
+ * that are held back (L10) stay. */
 void buffer_push(struct log_stream *stream, bool all);
 /* After a change of what SPAN is. */
 void buffer_advance(struct log_stream *stream, struct log_span *span);

@@ -73,6 +73,17 @@ static uint64_t writable(const struct log_stream *s, uint64_t sector)
 	return to;
 }
 
+/* L10: TO is behind the last record that may be written.  That of a flush goes
+ * with the next one's, if there is a next one. */
+static bool is_lagging(const struct log_stream *s, uint64_t to)
+{
+	if (to == s->record_written + 1 && s->flush_mark == s->record_written &&
+	    to < s->record_next)
+		return true;
+	return to - s->record_written < LOG_LAG_RECORDS &&
+	       s->record_written >= s->due_records;
+}
+
 void side_push(struct log_stream *stream)
 {
 	struct log_io *lio = &stream->side;
@@ -81,7 +92,7 @@ void side_push(struct log_stream *stream)
 	uint64_t bytes =
 	    round_up((to - sector) * SIDECAR_RECORD_BYTES, SECTOR_BYTES);
 
-	if (lio->busy || to == stream->record_written)
+	if (lio->busy || to == stream->record_written || is_lagging(stream, to))
 		return;
 	memset(stream->side_buffer, 0, bytes);
 	for (uint64_t n = sector; n < to; n++)

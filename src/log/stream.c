@@ -46,6 +46,13 @@
  *       all that it named is logged anew and recorded; after a power cut the
  *       table is not in force until then.  So a second death finds as much to
  *       mend as the first, or more.  No flush record has a larger S meanwhile.
+ *   L10 What nobody waits for is held back until there is enough of it: a
+ *       thread's wakeup for each write would cost the guest more than all else
+ *       that logging does.  At most LOG_LAG_BYTES of the log and
+ *       LOG_LAG_RECORDS, and no longer than until the next tick.  A kill
+ *       loses their times only, for their slots are taken (L4); what waits for
+ *       a flush, for room, for mending or for the end holds nothing back.  Of
+ *       a guest that flushes often no write is, as each flush would wait.
  *
  * Who may change what: all on the queue's thread.  Callbacks run from
  * log_go_on() only, which the completions, stream_turn() and stream_tick() end
@@ -229,6 +236,12 @@ static void copy(void *to, const void *from, uint64_t bytes, uint32_t *ret_crc,
 	*ret_sum = ~sum;
 }
 
+void log_hurry(struct log_stream *stream)
+{
+	stream->due_spans = stream->span_head;
+	stream->due_records = stream->record_next;
+}
+
 /* Its record, its entry in the log's next block, and its bytes. */
 static void enter(struct log_stream *stream, struct log_piece *piece, bool mend)
 {
@@ -258,6 +271,8 @@ static void enter(struct log_stream *stream, struct log_piece *piece, bool mend)
 	stream->sequence = record.sequence;
 	span->sequence = record.sequence;
 	span->record = record.number;
+	if (stream->span_head <= stream->due_until)
+		log_hurry(stream);
 }
 
 static bool budget_allows(struct log_stream *stream,
@@ -469,6 +484,13 @@ static void settle(struct log_stream *stream)
 	table_set(stream, LOG_TABLE_IN_FORCE);
 }
 
+static bool is_waited_for(const struct log_stream *stream)
+{
+	return stream->mends.first || stream->waiting.first ||
+	       stream->repairing || stream->broken || stream->settling ||
+	       stream->close != CLOSE_NOT;
+}
+
 void log_go_on(struct log_stream *stream)
 {
 	stream->holds++;
@@ -480,6 +502,8 @@ void log_go_on(struct log_stream *stream)
 	}
 	if (log_is_live(stream)) {
 		settle(stream);
+		if (is_waited_for(stream))
+			log_hurry(stream);
 		buffer_push(stream, true);
 		side_push(stream);
 		durable_push(stream);
@@ -537,6 +561,7 @@ void stream_tick(struct log_stream *stream, int64_t now_ms)
 		check_io(stream, &stream->close_io, now_ms);
 		check_pieces(stream, &stream->mends, now_ms);
 		check_pieces(stream, &stream->waiting, now_ms);
+		log_hurry(stream);
 	}
 	log_go_on(stream);
 }

@@ -202,7 +202,8 @@ void stream_flushed(struct log_stream *stream, struct log_flush *flush);
 /* ---- The rest --------------------------------------------------------- */
 
 /* Once in each turn of the queue's loop, before it submits: writes what was
- * added.  (Writes of one turn go to the log together.) */
+ * added, or holds it back until there is more, somebody waits, or the next tick
+ * (stream.c L10).  Writes of one turn go to the log together. */
 void stream_turn(struct log_stream *stream);
 /* Every now and then, at most 250 ms apart; NOW_MS of a clock that only goes
  * forward. */

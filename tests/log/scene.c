@@ -448,6 +448,14 @@ void scene_turn(struct scene *s)
 			stream_turn(s->disks[i].stream);
 }
 
+/* What is held back goes; of no time that hangs count. */
+static void tick(struct scene *s)
+{
+	for (unsigned i = 0; i < SCENE_DISKS; i++)
+		if (s->disks[i].stream)
+			stream_tick(s->disks[i].stream, 0);
+}
+
 void scene_step(struct scene *s)
 {
 	unsigned disk = (unsigned)sim_random(s->sim, SCENE_DISKS);
@@ -462,7 +470,10 @@ void scene_step(struct scene *s)
 		write_random(s, disk);
 		break;
 	case 4:
-		scene_turn(s);
+		if (sim_random(s->sim, 4) == 0)
+			tick(s);
+		else
+			scene_turn(s);
 		break;
 	case 5:
 		if (sim_random(s->sim, s->small ? 100 : 4) == 0)
@@ -490,7 +501,7 @@ void scene_settle(struct scene *s)
 	do {
 		scene_turn(s);
 		sim_ioq_complete_all(s->sim);
-		scene_turn(s);
+		tick(s);
 	} while (sim_ioq_pending(s->sim));
 	for (unsigned i = 0; !sim_dead(s->sim) && i < SCENE_DISKS; i++)
 		s->disks[i].unsettled = false;

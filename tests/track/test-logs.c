@@ -369,7 +369,7 @@ static void a_log_that_fails_is_given_up(void **state)
 {
 	expect_given_up("write:name=log-*.hrl:nth=3:errno=EIO", "hrl");
 	expect_given_up("write:name=log-*.hrl:nth=5:errno=ENOSPC", "hrl");
-	expect_given_up("write:name=log-*.side:nth=6:errno=EIO", "side");
+	expect_given_up("write:name=log-*.side:nth=3:errno=EIO", "side");
 	expect_given_up("sync:name=log-*.side:nth=3:errno=EIO", "side");
 }
 

@@ -1563,11 +1563,23 @@ static void check_log(struct world *w, unsigned index, uint32_t disk)
 	w->logs_checked++;
 }
 
+/* What a log holds back until the next tick is in its files then; or it was
+ * given up, and the catalogue says so. */
+static void write_logs(struct world *w)
+{
+	logs_tick(w->logs);
+	while (sim_ioq_pending(w->sim))
+		sim_ioq_complete_all(w->sim);
+	(void)logs_keep(w->logs);
+}
+
 /* With nothing in flight. */
 static void check_logs(struct world *w)
 {
 	char reason[REASON_BYTES];
 
+	if (w->logs)
+		write_logs(w);
 	for (unsigned i = 0; w->logs && i < w->point_count; i++) {
 		if (!w->points[i].log || w->points[i].destroyed)
 			continue;
