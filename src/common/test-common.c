@@ -18,6 +18,39 @@
 #include "common/log.h"
 #include "common/rfc3339.h"
 
+/* Bit by bit, as it is defined. */
+static uint32_t plain_crc32c(const uint8_t *p, size_t n)
+{
+	uint32_t c = UINT32_MAX;
+
+	for (size_t i = 0; i < 8 * n; i++) {
+		uint32_t bit = (c ^ p[i / 8] >> i % 8) & 1;
+
+		c = c >> 1 ^ (bit ? 0x82f63b78U : 0);
+	}
+	return ~c;
+}
+
+/* Whatever is summed up at once, and from wherever on. */
+static void crc32c_of_any_length(void **state)
+{
+	static uint8_t buf[3 * 4096];
+	uint32_t noise = 1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(buf); i++) {
+		noise = noise * 1664525 + 1013904223;
+		buf[i] = (uint8_t)(noise >> 24);
+	}
+	for (size_t n = 4070; n < 4100; n++)
+		assert_int_equal(crc32c(0, buf + n % 8, n),
+				 plain_crc32c(buf + n % 8, n));
+	for (size_t n = 1; n < sizeof(buf); n += 611)
+		assert_int_equal(crc32c(crc32c(0, buf, n), buf + n,
+					sizeof(buf) - n),
+				 plain_crc32c(buf, sizeof(buf)));
+}
+
 static void crc32c_matches_rfc3720(void **state)
 {
 	uint8_t buf[32];
@@ -203,6 +236,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(crc32c_matches_rfc3720),
+	    cmocka_unit_test(crc32c_of_any_length),
 	    cmocka_unit_test(guid_text_round_trips_and_bad_text_is_refused),
 	    cmocka_unit_test(errors_carry_one_code_and_one_sentence),
 	    cmocka_unit_test(an_over_long_message_is_cut_not_overrun),
