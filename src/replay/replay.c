@@ -17,6 +17,7 @@
 #include "replay/sidecar.h"
 
 #define PIECE_BYTES MIB(1)
+#define LARGE_BYTES KIB(256)
 #define SECOND_NS   1000000000
 
 struct one_log {
@@ -227,12 +228,19 @@ struct replay *replay_free(struct replay *replay)
 
 /* ---- One write --------------------------------------------------------- */
 
+/* The disk is busy with large ones while the next are read; if it fails, the
+ * sync at the end says so. */
 static int put(int fd, const uint8_t *data, uint64_t bytes, uint64_t at,
 	       struct err *err)
 {
 	int r = fd_write(fd, data, bytes, at);
 
-	return r < 0 ? err_set(err, r, "write the image at %" PRIu64, at) : 0;
+	if (r < 0)
+		return err_set(err, r, "write the image at %" PRIu64, at);
+	if (bytes >= LARGE_BYTES)
+		(void)sync_file_range(fd, (off_t)at, (off_t)bytes,
+				      SYNC_FILE_RANGE_WRITE);
+	return 0;
 }
 
 static int put_zeros(const struct pass *pass, const struct hrl_write *write,
