@@ -217,10 +217,9 @@ class Guest:
         self.console = Console(self.process, self.console_log)
         self._stopped_by_us = 0
         try:
-            process.wait_until("QEMU's monitor",
-                               lambda: self._alive() and
-                               os.path.exists(monitor))
-            self.qmp = Qmp(monitor)
+            self.qmp = process.wait_until(
+                "QEMU's monitor",
+                lambda: self._alive() and self._connected(monitor))
         except BaseException:
             self.kill()
             raise
@@ -236,6 +235,14 @@ class Guest:
             raise Failure('QEMU does not start: ' +
                           process.tail(self.qemu_log, 3))
         return True
+
+    @staticmethod
+    def _connected(path):
+        """QEMU makes the socket first, and listens on it after that."""
+        try:
+            return Qmp(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
 
     @staticmethod
     def _disk_arguments(disk):
