@@ -149,6 +149,46 @@ static int open_one(struct logs *logs, uint32_t disk, struct logs_file *file,
 	return 0;
 }
 
+struct again {
+	const struct collect *before;
+	unsigned count;
+	bool same;
+};
+
+static int compare(void *arg, const struct log_part_row *row)
+{
+	struct again *again = arg;
+	const struct collect *c = again->before;
+	bool ours = false;
+
+	for (unsigned i = 0; i < c->span->count; i++)
+		ours |= guid_equal(&c->span->points[i], &row->point);
+	if (!ours)
+		return 0;
+	again->same &= again->count < c->count &&
+		       guid_equal(&c->files[again->count].origin, &row->origin);
+	again->count++;
+	return 0;
+}
+
+/* What was removed or destroyed meanwhile would be missing unseen. */
+static int check_again(struct logs *logs, struct span *span,
+		       const struct collect *before, struct err *err)
+{
+	struct again again = {.before = before, .same = true};
+	int r;
+
+	span->count = 0;
+	span->has_base = span->has_point = span->any_before = false;
+	r = find_points(logs, span, err);
+	if (r == 0)
+		r = vm_log_parts(logs->vm, compare, &again, err);
+	if (r == 0 && (!again.same || again.count != before->count))
+		r = err_set(err, -RP_ESTATE,
+			    "logs were removed meanwhile; try again");
+	return r;
+}
+
 static void close_files(struct logs_file *files, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -176,6 +216,8 @@ int logs_open_chain(struct logs *logs, uint32_t disk, const struct guid *base,
 	r = vm_log_parts(logs->vm, collect, &c, err);
 	for (unsigned i = 0; r == 0 && i < c.count; i++)
 		r = open_one(logs, disk, &c.files[i], &before, err);
+	if (r == 0)
+		r = check_again(logs, &span, &c, err);
 	if (r < 0) {
 		close_files(c.files, c.count);
 		return r;

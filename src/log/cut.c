@@ -232,6 +232,7 @@ static int admit(struct logs *logs, struct err *err)
 
 	if (!atomic_load(&logs->attached))
 		return err_set(err, -RP_ESTATE, "the disks are not attached");
+	logs_look_at_room(logs);
 	logs_usage(logs, &used, &limit);
 	if (limit < LOG_LIMIT_MIN * logs->disks)
 		return err_set(err, -RP_ELIMIT,
@@ -261,7 +262,7 @@ static int admit(struct logs *logs, struct err *err)
 }
 
 /* A row that a failure left. */
-static int forget_stale(struct logs *logs, struct err *err)
+int cut_forget_stale(struct logs *logs, struct err *err)
 {
 	int r;
 
@@ -278,7 +279,7 @@ static int prepare(struct cut *cut, const struct guid *id, struct err *err)
 {
 	struct logs *logs = cut->logs;
 	struct log_part_row *rows = NULL;
-	int r = forget_stale(logs, err);
+	int r = cut_forget_stale(logs, err);
 
 	if (r == 0)
 		r = logs_open_rows(logs, &cut->open, &rows, err);

@@ -51,6 +51,7 @@ void stream_sync(struct log_stream *stream, struct log_flush *flush)
 	flush->log_end = stream->writer.at;
 	flush->records = stream->record_next;
 	flush->sequence = same_sequence(stream);
+	flush->since_ms = -1;
 	flush_append(&stream->flushes, flush);
 	log_hurry(stream);
 	stream->due_until = stream->span_head + LOG_LAG_AFTER;

@@ -137,6 +137,50 @@ static void entry_free(struct entry *entry)
 
 /* ---- pieces ----------------------------------------------------------- */
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static void waiting_add(struct entry *entry)
+{
+	struct logs *logs = entry->logs;
+
+	entry->since_ns = monotonic_ns();
+	entry->before = &logs->waiting;
+	entry->next = logs->waiting;
+	if (entry->next)
+		entry->next->before = &entry->next;
+	logs->waiting = entry;
+}
+
+static void waiting_remove(struct entry *entry)
+{
+	*entry->before = entry->next;
+	if (entry->next)
+		entry->next->before = entry->before;
+}
+
+/* P4, of a whole request: its pieces wait one after the other, and may have
+ * waited for copies as well (request->guarded_ns). */
+static void check_waiting(struct logs *logs)
+{
+	uint64_t now = monotonic_ns();
+	struct err why = {0};
+
+	for (struct entry *e = logs->waiting; e; e = e->next) {
+		if (e->request->guarded_ns + (now - e->since_ns) <
+		    LOG_PAUSE_MS * UINT64_C(1000000))
+			continue;
+		(void)err_set(&why, -RP_ETIMEOUT,
+			      "a write waited %u ms for the log", LOG_PAUSE_MS);
+		logger_give_up(logs, e->part, &why);
+	}
+}
+
 /* The stream has admitted it, or is dropped. */
 static void admitted(struct entry *entry)
 {
@@ -156,6 +200,8 @@ static void ready(struct log_piece *piece)
 	struct entry *entry = container_of(piece, struct entry, piece);
 	struct volume_request *request = entry->request;
 
+	request->guarded_ns += monotonic_ns() - entry->since_ns;
+	waiting_remove(entry);
 	admitted(entry);
 	volume_logged(request);
 }
@@ -189,8 +235,10 @@ static bool add(struct volume_logger *logger, struct volume_request *request)
 	    .data = request->bytes,
 	    .ready = ready,
 	};
-	if (!stream_add(entry->stream, &entry->piece))
+	if (!stream_add(entry->stream, &entry->piece)) {
+		waiting_add(entry);
 		return false;
+	}
 	admitted(entry);
 	return true;
 }
@@ -265,6 +313,14 @@ static unsigned sync_parts(struct entry *entry)
 	return entry->count;
 }
 
+static bool has_dropped(const struct logs *logs, const struct part *part)
+{
+	for (uint32_t i = 0; i < logs->disks; i++)
+		if (stream_is_dropped(part->streams[i]))
+			return true;
+	return false;
+}
+
 /* T11: only what no lost part lacks. */
 static void note_settled(struct entry *entry)
 {
@@ -273,7 +329,7 @@ static void note_settled(struct entry *entry)
 	if (logs->mending)
 		return;
 	for (struct part *p = logs->parts; p; p = p->next)
-		if (p->lost)
+		if (p->lost || has_dropped(logs, p))
 			return;
 	volume_settled(entry->volume, entry->over);
 }
@@ -317,19 +373,46 @@ static bool sync_log(struct volume_logger *logger,
 	return false;
 }
 
+/* D4: what counts as flushed, and when. */
+static void record_flushes(struct logs *logs, uint32_t disk)
+{
+	struct volume *volume = vm_volume_at(logs->vm, disk);
+	struct unsure *u = &logs->unsure[disk];
+
+	if (!u->part || !volume_sync_counts(volume, u->syncs))
+		return;
+	stream_flushed(u->part->streams[disk], &u->flush);
+	part_unref(u->part);
+	u->part = NULL;
+}
+
+/* One that is older is left to wait: it will be sure before this one. */
+static void note_flush(struct logs *logs, uint32_t disk, struct part *part,
+		       const struct log_flush *flush)
+{
+	struct unsure *u = &logs->unsure[disk];
+
+	if (u->part)
+		return;
+	part_ref(part);
+	*u = (struct unsure){
+	    .part = part,
+	    .flush = *flush,
+	    .syncs = volume_syncs(vm_volume_at(logs->vm, disk)),
+	};
+}
+
 static void synced(struct volume_logger *logger, struct volume_request *request,
 		   int result)
 {
 	struct entry *entry = request->logged;
 	uint32_t disk = volume_ordinal(entry->volume);
+	struct logs *logs = entry->logs;
 
-	if (result < 0 || !volume_sync_counts(entry->volume)) {
-		entry_free(entry);
-		return;
-	}
-	for (unsigned i = 0; i < entry->count; i++)
-		stream_flushed(entry->parts[i]->streams[disk],
-			       &entry->flushes[i]);
+	/* While a cut is under way there are several: the next flush does. */
+	if (result == 0 && entry->count == 1)
+		note_flush(logs, disk, entry->parts[0], &entry->flushes[0]);
+	record_flushes(logs, disk);
 	entry_free(entry);
 }
 
@@ -340,7 +423,7 @@ static void settle_task(struct ring_task *task)
 	struct logs *logs = container_of(task, struct logs, settle);
 
 	atomic_store(&logs->settle_posted, false);
-	if (!logs->parts)
+	if (!logs->parts || logs->quiet)
 		return;
 	for (uint32_t i = 0; i < logs->disks; i++) {
 		struct entry *entry = entry_new(logs);
@@ -415,26 +498,17 @@ void logs_turn(struct logs *logs)
 	}
 }
 
-static int64_t monotonic_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* ---- without flushes of the guest's ----------------------------------- */
 
-static void flush_over(void *arg, int result)
+static void flush_over(struct volume_request *request, int result)
 {
-	struct flushing *f = arg;
-	struct call *waiting = f->logs->quiescing;
+	struct flushing *f = container_of(request, struct flushing, request);
 	struct volume *volume = vm_volume_at(f->logs->vm, f->disk);
+	struct call *waiting = f->logs->quiescing;
 
 	f->busy = false;
-	if (result == 0 && !f->part->lost)
-		volume_settled(volume, f->over);
-	part_unref(f->part);
+	if (result < 0)
+		volume_sync_failed(volume, result);
 	if (waiting && --waiting->waiting == 0) {
 		f->logs->quiescing = NULL;
 		call_done(waiting, 0, NULL);
@@ -442,30 +516,27 @@ static void flush_over(void *arg, int result)
 }
 
 /* After a kill all that was logged since the last flush is logged anew: a guest
- * that never flushes is not to wait for that. */
+ * that never flushes is not to wait for that.  As if it had flushed. */
 static void flush_disk(struct logs *logs, struct part *part, uint32_t disk)
 {
 	struct flushing *f = &logs->flushing[disk];
 
-	if (f->busy || part->lost || logs->mending || logs->quiescing ||
-	    stream_is_dropped(part->streams[disk]) ||
+	if (f->busy || part->lost || logs->mending || logs->quiet ||
 	    stream_unflushed(part->streams[disk]) < LOG_UNFLUSHED_BYTES)
 		return;
-	*f = (struct flushing){
-	    .logs = logs,
-	    .disk = disk,
-	    .part = part,
-	    .over = volume_pieces_over(vm_volume_at(logs->vm, disk)),
-	};
-	f->busy = settle_begin(logs, part, disk, false, flush_over, f) == 0;
-	if (f->busy)
-		part_ref(part);
+	f->logs = logs;
+	f->disk = disk;
+	f->busy = true;
+	f->request =
+	    (struct volume_request){.op = VOLUME_FLUSH, .done = flush_over};
+	volume_submit(vm_volume_at(logs->vm, disk), &f->request);
 }
 
 void logger_quiesce(struct call *call)
 {
 	struct logs *logs = call->logs;
 
+	logs->quiet = true;
 	for (uint32_t i = 0; i < logs->disks; i++)
 		call->waiting += logs->flushing[i].busy;
 	if (call->waiting)
@@ -484,7 +555,10 @@ void logs_tick(struct logs *logs)
 	if (vm_latched(logs->vm, reason))
 		give_up_all(logs, -RP_ELATCHED, reason);
 	atomic_store(&logs->used, logs->budget.used);
-	now_ms = monotonic_ms();
+	check_waiting(logs);
+	for (uint32_t i = 0; i < logs->disks; i++)
+		record_flushes(logs, i);
+	now_ms = (int64_t)(monotonic_ns() / 1000000);
 	for (struct part *part = logs->parts; part;) {
 		struct part *next = part->next;
 

@@ -64,7 +64,9 @@ struct entry {
 	struct part *parts[PARTS_OPEN_MAX]; /* of a flush */
 	struct log_flush flushes[PARTS_OPEN_MAX];
 	unsigned count, waiting;
-	uint64_t over; /* T11 */
+	uint64_t over;         /* T11 */
+	uint64_t since_ns;     /* while it waits */
+	struct entry **before; /* likewise: in the list */
 	struct entry *next;
 };
 
@@ -83,10 +85,16 @@ struct call {
 /* A flush of ours: one for each disk at a time. */
 struct flushing {
 	struct logs *logs;
-	struct part *part;
 	uint32_t disk;
 	bool busy;
-	uint64_t over; /* T11 */
+	struct volume_request request;
+};
+
+/* D4: a flush that is over and does not count yet. */
+struct unsure {
+	struct part *part; /* NULL: there is none */
+	struct log_flush flush;
+	uint64_t syncs;
 };
 
 struct usage {
@@ -107,8 +115,12 @@ struct logs {
 	struct part *parts;    /* oldest first */
 	struct entry *entries; /* free ones */
 	bool mending;          /* what a death left is not logged yet */
+	struct entry *waiting; /* pieces, for room */
+	struct unsure unsure[DISKS_PER_VM_MAX];
 	struct flushing flushing[DISKS_PER_VM_MAX];
-	struct call *quiescing; /* waits for these */
+	bool quiet;               /* none of these begins */
+	struct call *quiescing;   /* waits for them */
+	_Atomic bool refresh_due; /* it failed */
 
 	struct ring_task settle;
 	_Atomic bool settle_posted;
@@ -151,6 +163,9 @@ void logs_note_lost(struct logs *logs, const struct guid *origin,
 		    const char *reason);
 /* With `changing`: rows, files, the list and the budget are brought in line. */
 void logs_refresh(struct logs *logs);
+/* How much room there is, now. */
+void logs_look_at_room(struct logs *logs);
+uint64_t logs_usage_of(struct logs *logs, const struct guid *origin);
 /* The parts of the newest log-based point that has its data, oldest first;
  * *RET_POINT is that.  Returns how many. */
 int logs_open_rows(struct logs *logs, struct guid *ret_point,
@@ -191,6 +206,7 @@ int part_create(struct logs *logs, const struct guid *origin,
 /* Of one that is on no list. */
 void part_free(struct part *part);
 void part_unlink(struct logs *logs, const struct guid *origin);
+int cut_forget_stale(struct logs *logs, struct err *err);
 /* A call: closes all parts but the newest, whose pieces are over. */
 void logs_close_older(struct call *call);
 

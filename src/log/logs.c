@@ -296,9 +296,10 @@ void logs_refresh(struct logs *logs)
 	struct rows rows;
 
 	if (read_rows(logs, NULL, &rows, &err) < 0) {
-		log_warning("logs: %s", err.text);
+		atomic_store(&logs->refresh_due, true);
 		return;
 	}
+	atomic_store(&logs->refresh_due, false);
 	if (atomic_load(&logs->attached))
 		(void)logs_call(logs, prune, &rows, NULL);
 	sweep(logs, &rows);
@@ -435,14 +436,14 @@ static bool tell_lost(struct logs *logs)
 
 /* ---- the thread ------------------------------------------------------- */
 
-static void look_at_room(struct logs *logs)
+void logs_look_at_room(struct logs *logs)
 {
 	const struct vm_env *env = vm_environment(logs->vm);
 	uint64_t space, reserve = LOG_RESERVE_BYTES;
 
 	uint64_t used = atomic_load(&logs->budget.used);
 
-	if (used == 0 || env->store->ops->space(env->store, &space, NULL) < 0)
+	if (env->store->ops->space(env->store, &space, NULL) < 0)
 		return;
 	for (uint32_t i = 0; i < logs->disks; i++)
 		reserve += 2 * vm_disk(logs->vm, i)->bytes / (BLOCK_BYTES * 8) +
@@ -455,11 +456,14 @@ bool logs_keep(struct logs *logs)
 {
 	bool did;
 
-	look_at_room(logs);
+	logs_look_at_room(logs);
 	/* Whoever has it tells, or signals, when he is done. */
 	if (pthread_mutex_trylock(&logs->changing) != 0)
 		return false;
 	did = tell_lost(logs);
+	if (atomic_load(&logs->refresh_due))
+		logs_refresh(logs);
+	(void)cut_forget_stale(logs, NULL);
 	(void)pthread_mutex_unlock(&logs->changing);
 	return did;
 }
@@ -604,8 +608,8 @@ int logs_attach(struct logs *logs, struct err *err)
 {
 	int r;
 
-	atomic_store(&logs->room, INT64_MAX);
-	logs->lost = false;
+	logs->lost = logs->quiet = false;
+	logs_look_at_room(logs);
 	atomic_store(&logs->attached, true);
 	vm_logger(logs->vm, &logs->logger);
 	logs_change(logs);
@@ -622,6 +626,7 @@ int logs_attach(struct logs *logs, struct err *err)
 
 /* ---- the end ---------------------------------------------------------- */
 
+/* What the image failed to sync is not recorded as flushed, and that is all. */
 static void end_one(void *arg, int result)
 {
 	struct call *call = arg;
@@ -633,6 +638,8 @@ static void end_one(void *arg, int result)
 /* Nothing is in flight: all is made durable, together with the images. */
 static void end_all(struct call *call)
 {
+	static const struct err no_memory = {
+	    .code = -ENOMEM, .text = "no memory to end the log"};
 	struct logs *logs = call->logs;
 
 	call->waiting = 1;
@@ -643,6 +650,8 @@ static void end_all(struct call *call)
 			if (settle_begin(logs, part, i, true, end_one, call) ==
 			    0)
 				call->waiting++;
+			else
+				logger_give_up(logs, part, &no_memory);
 		}
 	end_one(call, 0);
 }
@@ -651,6 +660,11 @@ static void forget_all(struct call *call)
 {
 	struct logs *logs = call->logs;
 
+	for (uint32_t i = 0; i < logs->disks; i++)
+		if (logs->unsure[i].part) {
+			part_unref(logs->unsure[i].part);
+			logs->unsure[i].part = NULL;
+		}
 	while (logs->parts) {
 		struct part *part = logs->parts;
 
@@ -660,12 +674,18 @@ static void forget_all(struct call *call)
 	call_done(call, 0, NULL);
 }
 
+void logs_quiet(struct logs *logs)
+{
+	if (atomic_load(&logs->attached))
+		(void)logs_call(logs, logger_quiesce, NULL, NULL);
+}
+
 void logs_detach(struct logs *logs)
 {
 	if (!atomic_load(&logs->attached))
 		return;
 	stop_thread(logs);
-	(void)logs_call(logs, logger_quiesce, NULL, NULL);
+	logs_quiet(logs);
 	(void)logs_call(logs, logs_close_older, NULL, NULL);
 	(void)logs_call(logs, end_all, NULL, NULL);
 	logs_change(logs);
@@ -682,7 +702,7 @@ void logs_detach(struct logs *logs)
 
 /* ---- questions -------------------------------------------------------- */
 
-static uint64_t usage_of(struct logs *logs, const struct guid *origin)
+uint64_t logs_usage_of(struct logs *logs, const struct guid *origin)
 {
 	uint64_t bytes = 0;
 
@@ -735,7 +755,7 @@ int logs_find(struct logs *logs, const struct guid *point,
 		return r;
 	info.parts = rows.count;
 	for (uint32_t i = 0; i < rows.count; i++)
-		info.bytes += usage_of(logs, &rows.rows[i].origin);
+		info.bytes += logs_usage_of(logs, &rows.rows[i].origin);
 	free(rows.rows);
 	if (newest.any && guid_equal(&newest.id, point)) {
 		info.state = LOGS_OPEN;
@@ -754,6 +774,18 @@ void logs_usage(struct logs *logs, uint64_t *ret_bytes, uint64_t *ret_limit)
 		for (uint32_t i = 0; i < logs->disks; i++)
 			limit += vm_disk(logs->vm, i)->bytes / 2;
 	*ret_limit = limit;
+}
+
+int logs_set_limit(struct logs *logs, uint64_t bytes, struct err *err)
+{
+	int r;
+
+	logs_change(logs);
+	r = vm_set_log_limit(logs->vm, bytes, err);
+	if (r == 0)
+		logs_refresh(logs);
+	logs_changed(logs);
+	return r;
 }
 
 /* ---- removing --------------------------------------------------------- */

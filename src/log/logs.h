@@ -38,9 +38,13 @@ struct logs *logs_free(struct logs *logs); /* detached; accepts NULL */
  * death left in doubt.  What is of no use is given up: no failure.  Once a disk
  * has grown its log is of no use. */
 int logs_attach(struct logs *logs, struct err *err);
+/* Control; before the queue is drained: no request of ours comes any more. */
+void logs_quiet(struct logs *logs);
 /* Control; nothing is in flight; before vm_detach().  The end is clean if
  * nothing fails; else it is as if by a kill. */
 void logs_detach(struct logs *logs);
+/* Control: from now on; 0: the default. */
+int logs_set_limit(struct logs *logs, uint64_t bytes, struct err *err);
 
 /* Control, attached.  As vm_point_create(), for a point of type POINT_LOG. */
 int logs_create(struct logs *logs, const struct vm_point_request *request,

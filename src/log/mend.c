@@ -142,7 +142,8 @@ int mend_begin(struct logs *logs, struct part *part, uint32_t disk,
 
 /* ---- settling --------------------------------------------------------- */
 
-/* Log, image, the flush record, and once more the log. */
+/* Log, image, the flush record, and once more the log; while no guest is
+ * served: nobody else syncs the image. */
 struct settler {
 	struct part *part;
 	struct log_stream *stream;
@@ -179,8 +180,8 @@ static void image_synced(struct io *io, int result)
 
 	s->result = result;
 	if (result < 0)
-		volume_sync_failed(s->volume);
-	else if (volume_sync_counts(s->volume))
+		volume_sync_failed(s->volume, result);
+	else if (volume_sync_counts(s->volume, 0))
 		stream_flushed(s->stream, &s->flush);
 	if (result < 0 || !s->last) {
 		settled(s);

@@ -7,9 +7,9 @@
  * which something may stand.  As no point stands between them, the old ones go
  * on, and what the next ones name is logged anew from the image.
  *
- * Reopening: first the header loses its end, then the sidecar its close record,
- * each durably.  A log that is found in between is closed once more by its
- * record (repair.c).
+ * A log is closed when its header has its end, and not by its sidecar's close
+ * record alone, which may be there before all else is.  Reopening: first the
+ * header loses its end, then the sidecar its close record, each durably.
  */
 #include "log/internal.h"
 #include "store/preallocated.h"
@@ -39,7 +39,7 @@ static int note(void *arg, const struct sidecar_record *record, struct err *err)
 
 int stream_named(const struct log_service *service, const struct guid *id,
 		 const struct guid *point, uint32_t disk, struct blockset *set,
-		 bool *ret_closed, struct err *err)
+		 struct err *err)
 {
 	struct log_files files;
 	struct scan_mark begin;
@@ -49,10 +49,29 @@ int stream_named(const struct log_service *service, const struct guid *id,
 	if (r < 0)
 		return r;
 	begin = begin_of(&files);
-	r = scan_records(&begin, &files, &scan, set ? note : NULL, set, err);
+	r = scan_records(&begin, &files, &scan, note, set, err);
 	log_files_close(&files);
-	if (r == 0 && ret_closed)
-		*ret_closed = scan.closed;
+	return r;
+}
+
+/* The header's end is written when all else is durable. */
+int stream_ends(const struct log_service *service, const struct guid *id,
+		const struct guid *point, uint32_t disk, bool *ret_ends,
+		struct err *err)
+{
+	uint8_t buf[HRL_HEADER_BYTES];
+	struct hrl_header header;
+	struct log_files files;
+	int r = log_files_open(service->store, id, point, disk, &files, err);
+
+	if (r < 0)
+		return r;
+	r = file_read_all(files.data, buf, sizeof(buf), 0, err);
+	if (r == 0)
+		r = hrl_header_decode(buf, &header, err);
+	log_files_close(&files);
+	if (r == 0)
+		*ret_ends = header.end != 0;
 	return r;
 }
 

@@ -494,12 +494,14 @@ static bool is_waited_for(const struct log_stream *stream)
 void log_go_on(struct log_stream *stream)
 {
 	stream->holds++;
+	/* Whoever waits for it hears first that it is dropped, and then that
+	 * the waiting is over. */
+	tell_dropped(stream);
 	if (!stream->ended)
 		admit_waiting(stream);
-	if (stream->dropped) {
+	tell_dropped(stream);
+	if (stream->dropped)
 		durable_dropped(stream);
-		tell_dropped(stream);
-	}
 	if (log_is_live(stream)) {
 		settle(stream);
 		if (is_waited_for(stream))
@@ -550,6 +552,18 @@ static void check_pieces(struct log_stream *stream,
 		}
 }
 
+static void check_flushes(struct log_stream *stream,
+			  const struct flush_list *list, int64_t now_ms)
+{
+	for (struct log_flush *f = list->first; f; f = f->next)
+		if (waits(&f->since_ms, now_ms) >= LOG_PAUSE_MS) {
+			log_drop(stream, -RP_ETIMEOUT,
+				 "a flush waited %u ms for the log",
+				 LOG_PAUSE_MS);
+			return;
+		}
+}
+
 void stream_tick(struct log_stream *stream, int64_t now_ms)
 {
 	if (log_is_live(stream)) {
@@ -561,6 +575,8 @@ void stream_tick(struct log_stream *stream, int64_t now_ms)
 		check_io(stream, &stream->close_io, now_ms);
 		check_pieces(stream, &stream->mends, now_ms);
 		check_pieces(stream, &stream->waiting, now_ms);
+		check_flushes(stream, &stream->syncing, now_ms);
+		check_flushes(stream, &stream->flushes, now_ms);
 		log_hurry(stream);
 	}
 	log_go_on(stream);

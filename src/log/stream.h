@@ -21,9 +21,10 @@
  * another call.
  *
  * A log that cannot go on (a write or sync fails, hangs for LOG_STALL_MS, the
- * budget is used up, a write waited for LOG_PAUSE_MS, the disk has grown,
- * stream_drop()) is dropped: whatever waits goes on at once, nothing more is
- * written, and all calls do nothing and succeed.  A guest never sees it.
+ * budget is used up, a write or flush waited for LOG_PAUSE_MS, the disk has
+ * grown, stream_drop()) is dropped: whatever waits goes on at once, nothing
+ * more is written, and all calls do nothing and succeed.  A guest never sees
+ * it.
  *
  * Memory: LOG_BUFFER_BYTES and below 300 KiB more, i.e. less than 16.5 MiB for
  * each disk, touched as it is used; 20 KiB on the tmpfs.
@@ -118,12 +119,15 @@ int stream_repair(const struct log_service *service, const struct guid *id,
 		  struct blockset *mend, struct log_repair *ret_repair,
 		  struct log_stream **ret_stream, struct err *err);
 
-/* For a log that nobody writes to: adds to SET (NULL: nothing) all blocks that
- * its records name, and says whether it is closed (RET_CLOSED may be NULL).
- * Failures as of stream_repair(). */
+/* For a log that nobody writes to: adds to SET all blocks that its records
+ * name.  Failures as of stream_repair(). */
 int stream_named(const struct log_service *service, const struct guid *id,
 		 const struct guid *point, uint32_t disk, struct blockset *set,
-		 bool *ret_closed, struct err *err);
+		 struct err *err);
+/* Has it its end, so that all of it is there, durably? */
+int stream_ends(const struct log_service *service, const struct guid *id,
+		const struct guid *point, uint32_t disk, bool *ret_ends,
+		struct err *err);
 /* It is closed no more, durably; nothing if it is not.  Before
  * stream_repair(). */
 int stream_reopen(const struct log_service *service, const struct guid *id,
@@ -191,6 +195,7 @@ struct log_flush {
 	uint64_t log_end; /* durable in the log with done() */
 	uint64_t records; /* likewise in the sidecar */
 	uint64_t sequence;
+	int64_t since_ms;
 };
 
 /* To be called before the image's sync is submitted.  With done() all that was

@@ -60,8 +60,8 @@ static int count_closed(struct taking *t, unsigned which, unsigned *ret_closed,
 	for (uint32_t i = 0; r == 0 && i < t->logs->disks; i++) {
 		bool closed = false;
 
-		r = stream_named(&t->logs->service, store,
-				 &t->rows[which].origin, i, NULL, &closed, err);
+		r = stream_ends(&t->logs->service, store,
+				&t->rows[which].origin, i, &closed, err);
 		n += closed;
 	}
 	if (r == 0)
@@ -92,7 +92,8 @@ static int find_current(struct taking *t, struct err *err)
 		if (closed < t->logs->disks || t->current + 1 == t->count)
 			break;
 	}
-	return closed ? reopen(t, err) : 0;
+	/* A cut may have begun to close it. */
+	return closed || t->count > 1 ? reopen(t, err) : 0;
 }
 
 /* ---- U3, U4 ----------------------------------------------------------- */
@@ -142,7 +143,7 @@ static int merge_later(struct taking *t, unsigned which, struct err *err)
 			return r;
 		(void)stream_end(stream);
 		r = stream_named(&logs->service, store, &t->rows[which].origin,
-				 i, t->mend[i], NULL, err);
+				 i, t->mend[i], err);
 	}
 	return r;
 }
@@ -304,6 +305,15 @@ static int take_up_rows(struct taking *t, struct err *err)
 	return r;
 }
 
+static uint64_t usage_of_rows(const struct taking *t)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < t->count; i++)
+		bytes += logs_usage_of(t->logs, &t->rows[i].origin);
+	return bytes;
+}
+
 int take_up(struct logs *logs, struct err *err)
 {
 	struct taking *t = calloc(1, sizeof(*t));
@@ -322,8 +332,9 @@ int take_up(struct logs *logs, struct err *err)
 		return r;
 	}
 	t->count = (unsigned)r;
-	logs->budget.used = 0;
+	/* What is taken up is counted when it is. */
 	logs_usage(logs, &used, &logs->budget.limit);
+	logs->budget.used = used - MIN(used, usage_of_rows(t));
 	r = take_up_rows(t, &why);
 	guid_format(&t->point, id);
 	if (r < 0) {
@@ -333,6 +344,7 @@ int take_up(struct logs *logs, struct err *err)
 		taking_free(t);
 		return r;
 	}
+	logs_look_at_room(logs);
 	(void)logs_call(logs, mend_all, t, NULL);
 	r = t->part->lost ? 0 : forget_later(t, err);
 	taking_free(t);

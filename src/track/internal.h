@@ -104,6 +104,7 @@ struct volume {
 	struct volume_request *waiters; /* for activation, oldest first */
 	struct volume_request **waiters_end;
 
+	_Atomic int owed; /* D4: to the guest's next flush */
 	uint64_t over;    /* T11: pieces that are over */
 	uint64_t settled; /* T11: how many of them are durable in the log */
 

@@ -224,8 +224,10 @@ static void ask_to_settle(struct volume *volume, const struct disk_cycle *cycle)
 		ask |= !is_settled(volume,
 				   &volume->regions[cycle->retirees[i].region]);
 	(void)pthread_mutex_unlock(&volume->lock);
-	if (ask && vm->logger && !atomic_exchange(&vm->settling, true))
-		vm->logger->settle(vm->logger);
+	if (!ask || !vm->logger)
+		return;
+	atomic_store(&vm->settling, true);
+	vm->logger->settle(vm->logger);
 }
 
 static void finish_disk(struct volume *volume, const struct disk_cycle *cycle,

@@ -202,7 +202,7 @@ static int sync_image(void *arg, struct err *err)
 	atomic_fetch_add(&volume->vm->syncing, 1);
 	r = file_sync(volume->image, err);
 	if (r < 0) {
-		volume_sync_failed(volume);
+		volume_sync_failed(volume, r);
 		err_wrap(err, "disk '%s'", volume_id(volume));
 	}
 	atomic_fetch_sub(&volume->vm->syncing, 1);

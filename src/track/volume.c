@@ -196,15 +196,23 @@ static void sync_remove(struct track_queue *queue,
 	epoch_changed(&queue->vm->epoch);
 }
 
-bool volume_sync_counts(const struct volume *volume)
+uint64_t volume_syncs(const struct volume *volume)
 {
-	return !atomic_load(&volume->vm->sync_failed) &&
+	return volume->queue ? atomic_load(&volume->queue->syncs_begun) : 0;
+}
+
+bool volume_sync_counts(const struct volume *volume, uint64_t syncs)
+{
+	const struct track_queue *queue = volume->queue;
+
+	return (!queue || atomic_load(&queue->syncs_over) >= syncs) &&
 	       atomic_load(&volume->vm->syncing) == 0 &&
 	       !atomic_load(&volume->vm->sync_failed);
 }
 
-void volume_sync_failed(struct volume *volume)
+void volume_sync_failed(struct volume *volume, int result)
 {
+	atomic_store(&volume->owed, result);
 	atomic_store(&volume->vm->sync_failed, true);
 }
 
@@ -232,7 +240,9 @@ static void sync_done(struct io *io, int result)
 	    container_of(io, struct volume_request, io);
 
 	if (result < 0)
-		volume_sync_failed(request->volume);
+		atomic_store(&request->volume->vm->sync_failed, true);
+	else if (request->op == VOLUME_FLUSH || request->flags & VOLUME_FUA)
+		result = atomic_exchange(&request->volume->owed, 0);
 	sync_remove(request->volume->queue, request);
 	if (request->result == 0)
 		request->result = result;

@@ -116,11 +116,15 @@ void volume_logged(struct volume_request *request);
 void volume_over(struct volume_request *request);
 void volume_synced(struct volume_request *request);
 
-/* D4.  The queue's thread: may a sync of VOLUME's image that has just succeeded
- * be counted on?  Not if one has failed, or others are under way that may have
- * been told of a failure instead.  And: one of somebody else's has failed. */
-bool volume_sync_counts(const struct volume *volume);
-void volume_sync_failed(struct volume *volume);
+/* D4.  The queue's thread: a sync of VOLUME's image that has just succeeded may
+ * be counted on once all that had begun by now are over, as they may be told of
+ * a failure in its place: volume_sync_counts() with what volume_syncs() says
+ * now.  Never after one has failed, nor while others' are under way. */
+uint64_t volume_syncs(const struct volume *volume);
+bool volume_sync_counts(const struct volume *volume, uint64_t syncs);
+/* Any thread.  One that no guest waited for has failed: the guest's next flush
+ * does. */
+void volume_sync_failed(struct volume *volume, int result);
 
 /* T11.  The queue's thread: how many pieces of VOLUME are over ... */
 uint64_t volume_pieces_over(struct volume *volume);

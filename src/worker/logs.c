@@ -100,7 +100,7 @@ int run_set_log_limit(struct request *request, struct err *err)
 		r = log_limit_check(request->bytes,
 				    vm_disk_count(request->worker->vm), err);
 	if (r == 0)
-		r = vm_set_log_limit(request->worker->vm, request->bytes, err);
+		r = logs_set_limit(request->worker->logs, request->bytes, err);
 	if (r < 0)
 		worker_read_anew(request->worker);
 	return r;

@@ -312,6 +312,7 @@ static int go_down(struct worker *worker, struct err *err)
 
 	atomic_store(&worker->state, WORKER_STOPPING);
 	exports_stop(worker, "it is served no more");
+	logs_quiet(worker->logs);
 	engine_drain(worker->engine);
 	r = detach(worker, err);
 	atomic_store(&worker->state, WORKER_DEFINED);
@@ -451,6 +452,7 @@ static int grow_serving(struct worker *worker, uint32_t disk, uint64_t bytes,
 	struct err why = {0};
 
 	atomic_store(&worker->state, WORKER_STOPPING);
+	logs_quiet(worker->logs);
 	engine_drain(worker->engine);
 	r = detach_vm(worker, err);
 	if (r == 0)

@@ -135,6 +135,12 @@ static void pump(void *arg)
 		w->pump_holds--;
 	else if (sim_ioq_pending(w->sim))
 		sim_ioq_complete_random(w->sim);
+	/* What was hot may not turn cold before all is mended. */
+	if (w->mending && !w->in_pump && sim_random(w->sim, 2)) {
+		w->in_pump = true;
+		keep_once(w, true);
+		w->in_pump = false;
+	}
 	/* A clean stop has ended the keeper before it waits for anything. */
 	if (w->in_pump || !attached(w))
 		return;
@@ -384,14 +390,15 @@ static bool is_write(enum volume_op op)
 }
 
 /* P2 lets what was in flight at a death be reported: also what had its mark and
- * was not handed to the disk yet, as its blocks were being copied. */
+ * was not handed to the disk yet, as its blocks were being copied, or there was
+ * no room in its log. */
 static void note_asked(struct world *w, const struct world_request *wr)
 {
 	uint64_t epoch = w->epoch_base + atomic_load(&w->vm->epoch.current);
 	const struct volume_request *r = &wr->request;
 	uint64_t end = div_round_up(r->offset + r->length, BLOCK_BYTES);
 
-	if (!w->snapshots_made || !is_write(r->op))
+	if (!(w->snapshots_made || w->logging) || !is_write(r->op))
 		return;
 	for (uint64_t b = r->offset / BLOCK_BYTES; b < end; b++)
 		history_add(&w->asked[r->volume->ordinal][b], 0, epoch);
@@ -764,10 +771,12 @@ int world_start(struct world *w, unsigned flags, struct err *err)
 		r = vm_attach(w->vm, w->images, w->geometry, flags, err);
 	if (r < 0)
 		return r;
+	w->mending = true;
 	if (w->logs)
 		r = logs_attach(w->logs, err);
 	if (r < 0)
 		return r;
+	w->mending = false;
 	w->epoch_base = w->epoch_top;
 	w->claims_ops = UINT64_MAX; /* they were of an earlier life */
 	relearn(w);
@@ -1170,7 +1179,8 @@ static bool asked_between(const struct world *w, const struct world_point *p,
 			  const struct world_point *q, uint32_t disk,
 			  uint64_t b)
 {
-	return (!q && w->snapshots_made && is_asked(w, disk, b)) ||
+	return (!q && (w->snapshots_made || w->logging) &&
+		is_asked(w, disk, b)) ||
 	       written_between(&w->asked[disk][b], p->stamp,
 			       q ? q->stamp : UINT64_MAX);
 }
@@ -1511,14 +1521,33 @@ struct log_check {
 	uint32_t disk;
 	const struct world_point *point;
 	uint32_t *ids;
+	bool closed;
 };
+
+/* Any reader has to find all of it. */
+static void check_end(struct world *w, uint32_t disk, const struct guid *origin)
+{
+	struct log_service service = {.store = w->store};
+	struct err err = {0};
+	bool ends = false;
+
+	if (stream_ends(&service, &vm_system(w->vm)->store, origin, disk, &ends,
+			&err) < 0 ||
+	    !ends)
+		FAIL("L: a log of disk %u before the newest point's has no end "
+		     "%s",
+		     disk, err.text);
+}
 
 static int apply_part(void *arg, const struct log_part_row *row)
 {
 	struct log_check *check = arg;
 
-	if (guid_equal(&row->point, &check->point->id))
-		apply_log(check->w, check->disk, &row->origin, check->ids);
+	if (!guid_equal(&row->point, &check->point->id))
+		return 0;
+	if (check->closed)
+		check_end(check->w, check->disk, &row->origin);
+	apply_log(check->w, check->disk, &row->origin, check->ids);
 	return 0;
 }
 
@@ -1537,7 +1566,7 @@ static void check_log(struct world *w, unsigned index, uint32_t disk)
 				 *q = next_log(w, index);
 	uint64_t sectors = SECTORS(w->bytes[disk]);
 	uint32_t *ids = calloc(sectors, sizeof(*ids));
-	struct log_check check = {w, disk, p, ids};
+	struct log_check check = {w, disk, p, ids, q != NULL};
 
 	if (!ids)
 		abort();

@@ -92,6 +92,7 @@ struct world {
 	struct snapshots *snapshots;
 	bool logging;      /* set before the world begins */
 	bool logs_fail;    /* logs may be given up */
+	bool mending;      /* logs are being attached */
 	struct logs *logs; /* NULL: not logging */
 	uint64_t logs_checked, logs_lost;
 	struct guid boot;
