@@ -155,7 +155,7 @@ int run_initialize(struct request *request, struct err *err)
 		r = worker_open_store(worker, err);
 	if (r == 0 && request->definition->log_limit)
 		r = logs_set_limit(worker->logs, request->definition->log_limit,
-				     err);
+				   err);
 	if (r == 0)
 		log_info("defined disks=%u", vm_disk_count(worker->vm));
 	return r;
