@@ -347,6 +347,7 @@ static bool start(struct model *m)
 			   poked || dice(m, 2) ? SIM_KILL : SIM_CUT,
 			   (enum sim_cut)dice(m, SIM_CUTS));
 	r = world_start(w, VM_ATTACH_WRITE, &err);
+	note_latch(m); /* regions are retired while logs are mended */
 	TELL("start: %d %s", r, r ? err.text : "");
 	if (r == 0)
 		return true;

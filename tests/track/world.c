@@ -774,9 +774,9 @@ int world_start(struct world *w, unsigned flags, struct err *err)
 	w->mending = true;
 	if (w->logs)
 		r = logs_attach(w->logs, err);
+	w->mending = false;
 	if (r < 0)
 		return r;
-	w->mending = false;
 	w->epoch_base = w->epoch_top;
 	w->claims_ops = UINT64_MAX; /* they were of an earlier life */
 	relearn(w);
