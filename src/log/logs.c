@@ -188,18 +188,29 @@ static int find_stray(void *arg, const struct guid *origin, uint32_t disk)
 	return 1;
 }
 
+/* What cannot be removed now is found again by the next sweep. */
+static void sweep_dir(struct logs *logs, struct fs *dir, struct stray *stray)
+{
+	const struct vm_env *env = vm_environment(logs->vm);
+	struct guid before = {0};
+	uint32_t disk = UINT32_MAX;
+
+	while (log_walk(dir, find_stray, stray, NULL) > 0 &&
+	       (!guid_equal(&before, &stray->origin) || disk != stray->disk)) {
+		before = stray->origin;
+		disk = stray->disk;
+		log_unlink(env->store, env->memory, &before, disk);
+	}
+}
+
 static void sweep(struct logs *logs, const struct rows *rows)
 {
 	const struct vm_env *env = vm_environment(logs->vm);
-	struct fs *dirs[] = {env->store, env->memory};
 	struct stray stray = {.rows = rows, .logs = logs};
-	unsigned left = LOG_PARTS_MAX * DISKS_PER_VM_MAX;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(dirs); i++)
-		while (dirs[i] && left-- > 0 &&
-		       log_walk(dirs[i], find_stray, &stray, NULL) > 0)
-			log_unlink(env->store, env->memory, &stray.origin,
-				   stray.disk);
+	sweep_dir(logs, env->store, &stray);
+	if (env->memory)
+		sweep_dir(logs, env->memory, &stray);
 }
 
 /* As the file system counts, where there is one. */
