@@ -7,7 +7,9 @@
  * truth (world.h).
  *
  *   test-crash [SCENARIO [FIRST-OP]]   SEED=, SEEDS=, STRIDE= (1: at every
- *   operation with every seed; n: at every n-th, shifted from seed to seed)
+ *   operation with every seed; n: at every n-th, shifted from seed to seed).
+ *   Scenarios with logs take long: at every 8n-th, so that 8 seeds together die
+ *   at each.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -547,7 +549,8 @@ int main(int argc, char **argv)
 			sweep(&scenarios[i], seed,
 			      argc > 2 ? strtoull(argv[2], NULL, 10) : 1,
 			      seeds ? (unsigned)atoi(seeds) : 8,
-			      stride ? strtoull(stride, NULL, 10) : 16);
+			      (stride ? strtoull(stride, NULL, 10) : 16) *
+				  (scenarios[i].logging ? 8 : 1));
 	printf("%llu kills, %llu power cuts, %llu deaths during recovery, "
 	       "%llu writes checked for order, %llu in the middle of a cut, "
 	       "%llu logs checked\n",
