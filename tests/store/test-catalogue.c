@@ -18,7 +18,8 @@ struct story {
 	unsigned systems, disks, generations, points, parts;
 };
 
-static void tell(struct story *story, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void tell(struct story *story,
+						       const char *fmt, ...)
 {
 	va_list ap;
 

@@ -72,7 +72,8 @@ struct told {
 	const struct guid *point;
 };
 
-static void tell(struct told *told, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void tell(struct told *told,
+						       const char *fmt, ...)
 {
 	size_t at = strlen(told->text);
 	va_list ap;
